@@ -1,0 +1,60 @@
+"""What routes are given, by name."""
+
+from typing import Annotated
+
+from fastapi import Depends, Request, Security
+from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+from starlette.requests import HTTPConnection
+
+from app.delivery.delivery import Delivery
+from app.errors import PayloadTooLarge
+from app.runtime import Runtime
+
+_api_key = APIKeyHeader(name="X-API-Key", auto_error=False, description="A key of API_KEYS. Not needed in dev.")
+_bearer = HTTPBearer(auto_error=False, description="A JWT with the scope `push`, instead of an API key.")
+
+
+async def get_runtime(connection: HTTPConnection) -> Runtime:
+    runtime = connection.app.state.runtime
+    assert isinstance(runtime, Runtime), "the lifespan of the app has to run"
+    return runtime
+
+
+RuntimeDep = Annotated[Runtime, Depends(get_runtime)]
+
+
+async def get_delivery(runtime: RuntimeDep) -> Delivery:
+    return runtime.delivery
+
+
+DeliveryDep = Annotated[Delivery, Depends(get_delivery)]
+
+
+async def require_push_access(
+    request: Request,
+    runtime: RuntimeDep,
+    api_key: Annotated[str | None, Security(_api_key)],
+    bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
+) -> None:
+    await runtime.access.check(api_key=api_key, authorization=request.headers.get("authorization"))
+
+
+PushAccess = Depends(require_push_access)
+
+
+async def read_body(request: Request, runtime: RuntimeDep) -> bytes:
+    """The body, within the limit. Raises PayloadTooLarge before more than the limit was read."""
+    limit = runtime.push.max_body_bytes
+    announced = request.headers.get("content-length", "")
+    if announced.isdigit() and int(announced) > limit:
+        raise PayloadTooLarge(f"the body has {announced} bytes, at most {limit} are allowed")
+    chunks, size = [], 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limit:
+            raise PayloadTooLarge(f"the body has more than the {limit} bytes that are allowed")
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+BodyDep = Annotated[bytes, Depends(read_body)]

@@ -1,0 +1,121 @@
+"""From what a request says to a message that can be sent. All checks of a push are here."""
+
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import from_json
+
+from app.api.schemas import PushRequest
+from app.delivery.delivery import Delivery
+from app.delivery.log import PushOutcome
+from app.errors import InvalidMessage
+from app.messages.destinations import TOPIC_PREFIX, topic_problem
+from app.messages.ids import message_id_problem
+from app.messages.message import Envelope, MessageEncoder, NotifyMessage
+from app.messages.receivers import receiver_problem
+from app.messages.types import STRING_MSG
+from app.runtime import Runtime
+
+_push_request = TypeAdapter(PushRequest)
+
+
+def parse_json(body: bytes) -> Any:
+    """Raises InvalidMessage; NaN, Infinity and lone surrogates are no JSON."""
+    try:
+        return from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        raise InvalidMessage(f"the body is not valid JSON: {error}") from None
+
+
+def parse_push(value: Any) -> PushRequest:
+    try:
+        return _push_request.validate_python(value)
+    except ValidationError as error:
+        details = error.errors(include_url=False, include_input=False, include_context=False)
+        errors: list[dict[str, object]] = [{"loc": ["body", *item["loc"]], "msg": item["msg"]} for item in details]
+        where = ".".join(map(str, details[0]["loc"])) or "the body"
+        raise InvalidMessage(f"{where}: {details[0]['msg']}", errors=errors) from None
+
+
+def parse_content(body: bytes, content_type: str) -> Any:
+    """The JSON value of a JSON body, and the text of any other; a text is UTF-8 if it says nothing else."""
+    if not body:
+        raise InvalidMessage("the body is empty: the text or the JSON value to push was expected")
+    media_type, _, parameters = content_type.partition(";")
+    media_type = media_type.strip().lower()
+    if media_type == "application/json" or media_type.endswith("+json"):
+        return parse_json(body)
+    charset = _parameter(parameters, "charset") or "utf-8"
+    try:
+        return body.decode(charset)
+    except (UnicodeDecodeError, LookupError):
+        raise InvalidMessage(f"the body is not valid {charset[:32]}") from None
+
+
+def _parameter(parameters: str, name: str) -> str | None:
+    for parameter in parameters.split(";"):
+        key, _, value = parameter.partition("=")
+        if key.strip().lower() == name:
+            return value.strip().strip('"')
+    return None
+
+
+def _check_receiver(receiver: str) -> str:
+    problem = receiver_problem(receiver)
+    if problem is None and "\ufffd" in receiver:
+        problem = "receiver is not valid UTF-8"
+    if problem:
+        raise InvalidMessage(problem, errors=[{"loc": ["receiver"], "msg": problem}])
+    return receiver
+
+
+class Intake:
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._delivery: Delivery = runtime.delivery
+
+    async def push(self, request: PushRequest) -> PushOutcome:
+        """To one user, or to all if there is no receiver. Raises ServiceError."""
+        if request.persist:
+            raise InvalidMessage("persist: this service keeps no history", errors=_at_persist)
+        if request.receiver is None:
+            return await self._delivery.broadcast(self._message(request))
+        _check_receiver(request.receiver)
+        message = self._message(request)
+        expires_ms = message.created + self._ttl_ms(request.ttl_ms)
+        envelope = Envelope(
+            message=message, encoder=MessageEncoder(message), expires_ms=expires_ms, acknowledged=request.ack
+        )
+        return await self._delivery.push(envelope, given_id=request.id is not None)
+
+    async def push_topic(self, topic: str, data: Any) -> PushOutcome:
+        """To the subscribers of `/topic/<topic>`. Raises ServiceError."""
+        destination = TOPIC_PREFIX + topic
+        if problem := topic_problem(destination):
+            raise InvalidMessage(problem, errors=[{"loc": ["path", "topic"], "msg": problem}])
+        message = self._message(PushRequest(receiver=None, type=STRING_MSG, data=data))
+        return await self._delivery.broadcast(message, destination)
+
+    def _message(self, request: PushRequest) -> NotifyMessage:
+        if request.id is not None and (problem := message_id_problem(request.id)):
+            raise InvalidMessage(problem, errors=[{"loc": ["id"], "msg": problem}])
+        self._runtime.types.check(request.type, request.data)
+        return NotifyMessage(
+            id=request.id or self._delivery.new_id(),
+            type=request.type,
+            receiver=request.receiver,
+            data=request.data,
+            created=self._runtime.clock.epoch_ms(),
+        )
+
+    def _ttl_ms(self, wanted: int | None) -> int:
+        limits = self._runtime.push
+        if wanted is None:
+            return limits.ttl_ms
+        if wanted > limits.max_ttl_ms:
+            problem = f"ttl_ms is {wanted}, at most {limits.max_ttl_ms} is allowed"
+            raise InvalidMessage(problem, errors=[{"loc": ["ttl_ms"], "msg": problem}])
+        return wanted
+
+
+_at_persist: tuple[dict[str, object], ...] = ({"loc": ["persist"], "msg": "must be false"},)

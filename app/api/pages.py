@@ -1,0 +1,29 @@
+"""The page to try it with, and its files."""
+
+from pathlib import Path
+
+from fastapi import APIRouter
+from starlette.responses import FileResponse, RedirectResponse
+
+STATIC = Path(__file__).parent.parent / "static"
+DEMO = "/stomp-websocket-sockjs.html"
+SECURITY_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'self'; connect-src 'self' ws: wss:; style-src 'self'; script-src 'self'; frame-ancestors 'none'"
+    ),
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+router = APIRouter(include_in_schema=False)
+home_router = APIRouter(include_in_schema=False)
+
+
+@router.get(DEMO)
+async def demo() -> FileResponse:
+    return FileResponse(STATIC / DEMO.lstrip("/"), headers=SECURITY_HEADERS | {"Cache-Control": "no-cache"})
+
+
+@home_router.get("/")
+async def home() -> RedirectResponse:
+    return RedirectResponse(DEMO)

@@ -1,0 +1,189 @@
+"""The push routes."""
+
+import asyncio
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path, Request
+from pydantic_core import to_json
+from starlette.responses import Response
+
+from app.api.dependencies import BodyDep, DeliveryDep, PushAccess, RuntimeDep
+from app.api.intake import Intake, parse_content, parse_json, parse_push
+from app.api.problems import PUSH_ERRORS, QUERY_ERRORS, problem_of, responses
+from app.api.schemas import BatchResult, PushRequest, PushResult, PushStatus, SessionStatus
+from app.delivery.log import PushOutcome
+from app.errors import InvalidMessage, NotFound, PayloadTooLarge, ServiceError
+
+BATCH_SLICE = 100  # items that are pushed before the loop gets a turn
+
+router = APIRouter(prefix="/vh-stomp-wsend", tags=["Push"], dependencies=[PushAccess])
+
+
+async def get_intake(runtime: RuntimeDep) -> Intake:
+    return Intake(runtime)
+
+
+async def get_content(request: Request, body: BodyDep) -> Any:
+    return parse_content(body, request.headers.get("content-type", ""))
+
+
+async def get_json(body: BodyDep) -> Any:
+    """JSON whatever the content type says: `curl -d` calls everything a form."""
+    return parse_json(body)
+
+
+IntakeDep = Annotated[Intake, Depends(get_intake)]
+ContentDep = Annotated[Any, Depends(get_content)]
+JsonDep = Annotated[Any, Depends(get_json)]
+Receiver = Annotated[str, Path(description="user id of the receiver", examples=["test1"])]
+Topic = Annotated[str, Path(description="what follows `/topic/`", examples=["messages"])]
+
+
+def _request_body(*contents: tuple[str, dict[str, Any], Any]) -> dict[str, Any]:
+    """The OpenAPI of a body that a dependency reads: media type, schema, example."""
+    content = {media_type: {"schema": schema, "example": example} for media_type, schema, example in contents}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+_PUSH_SCHEMA = PushRequest.model_json_schema()
+_PUSH_EXAMPLE = _PUSH_SCHEMA["example"]
+_CONTENT = _request_body(
+    ("text/plain", {"type": "string"}, "hello"), ("application/json", {}, {"order": 4711, "state": "shipped"})
+)
+_MESSAGE = _request_body(("application/json", _PUSH_SCHEMA, _PUSH_EXAMPLE))
+_BATCH = _request_body(
+    (
+        "application/json",
+        {"type": "array", "items": _PUSH_SCHEMA},
+        [_PUSH_EXAMPLE, {"receiver": "test2", "type": "STRING_MSG", "data": "hello"}],
+    )
+)
+
+
+@router.post(
+    "/push_all_obj",
+    summary="Broadcast to everybody who is online",
+    response_model=PushResult,
+    responses=responses(*PUSH_ERRORS),
+    openapi_extra=_CONTENT,
+)
+async def push_to_all(intake: IntakeDep, content: ContentDep) -> Response:
+    """Sends the body to all sessions that are online now, on all nodes, at most once and without acknowledgement.
+
+    A body of any content type is the text of the message; with a JSON content type it is the JSON value.
+    """
+    return _answer(await intake.push(PushRequest(receiver=None, data=content)))
+
+
+@router.post(
+    "/push_all_obj/{receiver:path}",
+    summary="Push to one user",
+    response_model=PushResult,
+    responses=responses(*PUSH_ERRORS),
+    openapi_extra=_CONTENT,
+)
+async def push_to_user(receiver: Receiver, intake: IntakeDep, content: ContentDep) -> Response:
+    """Sends the body to every session of one user, again and again until each has acknowledged it.
+
+    If the user is away the message waits in the inbox until he comes, or expires.
+    """
+    return _answer(await intake.push(PushRequest(receiver=receiver, data=content)))
+
+
+@router.post(
+    "/push_msg",
+    summary="Push one message",
+    response_model=PushResult,
+    responses=responses(*PUSH_ERRORS),
+    openapi_extra=_MESSAGE,
+)
+async def push_message(intake: IntakeDep, value: JsonDep) -> Response:
+    """The push that all others are cases of. `receiver: null` is a broadcast.
+
+    A push with an `id` that was pushed before sends nothing: the same content is answered as the first time, with the
+    header `Idempotency-Replay: true`; other content is refused with 422.
+    """
+    return _answer(await intake.push(parse_push(value)))
+
+
+@router.post(
+    "/push_batch",
+    summary="Push many messages",
+    response_model=BatchResult,
+    responses=responses(*PUSH_ERRORS),
+    openapi_extra=_BATCH,
+)
+async def push_batch(intake: IntakeDep, runtime: RuntimeDep, value: JsonDep) -> Response:
+    """Pushes the items in their order. Each has a result of its own: a bad item never stops the good ones."""
+    limit = runtime.push.max_batch_items
+    if not isinstance(value, list):
+        raise InvalidMessage("the body is not a JSON array of messages")
+    if len(value) > limit:
+        raise PayloadTooLarge(f"the batch has {len(value)} items, at most {limit} are allowed")
+    results: list[dict[str, Any]] = []
+    for count, item in enumerate(value, start=1):
+        try:
+            results.append(_result(await intake.push(parse_push(item))))
+        except ServiceError as error:
+            results.append({"error": problem_of(error)})
+        if count % BATCH_SLICE == 0:
+            await asyncio.sleep(0)
+    return _json({"results": results})
+
+
+@router.post(
+    "/push_topic/{topic:path}",
+    summary="Push to the subscribers of a topic",
+    response_model=PushResult,
+    responses=responses(*PUSH_ERRORS),
+    openapi_extra=_CONTENT,
+)
+async def push_topic(topic: Topic, intake: IntakeDep, content: ContentDep) -> Response:
+    """Sends the body to all who listen to `/topic/{topic}` now, on all nodes, at most once."""
+    return _answer(await intake.push_topic(topic, content))
+
+
+@router.get("/push_status/{message_id}", summary="What became of a push", responses=responses(*QUERY_ERRORS))
+async def push_status(
+    message_id: Annotated[str, Path(description="the `id` that the push was answered with")],
+    delivery: DeliveryDep,
+    runtime: RuntimeDep,
+) -> PushStatus:
+    """Whether it is stored, sent, delivered (acknowledged by a device) or expired, and how each session took it.
+
+    The node remembers its latest deliveries (DELIVERY_LOG_SIZE).
+    """
+    trace = delivery.trace(message_id)
+    if trace is None:
+        raise NotFound(f"no push of the id {message_id[:64]!r} is remembered")
+    return PushStatus(
+        id=trace.id,
+        receiver=trace.receiver,
+        type=trace.type,
+        created=trace.created_ms,
+        status=trace.status(runtime.clock.epoch_ms()),
+        sessions=[
+            SessionStatus(
+                session=record.session_id, sent=record.sent_ms, attempts=record.retries + 1, acked_at=record.acked_ms
+            )
+            for record in trace.records.values()
+        ],
+    )
+
+
+def _result(outcome: PushOutcome) -> dict[str, Any]:
+    return {
+        "id": outcome.id,
+        "receiver": outcome.receiver,
+        "status": outcome.status,
+        "sessions": outcome.sessions,
+    }
+
+
+def _answer(outcome: PushOutcome) -> Response:
+    headers = {"Idempotency-Replay": "true"} if outcome.replayed else None
+    return _json(_result(outcome), headers)
+
+
+def _json(value: dict[str, Any], headers: dict[str, str] | None = None) -> Response:
+    return Response(to_json(value), headers=headers, media_type="application/json")

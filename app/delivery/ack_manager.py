@@ -1,0 +1,195 @@
+"""Sends to sessions, and goes on sending until each of them has acknowledged, or it is in vain."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from app.clock import Clock
+from app.delivery.ledger import Ledger
+from app.delivery.log import Record, Trace
+from app.delivery.retry import Retry, RetryPolicy, plan_retry
+from app.hub.hub import Hub
+from app.hub.prepared import PreparedMessage, Publication
+from app.hub.session import Session
+from app.messages.destinations import USER_MESSAGES
+from app.messages.message import Envelope
+
+SWEEP_SLICE = 500  # records that one sweep handles before the loop gets a turn
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Sweep:
+    """What one look at the ledger did: open records, resent, given up, and let go because their session is away."""
+
+    total: int = 0
+    retried: int = 0
+    expired: int = 0
+    not_online: int = 0
+
+
+class AckManager:
+    """The only writer of the ledger. `log_events`: a line for every enqueue, ack and resend."""
+
+    def __init__(self, *, hub: Hub, ledger: Ledger, policy: RetryPolicy, clock: Clock, log_events: bool) -> None:
+        self._hub = hub
+        self._ledger = ledger
+        self._policy = policy
+        self._clock = clock
+        self._log_events = log_events
+        self.acknowledged_total = 0
+        self.resent_total = 0
+        self.expired_total = 0
+
+    @property
+    def open_records(self) -> int:
+        return len(self._ledger)
+
+    def open_records_of(self, session: Session) -> int:
+        return len(self._ledger.records(session.id))
+
+    # Sending
+
+    def send(self, session: Session, envelope: Envelope, trace: Trace, prepared: PreparedMessage) -> None:
+        """Sends to one session, which must listen and have no open record of this message."""
+        now_ms = self._clock.epoch_ms()
+        now_s = self._clock.monotonic()
+        expires_s = now_s + (envelope.expires_ms - now_ms) / 1000
+        record = Record(
+            trace=trace,
+            session_id=session.id,
+            envelope=envelope,
+            attempt=trace.attempts,
+            sent_ms=now_ms,
+            due_s=min(now_s + self._policy.wait_s, expires_s),
+            expires_s=expires_s,
+        )
+        trace.add(record)
+        if envelope.acknowledged:
+            self._ledger.open(record)
+            self._log_event("[%s] 消息入队, msgId %s, sessionId %s, receiver %s", trace.id, session.id, session.user)
+        else:
+            record.envelope = None
+        transmit(session, prepared)
+
+    def is_open(self, session: Session, message_id: str) -> bool:
+        return self._ledger.get(session.id, message_id) is not None
+
+    # Answers of clients
+
+    def acknowledge(self, session: Session, message_id: str) -> bool:
+        """Ends the retries of a message to this session. False if there was nothing to end."""
+        record = self._ledger.get(session.id, message_id)
+        if record is None:
+            return False
+        self._ledger.close(record)
+        record.acked_ms = self._clock.epoch_ms()
+        if record.trace.acked_ms is None:
+            record.trace.acked_ms = record.acked_ms
+        self.acknowledged_total += 1
+        self._log_event("[%s] 确认成功, msgId %s, sessionId %s, retryCount %d", message_id, session.id, record.retries)
+        return True
+
+    def up_to(self, session: Session, message_id: str) -> Sequence[str]:
+        """This open message and those sent to the session before it: what a cumulative ACK means.
+
+        1.2, "ACK": "acknowledges all messages received on the subscription up to and including" this one.
+        """
+        if not self.is_open(session, message_id):
+            return ()
+        ids = [record.message_id for record in self._ledger.records(session.id)]
+        return ids[: ids.index(message_id) + 1]
+
+    def postpone(self, session: Session, message_id: str) -> None:
+        """NACK: again later, after one retry interval."""
+        record = self._ledger.get(session.id, message_id)
+        if record is not None:
+            self._ledger.reschedule(record, self._clock.monotonic() + self._policy.interval_s)
+
+    def release(self, session: Session) -> None:
+        """The session ends or listens no more: its records leave; unacknowledged messages stay in the inbox."""
+        self._ledger.close_session(session.id)
+
+    # The retry job
+
+    async def sweep(self) -> Sweep:
+        """Handles the records that are due, and only those."""
+        done = Sweep(total=len(self._ledger))
+        due = self._ledger.pop_due(self._clock.monotonic())
+        for count, record in enumerate(due, start=1):
+            self._retry(record, done)
+            if count % SWEEP_SLICE == 0:
+                await asyncio.sleep(0)
+        if due:
+            logger.info(
+                "[%s] 定时处理完成, total %d, retried %d, expired %d, not online %d",
+                self._ledger.label,
+                done.total,
+                done.retried,
+                done.expired,
+                done.not_online,
+            )
+        return done
+
+    def _retry(self, record: Record, done: Sweep) -> None:
+        if record.envelope is None:  # acknowledged while the sweep gave way to the loop
+            return
+        now_s = self._clock.monotonic()
+        decision = plan_retry(now_s=now_s, expires_s=record.expires_s, retries=record.retries, policy=self._policy)
+        session = self._hub.session(record.session_id)
+        if decision is Retry.EXPIRE:
+            self._give_up(record, done)
+        elif session is None or not session.listens_to(USER_MESSAGES):
+            self._ledger.close(record)
+            done.not_online += 1
+        else:
+            self._resend(session, record, record.envelope, now_s)
+            done.retried += 1
+
+    def _resend(self, session: Session, record: Record, envelope: Envelope, now_s: float) -> None:
+        record.retries += 1
+        record.attempt = record.trace.attempts = max(record.trace.attempts, record.attempt + 1)
+        record.sent_ms = self._clock.epoch_ms()
+        due_s = max(
+            record.due_s + self._policy.interval_s, now_s
+        )  # from when it was due: a late look adds up to nothing
+        self._ledger.reschedule(record, min(due_s, record.expires_s))
+        self.resent_total += 1
+        self._log_event(
+            "[%s] 重发, msgId %s, sessionId %s, retryCount %d", record.message_id, session.id, record.retries
+        )
+        transmit(session, PreparedMessage(publication_of(envelope, attempt=record.attempt, now_ms=record.sent_ms)))
+
+    def _give_up(self, record: Record, done: Sweep) -> None:
+        self._ledger.close(record)
+        done.expired += 1
+        self.expired_total += 1
+        self._log_event(
+            "[%s] 消息过期/超限, msgId %s, sessionId %s, retryCount %d",
+            record.message_id,
+            record.session_id,
+            record.retries,
+        )
+
+    def _log_event(self, text: str, *args: object) -> None:
+        if self._log_events:
+            logger.info(text, self._ledger.label, *args)
+
+
+def publication_of(envelope: Envelope, *, attempt: int, now_ms: int) -> Publication:
+    """The message for `/user/queue/msg`; the first sending is attempt 1 and carries no mark of it."""
+    headers = (("redelivered", "true"), ("attempt", str(attempt))) if attempt > 1 else ()
+    return Publication(
+        message_id=envelope.message.id,
+        destination=USER_MESSAGES,
+        body=envelope.encoder.encode(ack_retry_count=attempt - 1, ack_last_sent=now_ms),
+        headers=headers,
+    )
+
+
+def transmit(session: Session, prepared: PreparedMessage) -> None:
+    """To each subscription of the session for user messages."""
+    for subscriber in session.listens_to(USER_MESSAGES):
+        session.deliver(prepared.frame_for(subscriber.profile))

@@ -1,0 +1,223 @@
+"""Takes messages in and brings them to sessions: the service that everything that pushes calls."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+
+from pydantic_core import to_json
+
+from app.clock import Clock
+from app.delivery.ack_manager import AckManager, publication_of
+from app.delivery.inbox import Inbox
+from app.delivery.log import DeliveryLog, PushOutcome, Trace
+from app.delivery.relay import Relay
+from app.errors import IdConflict, Unavailable
+from app.hub.hub import Hub
+from app.hub.prepared import PreparedMessage, Publication
+from app.hub.session import Draining, Session
+from app.messages.destinations import USER_MESSAGES
+from app.messages.message import Envelope, MessageEncoder, NotifyMessage
+
+DRAIN_RETRY_S = 1.0
+
+
+class Delivery:
+    def __init__(
+        self,
+        *,
+        hub: Hub,
+        acks: AckManager,
+        inbox: Inbox,
+        relay: Relay,
+        log: DeliveryLog,
+        clock: Clock,
+        new_id: Callable[[], str],
+    ) -> None:
+        self._hub = hub
+        self._acks = acks
+        self._inbox = inbox
+        self._relay = relay
+        self._log = log
+        self._clock = clock
+        self.new_id = new_id
+        relay.listen(hub.fan_out)
+
+    # Pushing
+
+    async def push(self, envelope: Envelope, *, given_id: bool = False) -> PushOutcome:
+        """Returns once the message is safe and on its way to all sessions of its receiver.
+
+        `given_id`: the caller chose the id. The same id with the same content answers as the first time and
+        sends nothing. Raises IdConflict for other content, InboxFull, Unavailable.
+        """
+        message = envelope.message
+        digest = _digest(message) if given_id else None
+        if given_id and (replay := self._replay(message, digest)):
+            return replay
+        trace = _trace(envelope, digest)
+        self._log.add(trace)
+        try:
+            if envelope.acknowledged:
+                await self._inbox.put(envelope)
+            sessions = self._send_here(envelope, trace)
+            if not envelope.acknowledged and not sessions:
+                await self._inbox.put(envelope)
+        except BaseException:
+            self._log.discard(message.id)
+            raise
+        trace.outcome = PushOutcome(
+            id=message.id, receiver=message.receiver, status="sent" if sessions else "stored", sessions=sessions
+        )
+        return trace.outcome
+
+    def _replay(self, message: NotifyMessage, digest: int | None) -> PushOutcome | None:
+        trace = self._log.get(message.id)
+        if trace is None:
+            return None
+        if trace.digest != digest:
+            raise IdConflict(f"the id {message.id} was pushed before with other content")
+        if trace.outcome is None:
+            raise Unavailable(f"the id {message.id} is being pushed right now", retry_after_s=1)
+        return replace(trace.outcome, replayed=True)
+
+    def _send_here(self, envelope: Envelope, trace: Trace) -> int:
+        """To the sessions of this node; to how many."""
+        prepared, count = None, 0
+        for session in self._hub.sessions_of(envelope.receiver):
+            if not session.listens_to(USER_MESSAGES):
+                continue
+            if session.draining is not None and envelope.acknowledged:
+                session.draining.missed = True  # it waits in the inbox behind the older ones
+            else:
+                if prepared is None:
+                    trace.attempts += 1
+                    prepared = self._prepare(envelope, trace)
+                self._acks.send(session, envelope, trace, prepared)
+            count += 1
+        return count
+
+    def _prepare(self, envelope: Envelope, trace: Trace) -> PreparedMessage:
+        now_ms = self._clock.epoch_ms()
+        return PreparedMessage(publication_of(envelope, attempt=trace.attempts, now_ms=now_ms))
+
+    async def broadcast(self, message: NotifyMessage, destination: str = USER_MESSAGES) -> PushOutcome:
+        """To all that listen to `destination` on all nodes now, at most once. Raises Unavailable."""
+        now_ms = self._clock.epoch_ms()
+        body = MessageEncoder(message).encode(ack_retry_count=0, ack_last_sent=now_ms)
+        reached = await self.publish(Publication(message_id=message.id, destination=destination, body=body))
+        outcome = PushOutcome(id=message.id, receiver=None, status="sent", sessions=reached)
+        self._log.add(
+            Trace(
+                id=message.id,
+                receiver=None,
+                type=message.type,
+                created_ms=message.created,
+                expires_ms=now_ms,
+                acknowledged=False,
+                attempts=1,
+                outcome=outcome,
+            )
+        )
+        return outcome
+
+    async def publish(self, publication: Publication) -> int:
+        """As `broadcast`, for a body that goes out as it is. How many sessions of this node got it."""
+        await self._relay.publish(publication)
+        return await self._hub.fan_out(publication)
+
+    # Sessions
+
+    def begin_drain(self, session: Session) -> None:
+        """From here on new messages wait for `drain`."""
+        session.draining = Draining()
+
+    async def drain(self, session: Session) -> None:
+        """Sends all that waits in the inbox, oldest first, no faster than the session takes it.
+
+        What it has been sent already and not acknowledged is left to the retries.
+        """
+        draining = session.draining
+        while draining is not None and session.draining is draining:
+            draining.missed = False
+            try:
+                envelopes = await self._inbox.pending(session.user, self._clock.epoch_ms())
+            except Unavailable:
+                await asyncio.sleep(DRAIN_RETRY_S)
+                continue
+            for envelope in envelopes:
+                await session.transport.writable()
+                if session.draining is not draining:
+                    return
+                self._send_pending(session, envelope)
+            if not draining.missed:
+                session.draining = None
+
+    def _send_pending(self, session: Session, envelope: Envelope) -> None:
+        message = envelope.message
+        trace = self._log.get(message.id)
+        if trace is None:
+            trace = _trace(envelope, None)
+            self._log.add(trace)
+        known = trace.records.get(session.id)
+        if self._acks.is_open(session, message.id) or (known is not None and known.acked_ms is not None):
+            return
+        trace.attempts += 1
+        self._acks.send(session, envelope, trace, self._prepare(envelope, trace))
+        if not envelope.acknowledged:
+            self._inbox.remove(session.user, message.id)
+
+    def leave(self, session: Session) -> None:
+        """The session is gone, or listens to user messages no more."""
+        session.draining = None
+        self._acks.release(session)
+
+    # Acknowledgements
+
+    def acknowledge(self, session: Session, message_id: str, *, cumulative: bool = False) -> None:
+        """`cumulative`: and all that was sent to the session before it. Unknown ids are no error: acks come late."""
+        for acknowledged in self._acks.up_to(session, message_id) if cumulative else (message_id,):
+            if not self._acks.acknowledge(session, acknowledged):
+                self._note_late_ack(session, acknowledged)
+            self._inbox.remove(session.user, acknowledged)
+
+    def _note_late_ack(self, session: Session, message_id: str) -> None:
+        """A device acknowledges on a new connection what an earlier one received."""
+        trace = self._log.get(message_id)
+        if trace is not None and trace.receiver == session.user and trace.acked_ms is None:
+            trace.acked_ms = self._clock.epoch_ms()
+
+    def refuse(self, session: Session, message_id: str, *, cumulative: bool = False) -> None:
+        """NACK: the record becomes due again after the retry interval."""
+        for refused in self._acks.up_to(session, message_id) if cumulative else (message_id,):
+            self._acks.postpone(session, refused)
+
+    # Looking after
+
+    async def sweep(self) -> None:
+        """What the retry job does: resends what is due, lets go of what expired."""
+        await self._acks.sweep()
+        self._inbox.expire(self._clock.epoch_ms())
+
+    def trace(self, message_id: str) -> Trace | None:
+        return self._log.get(message_id)
+
+    @property
+    def traces(self) -> int:
+        return len(self._log)
+
+
+def _trace(envelope: Envelope, digest: int | None) -> Trace:
+    message = envelope.message
+    return Trace(
+        id=message.id,
+        receiver=message.receiver,
+        type=message.type,
+        created_ms=message.created,
+        expires_ms=envelope.expires_ms,
+        acknowledged=envelope.acknowledged,
+        digest=digest,
+    )
+
+
+def _digest(message: NotifyMessage) -> int:
+    return hash((message.receiver, message.type, to_json(message.data)))

@@ -1,0 +1,92 @@
+"""Who was sent what and has not acknowledged it: the port, and the ledger in memory."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from app.delivery.log import Record
+from app.delivery.schedule import Schedule
+
+RESOLUTION_S = 0.05
+
+
+class Ledger(Protocol):
+    """The open records of this node's sessions. Every call is instant; a ledger with a server behind it writes behind.
+
+    `Record.slot` belongs to the ledger.
+    """
+
+    label: str
+    """The mark of its log lines: ACK-LOCAL, ACK-REDIS."""
+
+    def __len__(self) -> int: ...
+
+    def open(self, record: Record) -> None:
+        """A record of the same message and session must not be open."""
+
+    def get(self, session_id: str, message_id: str) -> Record | None: ...
+
+    def records(self, session_id: str) -> Sequence[Record]:
+        """Of one session, in the order in which they were opened."""
+
+    def close(self, record: Record) -> None:
+        """Takes the record out and lets go of its message."""
+
+    def close_session(self, session_id: str) -> Sequence[Record]:
+        """Takes out all its records; what they were is in the answer."""
+
+    def reschedule(self, record: Record, due_s: float) -> None: ...
+
+    def pop_due(self, now_s: float) -> Sequence[Record]:
+        """The records that are due. They stay open, and come no more until they are rescheduled."""
+
+
+class MemoryLedger:
+    label = "ACK-LOCAL"
+
+    def __init__(self) -> None:
+        self._sessions: dict[str, dict[str, Record]] = {}
+        self._schedule: Schedule[Record] = Schedule(RESOLUTION_S)
+        self._size = 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    def open(self, record: Record) -> None:
+        records = self._sessions.setdefault(record.session_id, {})
+        assert record.message_id not in records, "the record is open already"
+        records[record.message_id] = record
+        record.slot = self._schedule.add(record, record.due_s)
+        self._size += 1
+
+    def get(self, session_id: str, message_id: str) -> Record | None:
+        records = self._sessions.get(session_id)
+        return records.get(message_id) if records else None
+
+    def records(self, session_id: str) -> Sequence[Record]:
+        return tuple(self._sessions.get(session_id, {}).values())
+
+    def close(self, record: Record) -> None:
+        records = self._sessions[record.session_id]
+        del records[record.message_id]
+        if not records:
+            del self._sessions[record.session_id]
+        self._release(record)
+
+    def close_session(self, session_id: str) -> Sequence[Record]:
+        records = tuple(self._sessions.pop(session_id, {}).values())
+        for record in records:
+            self._release(record)
+        return records
+
+    def _release(self, record: Record) -> None:
+        self._schedule.discard(record, record.slot)
+        record.envelope = None
+        self._size -= 1
+
+    def reschedule(self, record: Record, due_s: float) -> None:
+        self._schedule.discard(record, record.slot)
+        record.due_s = due_s
+        record.slot = self._schedule.add(record, due_s)
+
+    def pop_due(self, now_s: float) -> Sequence[Record]:
+        return self._schedule.pop_due(now_s)

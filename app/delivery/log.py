@@ -1,0 +1,96 @@
+"""What became of the latest deliveries: the memory behind push_status and behind ids that are used twice."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from app.messages.message import Envelope
+
+MAX_RECORDS = 32  # of one message; a user who reconnects all the time shall not fill the memory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PushOutcome:
+    """`sessions` of this node got the message at once; `replayed`: the id was pushed before, this is what came then."""
+
+    id: str
+    receiver: str | None
+    status: Literal["sent", "stored"]
+    sessions: int
+    replayed: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Record:
+    """One message sent to one session. In the ledger while `envelope` is there, in the log for longer.
+
+    `due_s` and `expires_s` are monotonic seconds, `sent_ms` and `acked_ms` since 1970; `attempt` numbers the sendings
+    of the message to its receiver, `retries` those to this session after the first.
+    """
+
+    trace: "Trace"
+    session_id: str
+    envelope: Envelope | None
+    attempt: int
+    sent_ms: int
+    due_s: float
+    expires_s: float
+    retries: int = 0
+    slot: int = 0
+    acked_ms: int | None = None
+
+    @property
+    def message_id(self) -> str:
+        return self.trace.id
+
+
+@dataclass(slots=True, eq=False)
+class Trace:
+    """A message without its body. `digest` tells whether an id comes with the same content again."""
+
+    id: str
+    receiver: str | None
+    type: str
+    created_ms: int
+    expires_ms: int
+    acknowledged: bool = True
+    digest: int | None = None
+    outcome: PushOutcome | None = None
+    attempts: int = 0
+    acked_ms: int | None = None
+    records: dict[str, Record] = field(default_factory=dict)
+
+    def add(self, record: Record) -> None:
+        if len(self.records) >= MAX_RECORDS:
+            del self.records[next(iter(self.records))]
+        self.records[record.session_id] = record
+
+    def status(self, now_ms: int) -> Literal["stored", "sent", "delivered", "expired"]:
+        if self.acked_ms is not None:
+            return "delivered"
+        if self.attempts and not self.acknowledged:
+            return "sent"
+        if now_ms >= self.expires_ms:
+            return "expired"
+        return "sent" if self.attempts else "stored"
+
+
+class DeliveryLog:
+    """The last `size` traces by message id; older ones are forgotten."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._traces: dict[str, Trace] = {}
+
+    def __len__(self) -> int:
+        return len(self._traces)
+
+    def get(self, message_id: str) -> Trace | None:
+        return self._traces.get(message_id)
+
+    def add(self, trace: Trace) -> None:
+        if len(self._traces) >= self._size:
+            del self._traces[next(iter(self._traces))]
+        self._traces[trace.id] = trace
+
+    def discard(self, message_id: str) -> None:
+        self._traces.pop(message_id, None)

@@ -1,0 +1,41 @@
+"""Things that become due, found without looking at those that are not."""
+
+import heapq
+import math
+from collections.abc import Hashable
+from typing import Generic, TypeVar
+
+K = TypeVar("K", bound=Hashable)
+
+
+class Schedule(Generic[K]):
+    """Keys in slots of `resolution` time units: add and discard cost the same however many there are.
+
+    A key is due never early and at most one resolution late. Within a slot the order of adding holds.
+    """
+
+    def __init__(self, resolution: float) -> None:
+        self._resolution = resolution
+        self._slots: dict[int, dict[K, None]] = {}
+        self._order: list[int] = []
+
+    def add(self, key: K, at: float) -> int:
+        """The slot, which `discard` wants to know."""
+        slot = math.ceil(at / self._resolution)
+        keys = self._slots.get(slot)
+        if keys is None:
+            keys = self._slots[slot] = {}
+            heapq.heappush(self._order, slot)
+        keys[key] = None
+        return slot
+
+    def discard(self, key: K, slot: int) -> None:
+        keys = self._slots.get(slot)
+        if keys is not None:
+            keys.pop(key, None)
+
+    def pop_due(self, now: float) -> list[K]:
+        due: list[K] = []
+        while self._order and self._order[0] * self._resolution <= now:
+            due.extend(self._slots.pop(heapq.heappop(self._order)))
+        return due

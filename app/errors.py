@@ -1,0 +1,96 @@
+"""What can go wrong with a request, in words for its sender.
+
+ServiceError
+├── InvalidMessage      422, ERROR and 4501: the content cannot be taken as it is
+├── PayloadTooLarge     413, ERROR and 1009
+├── Unauthorized        401, ERROR and 4510
+├── Forbidden           403, ERROR and 4507
+├── NotFound            404
+├── IdConflict          422: an id that stands for another message already
+├── InboxFull           429, to be tried again
+└── Unavailable         503, to be tried again
+
+ConfigurationError      the service refuses to start
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from app.disconnects import (
+    BAD_REQUEST,
+    BAD_TOKEN,
+    FORBIDDEN,
+    SESSION_LIMIT,
+    TOO_BIG,
+    TRY_AGAIN,
+    DisconnectReason,
+)
+
+
+class ServiceError(Exception):
+    """An expected failure, with all its wire forms.
+
+    `slug` names the kind (the last part of the problem `type` of RFC 9457), `title` is the same for every
+    occurrence and the `message` header of a STOMP ERROR, `detail` is one sentence about this occurrence.
+    """
+
+    status: ClassVar[int] = 500
+    slug: ClassVar[str] = "internal-error"
+    title: ClassVar[str] = "Internal error"
+    disconnect: ClassVar[DisconnectReason] = BAD_REQUEST
+
+    def __init__(self, detail: str, *, retry_after_s: int | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.retry_after_s = retry_after_s
+
+
+class InvalidMessage(ServiceError):
+    """`errors` lists what was wrong where: `{"loc": ["data"], "msg": "Field required"}`."""
+
+    status, slug, title = 422, "invalid-message", "The message cannot be accepted as it is"
+
+    def __init__(self, detail: str, *, errors: Sequence[dict[str, object]] = ()) -> None:
+        super().__init__(detail)
+        self.errors = errors
+
+
+class PayloadTooLarge(ServiceError):
+    status, slug, title = 413, "too-large", "The request is too large"
+    disconnect = TOO_BIG
+
+
+class Unauthorized(ServiceError):
+    status, slug, title = 401, "unauthorized", "The token is illegal"
+    disconnect = BAD_TOKEN
+
+
+class Forbidden(ServiceError):
+    status, slug, title = 403, "forbidden", "Not allowed"
+    disconnect = FORBIDDEN
+
+
+class NotFound(ServiceError):
+    status, slug, title = 404, "not-found", "Not found"
+
+
+class IdConflict(ServiceError):
+    status, slug, title = 422, "id-conflict", "The id stands for another message already"
+
+
+class InboxFull(ServiceError):
+    status, slug, title = 429, "inbox-full", "The inbox of the receiver is full"
+
+
+class SessionLimit(ServiceError):
+    status, slug, title = 429, "session-limit", "The user connect stomp exceed max limit"
+    disconnect = SESSION_LIMIT
+
+
+class Unavailable(ServiceError):
+    status, slug, title = 503, "unavailable", "The service cannot do this now"
+    disconnect = TRY_AGAIN
+
+
+class ConfigurationError(Exception):
+    """The settings do not allow a start; the text names the settings to change."""

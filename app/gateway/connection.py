@@ -1,0 +1,299 @@
+"""Between a transport and a STOMP session: bytes in, events to the dispatcher, answers out."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from secrets import token_hex
+
+from pydantic_core import to_json
+
+from app.auth.bearer import bearer_token
+from app.auth.ports import Authenticator
+from app.clock import Clock
+from app.delivery.delivery import Delivery
+from app.disconnects import (
+    BAD_REQUEST,
+    CONNECT_TIMEOUT,
+    GONE,
+    HEARTBEAT_LOST,
+    NORMAL,
+    RATE_LIMITED,
+    TOO_BIG,
+    DisconnectReason,
+)
+from app.errors import ServiceError, SessionLimit, Unauthorized
+from app.gateway.dispatch import Dispatcher, is_acknowledgement
+from app.gateway.rate import TokenBucket
+from app.gateway.routing import Rejected
+from app.gateway.tasks import TaskOwner
+from app.hub.hub import Hub
+from app.hub.prepared import PreparedMessage, Publication
+from app.hub.session import Session
+from app.hub.transport import Transport
+from app.messages.destinations import USER_ERRORS
+from app.stomp.codec import HEARTBEAT
+from app.stomp.errors import FrameTooLarge, ProtocolError
+from app.stomp.events import Connect, Disconnect, Event
+from app.stomp.heartbeat import Due, Heartbeat, plan_heartbeat
+from app.stomp.session import ServerSession, SessionLimits
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionOptions:
+    server: str = "stomp-notify"
+    limits: SessionLimits = field(default_factory=SessionLimits)
+    heartbeat: Heartbeat = field(default_factory=lambda: Heartbeat(10_000, 10_000))
+    connect_timeout_s: float = 10.0
+    max_sessions_per_user: int = 10
+    inbound_rate: float = 100.0
+    inbound_burst: float = 200.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """What every connection works with."""
+
+    hub: Hub
+    delivery: Delivery
+    authenticator: Authenticator
+    dispatcher: Dispatcher
+    tasks: TaskOwner
+    options: ConnectionOptions
+    clock: Clock
+    ended: Callable[["Connection", DisconnectReason], None]
+
+
+class Connection:
+    """The transport calls `receive` and `closed`, the gateway's timer `tick`. Nothing here waits."""
+
+    def __init__(self, transport: Transport, services: Services) -> None:
+        now_s = services.clock.monotonic()
+        options = services.options
+        self.transport = transport
+        self.session: Session | None = None
+        self._services = services
+        self._stomp = ServerSession(options.limits, heartbeat=options.heartbeat, server=options.server)
+        self._bucket = TokenBucket(rate=options.inbound_rate, burst=options.inbound_burst, now_s=now_s)
+        self._work: asyncio.Task[None] | None = None
+        self._over = False
+        self._has_received = False
+        self._opened_s = self._last_received_s = self._last_sent_s = now_s
+
+    # Called by the transport
+
+    def receive(self, data: bytes) -> None:
+        """Takes bytes of the client, cut anywhere."""
+        if self._over:
+            return
+        self._has_received = True
+        self._stomp.receive_data(data)
+        if self._work is None:
+            self._pump()
+
+    def closed(self) -> None:
+        """The transport is gone, for whatever reason."""
+        self._finish(GONE)
+
+    # Called by the gateway
+
+    def end(self, reason: DisconnectReason) -> None:
+        """Hangs up. What was sent before still goes out, unless the client is too slow for it."""
+        self._finish(reason)
+        self.transport.close(reason)
+
+    def tick(self, now_s: float, tick_s: float) -> None:
+        """Heart-beats, and the time limit for CONNECT; `tick_s` passes until the next call."""
+        if self._has_received or self._work is not None:  # no reading while there is work
+            self._has_received = False
+            self._last_received_s = now_s
+        if self.session is None:
+            if now_s - self._opened_s > self._services.options.connect_timeout_s:
+                self.end(CONNECT_TIMEOUT)
+            return
+        if self.session.has_sent:
+            self.session.has_sent = False
+            self._last_sent_s = now_s - tick_s  # it was sent since the last tick: the earliest moment is the safe one
+        self._beat(self.session, now_s, tick_s)
+
+    def _beat(self, session: Session, now_s: float, tick_s: float) -> None:
+        due = plan_heartbeat(
+            self._stomp.heartbeat,
+            now=now_s,
+            last_sent=self._last_sent_s,
+            last_received=self._last_received_s,
+            tick_s=tick_s,
+        )
+        if due is Due.LOST:
+            self.end(HEARTBEAT_LOST)
+        elif due is Due.SEND:
+            self._last_sent_s = now_s
+            self.transport.send(HEARTBEAT)
+
+    # Events in their order, one at a time
+
+    def _pump(self) -> None:
+        while self._work is None and not self._over:
+            try:
+                event = self._stomp.next_event()
+            except ProtocolError as error:
+                self._fail_protocol(error)
+                return
+            if event is None:
+                return
+            if not self._may_send(event):
+                self._refuse(RATE_LIMITED, "rate limit", "the client sends more frames than it may", None)
+                return
+            self._handle(event)
+
+    def _may_send(self, event: Event) -> bool:
+        """Acknowledging what was delivered costs nothing: how often that is, is the server's doing."""
+        session = self.session
+        if session is not None and session.unanswered and is_acknowledgement(event):
+            session.unanswered -= 1
+            return True
+        return self._bucket.take(self._services.clock.monotonic())
+
+    def _handle(self, event: Event) -> None:
+        receipt = None if isinstance(event, Connect) else event.receipt
+        try:
+            pending = self._perform(event)
+        except Exception as error:
+            self._fail(error, receipt)
+            return
+        if pending is None:
+            self._confirm(receipt)
+        else:
+            self.transport.pause_reading()
+            self._work = self._services.tasks.start(self._await(pending, receipt), f"frame of {self._name}")
+
+    def _perform(self, event: Event) -> Awaitable[None] | None:
+        if isinstance(event, Connect):
+            return self._connect(event)
+        if isinstance(event, Disconnect):
+            self._disconnect(event)
+            return None
+        assert self.session is not None
+        return self._services.dispatcher.perform(self.session, event)
+
+    async def _await(self, pending: Awaitable[None], receipt: str | None) -> None:
+        """Does what could not be done at once; the frames behind it wait."""
+        try:
+            await pending
+            self._confirm(receipt)
+        except Exception as error:
+            self._fail(error, receipt)
+        self._work = None
+        if not self._over:
+            self.transport.resume_reading()
+            self._pump()
+
+    # CONNECT and DISCONNECT
+
+    async def _connect(self, event: Connect) -> None:
+        services = self._services
+        identity = await services.authenticator.authenticate(token_of(event))
+        if self._over:
+            return
+        limit = services.options.max_sessions_per_user
+        if len(services.hub.sessions_of(identity.user)) >= limit:
+            raise SessionLimit(f"{identity.user} has {limit} sessions, the limit")
+        self.session = session = Session(
+            id=token_hex(8),
+            user=identity.user,
+            version=self._stomp.version,
+            transport=self.transport,
+            connected_ms=services.clock.epoch_ms(),
+        )
+        services.hub.join(session)
+        session.send(self._stomp.accept(session_id=session.id, user=session.user))
+        logger.info(
+            "session %s of %s opened: %s, STOMP %s", session.id, session.user, self.transport.name, session.version
+        )
+
+    def _disconnect(self, event: Disconnect) -> None:
+        self._confirm(event.receipt)
+        self.end(NORMAL)
+
+    # Answers
+
+    def _confirm(self, receipt: str | None) -> None:
+        if receipt is not None and not self._over:
+            self.transport.send(self._stomp.receipt(receipt))
+
+    def _fail(self, error: Exception, receipt: str | None) -> None:
+        if isinstance(error, ServiceError):
+            self._refuse(error.disconnect, error.title, error.detail, receipt)
+        elif isinstance(error, Rejected):
+            self._reject(error, receipt)
+        else:  # a defect, of a handler of the application most likely: it must not end the session of a client
+            logger.error("a frame of %s could not be handled", self._name, exc_info=error)
+            self._reject(Rejected("an internal error; the operators have been told"), receipt)
+
+    def _reject(self, error: Rejected, receipt: str | None) -> None:
+        if self.session is not None and self.session.listens_to(USER_ERRORS):
+            self._tell(self.session, error, receipt)
+        elif receipt is not None:  # it waits for an answer, and this is the only one left
+            self._refuse(BAD_REQUEST, "the frame was rejected", error.detail, receipt)
+        else:
+            logger.info("%s: %s", self._name, error.detail)
+
+    def _fail_protocol(self, error: ProtocolError) -> None:
+        reason = TOO_BIG if isinstance(error, FrameTooLarge) else BAD_REQUEST
+        self._refuse(reason, error.message, error.detail, error.receipt_id, error.headers)
+
+    def _refuse(
+        self,
+        reason: DisconnectReason,
+        message: str,
+        detail: str,
+        receipt: str | None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        if self._over:
+            return
+        logger.info("%s refused: %s", self._name, detail)
+        self.transport.send(self._stomp.error(message, detail, receipt_id=receipt, headers=headers))
+        self.end(reason)
+
+    def _tell(self, session: Session, error: Rejected, receipt: str | None) -> None:
+        """On `/user/queue/errors`: a JSON object with `detail`, and `receipt` where the frame asked for one."""
+        body = {"detail": error.detail} | ({} if receipt is None else {"receipt": receipt})
+        publication = Publication(
+            message_id=self._services.delivery.new_id(), destination=USER_ERRORS, body=to_json(body)
+        )
+        prepared = PreparedMessage(publication)
+        for subscriber in session.listens_to(USER_ERRORS):
+            session.deliver(prepared.frame_for(subscriber.profile))
+
+    # The end
+
+    def _finish(self, reason: DisconnectReason) -> None:
+        """Leaves nothing behind; only the first call counts."""
+        if self._over:
+            return
+        self._over = True
+        if self._work is not None and self._work is not asyncio.current_task():
+            self._work.cancel()
+        session = self.session
+        if session is not None and self._services.hub.leave(session):
+            self._services.delivery.leave(session)
+            logger.log(reason.log_level, "session %s of %s closed: %s", session.id, session.user, reason.text)
+        self._services.ended(self, reason)
+
+    @property
+    def _name(self) -> str:
+        session = self.session
+        return f"session {session.id}" if session else f"connection from {self.transport.remote}"
+
+
+def token_of(event: Connect) -> str:
+    """`Authorization`, else `passcode`: some clients always send an empty login and passcode beside it."""
+    headers = event.headers
+    value = headers.get("Authorization") or headers.get("authorization")
+    token = bearer_token(value) if value else headers.get("passcode", "")
+    if not token:
+        raise Unauthorized("CONNECT carries no token: the header Authorization: Bearer <token> was expected")
+    return token

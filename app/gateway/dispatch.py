@@ -1,0 +1,119 @@
+"""What an event of a session means: one event, one call."""
+
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import assert_never
+
+from app.delivery.delivery import Delivery
+from app.errors import Forbidden, InvalidMessage
+from app.gateway.core_routes import publish_as_sent
+from app.gateway.routing import AppMessage, DestinationRoutes, Rejected
+from app.gateway.tasks import TaskOwner
+from app.hub.hub import Hub
+from app.hub.session import Session
+from app.messages.destinations import (
+    APP_ACK,
+    APP_PREFIX,
+    TOPIC_PREFIX,
+    USER_ERRORS,
+    USER_MESSAGES,
+    USER_PREFIX,
+    topic_problem,
+)
+from app.stomp.events import Ack, Commit, Event, Nack, Noted, Send, Subscribe, Subscription, Unsubscribe
+
+SessionEvent = Subscribe | Unsubscribe | Send | Ack | Nack | Commit | Noted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dispatcher:
+    """`allow_topic_send`: clients may SEND to `/topic/**`."""
+
+    hub: Hub
+    delivery: Delivery
+    routes: DestinationRoutes
+    tasks: TaskOwner
+    allow_topic_send: bool
+
+    def perform(self, session: Session, event: SessionEvent) -> Awaitable[None] | None:
+        """Does it at once, or answers what has to be awaited.
+
+        Raises (now or when awaited) ServiceError where the session has to end, Rejected where it goes on.
+        """
+        match event:
+            case Send():
+                return self._send(session, event)
+            case Nack():
+                self.delivery.refuse(session, event.message_id, cumulative=event.cumulative)
+            case Ack():
+                self.delivery.acknowledge(session, event.message_id, cumulative=event.cumulative)
+            case Subscribe():
+                self._subscribe(session, event.subscription)
+            case Unsubscribe():
+                self._unsubscribe(session, event.subscription)
+            case Commit():
+                return self._commit(session, event)
+            case Noted():
+                pass
+            case _:
+                assert_never(event)
+        return None
+
+    def _subscribe(self, session: Session, subscription: Subscription) -> None:
+        destination = subscription.destination
+        if destination not in (USER_MESSAGES, USER_ERRORS):
+            if destination.startswith(USER_PREFIX):
+                raise Forbidden(
+                    f"{destination[:128]!r} is not open to subscribers; {USER_MESSAGES} and {USER_ERRORS} are"
+                )
+            if problem := topic_problem(destination):
+                raise InvalidMessage(f"cannot subscribe to {destination[:128]!r}: {problem}")
+        self.hub.subscribe(session, subscription)
+        if destination == USER_MESSAGES and session.draining is None:
+            self.delivery.begin_drain(session)
+            self.tasks.start(self.delivery.drain(session), f"drain to session {session.id}")
+
+    def _unsubscribe(self, session: Session, subscription: Subscription | None) -> None:
+        if subscription is None:
+            raise Rejected("there is no subscription of that id")
+        self.hub.unsubscribe(session, subscription)
+        if not session.listens_to(USER_MESSAGES) and subscription.destination == USER_MESSAGES:
+            self.delivery.leave(session)
+
+    def _send(self, session: Session, event: Send) -> Awaitable[None] | None:
+        destination = event.destination
+        message = AppMessage(session, self.delivery, destination, event.headers, event.body)
+        if destination.startswith(APP_PREFIX):
+            handler = self.routes.handler(destination)
+            if handler is None:
+                raise Rejected(f"nothing listens at {destination[:128]!r}")
+            return handler(message)
+        if destination.startswith(TOPIC_PREFIX):
+            return self._send_to_topic(message)
+        if destination.startswith(USER_PREFIX):
+            raise Forbidden(f"clients may not send to {destination[:128]!r}")
+        raise InvalidMessage(f"cannot send to {destination[:128]!r}: {APP_PREFIX}** or {TOPIC_PREFIX}** was expected")
+
+    def _send_to_topic(self, message: AppMessage) -> Awaitable[None]:
+        if not self.allow_topic_send:
+            raise Forbidden("clients may not send to topics here")
+        if problem := topic_problem(message.destination):
+            raise InvalidMessage(f"cannot send to {message.destination[:128]!r}: {problem}")
+        return publish_as_sent(message, message.destination)
+
+    async def _commit(self, session: Session, event: Commit) -> None:
+        """All of it, in order; what is rejected does not keep the rest from being done, and is told at the end."""
+        problems = []
+        for part in event.events:
+            try:
+                pending = self.perform(session, part)
+                if pending is not None:
+                    await pending
+            except Rejected as rejected:
+                problems.append(rejected.detail)
+        if problems:
+            raise Rejected("; ".join(problems[:10]))
+
+
+def is_acknowledgement(event: Event) -> bool:
+    return isinstance(event, Ack) or (isinstance(event, Send) and event.destination == APP_ACK)

@@ -1,0 +1,89 @@
+"""Application destinations: what a SEND to `/app/...` calls.
+
+routes = DestinationRoutes()
+
+@routes.message("/app/typing")
+async def typing(message: AppMessage) -> None:
+    await message.delivery.push(...)
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic_core import from_json
+
+from app.delivery.delivery import Delivery
+from app.hub.session import Session
+from app.messages.destinations import APP_PREFIX
+
+
+class Rejected(Exception):
+    """A handler cannot take what a client sent; the session goes on.
+
+    The client is told on `/user/queue/errors`. `detail` is one sentence about what was wrong and what was expected.
+    """
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+@dataclass(frozen=True, slots=True)
+class AppMessage:
+    """What a client sent, and what a handler needs to answer it."""
+
+    session: Session
+    delivery: Delivery
+    destination: str
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def user(self) -> str:
+        return self.session.user
+
+    def text(self) -> str:
+        try:
+            return self.body.decode()
+        except UnicodeDecodeError:
+            raise Rejected("the body is not valid UTF-8") from None
+
+    def json(self) -> Any:
+        try:
+            return from_json(self.body, allow_inf_nan=False)
+        except ValueError as error:
+            raise Rejected(f"the body is not valid JSON: {error}") from None
+
+
+Handler = Callable[[AppMessage], Awaitable[None] | None]
+
+
+class DestinationRoutes:
+    def __init__(self) -> None:
+        self._handlers: dict[str, Handler] = {}
+
+    def message(self, destination: str) -> Callable[[Handler], Handler]:
+        """Registers a handler, sync or async, for exactly this destination.
+
+        A sync handler must not block. It runs for frames of one session in their order, and a RECEIPT is sent when it
+        is done. Raises ValueError if the destination is taken or lies outside `/app/`.
+        """
+        if not destination.startswith(APP_PREFIX):
+            raise ValueError(f"an application destination starts with {APP_PREFIX}, not {destination!r}")
+        if destination in self._handlers:
+            raise ValueError(f"{destination} has a handler already")
+
+        def register(handler: Handler) -> Handler:
+            self._handlers[destination] = handler
+            return handler
+
+        return register
+
+    def handler(self, destination: str) -> Handler | None:
+        return self._handlers.get(destination)
+
+    def include(self, other: "DestinationRoutes") -> None:
+        """Takes over all handlers of `other`. Raises ValueError if a destination is taken."""
+        for destination, handler in other._handlers.items():
+            self.message(destination)(handler)

@@ -1,0 +1,101 @@
+"""Who is here and what they listen to."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+
+from app.hub.prepared import PreparedMessage, Publication
+from app.hub.session import Session, Subscriber
+from app.stomp.events import Subscription
+
+FAN_OUT_SLICE = 500  # frames that are written before the loop gets a turn: some milliseconds
+
+
+class Hub:
+    """The sessions of this node. All methods but `fan_out` are instant, and all belong to one event loop."""
+
+    def __init__(self) -> None:
+        self._sessions: dict[str, Session] = {}
+        self._users: dict[str, dict[str, Session]] = {}
+        self._destinations: dict[str, dict[Subscriber, None]] = {}
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def __iter__(self) -> Iterator[Session]:
+        return iter(tuple(self._sessions.values()))
+
+    def join(self, session: Session) -> None:
+        session.live = True
+        self._sessions[session.id] = session
+        self._users.setdefault(session.user, {})[session.id] = session
+
+    def leave(self, session: Session) -> bool:
+        """Ends all its subscriptions. False if it was not here."""
+        if self._sessions.pop(session.id, None) is None:
+            return False
+        session.live = False
+        sessions = self._users[session.user]
+        del sessions[session.id]
+        if not sessions:
+            del self._users[session.user]
+        for subscribers in session.subscribers.values():
+            for subscriber in subscribers:
+                self._drop(subscriber)
+        session.subscribers.clear()
+        return True
+
+    def session(self, session_id: str) -> Session | None:
+        return self._sessions.get(session_id)
+
+    def sessions_of(self, user: str) -> Sequence[Session]:
+        """In the order in which they came."""
+        sessions = self._users.get(user)
+        return tuple(sessions.values()) if sessions else ()
+
+    def users(self) -> Sequence[str]:
+        return tuple(self._users)
+
+    def subscribe(self, session: Session, subscription: Subscription) -> None:
+        subscriber = Subscriber(session, subscription)
+        destination = subscription.destination
+        session.subscribers[destination] = (*session.listens_to(destination), subscriber)
+        self._destinations.setdefault(destination, {})[subscriber] = None
+
+    def unsubscribe(self, session: Session, subscription: Subscription) -> None:
+        """`subscription` is one that `subscribe` was given."""
+        destination = subscription.destination
+        left = []
+        for subscriber in session.listens_to(destination):
+            if subscriber.subscription is subscription:
+                self._drop(subscriber)
+            else:
+                left.append(subscriber)
+        if left:
+            session.subscribers[destination] = tuple(left)
+        else:
+            session.subscribers.pop(destination, None)
+
+    def _drop(self, subscriber: Subscriber) -> None:
+        destination = subscriber.subscription.destination
+        subscribers = self._destinations[destination]
+        del subscribers[subscriber]
+        if not subscribers:
+            del self._destinations[destination]
+
+    async def fan_out(self, publication: Publication) -> int:
+        """Sends to all that listen to its destination now, and says to how many sessions.
+
+        It lets the loop run between slices; who leaves meanwhile is passed over.
+        """
+        subscribers = self._destinations.get(publication.destination)
+        if not subscribers:
+            return 0
+        prepared, reached = PreparedMessage(publication), set()
+        for count, subscriber in enumerate(tuple(subscribers), start=1):
+            session = subscriber.session
+            if session.live:
+                session.deliver(prepared.frame_for(subscriber.profile), prepared.binary)
+                reached.add(session.id)
+            if count % FAN_OUT_SLICE == 0:
+                await asyncio.sleep(0)
+        return len(reached)

@@ -1,0 +1,70 @@
+"""One STOMP connection as the rest of the service sees it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from app.hub.prepared import Profile
+from app.hub.transport import Transport
+from app.stomp.events import Subscription
+from app.stomp.frames import AckMode, Version
+
+
+class Subscriber:
+    """A subscription of a session; `profile` decides how its MESSAGE frames look."""
+
+    __slots__ = ("profile", "session", "subscription")
+
+    def __init__(self, session: "Session", subscription: Subscription) -> None:
+        self.session = session
+        self.subscription = subscription
+        asks_ack = subscription.ack_mode is not AckMode.AUTO
+        self.profile = Profile(session.version, subscription.id, asks_ack)
+
+
+class Session:
+    """What the hub fans out to. It is live from `Hub.join` to `Hub.leave`."""
+
+    __slots__ = (
+        "connected_ms",
+        "draining",
+        "has_sent",
+        "id",
+        "live",
+        "subscribers",
+        "transport",
+        "unanswered",
+        "user",
+        "version",
+    )
+
+    def __init__(self, *, id: str, user: str, version: Version, transport: Transport, connected_ms: int) -> None:
+        self.id = id
+        self.user = user
+        self.version = version
+        self.transport = transport
+        self.connected_ms = connected_ms
+        self.subscribers: dict[str, tuple[Subscriber, ...]] = {}
+        self.live = False
+        self.draining: Draining | None = None
+        self.has_sent = False
+        self.unanswered = 0
+
+    def listens_to(self, destination: str) -> Sequence[Subscriber]:
+        return self.subscribers.get(destination, ())
+
+    def send(self, data: bytes, binary: bool = False) -> None:
+        self.has_sent = True
+        self.transport.send(data, binary)
+
+    def deliver(self, data: bytes, binary: bool = False) -> None:
+        """As `send`, for a MESSAGE: the client may answer each with one acknowledgement at no charge."""
+        self.has_sent = True
+        self.unanswered += 1
+        self.transport.send(data, binary)
+
+
+@dataclass(slots=True)
+class Draining:
+    """The inbox is being sent to a session; new messages wait there, so that none overtakes an older one."""
+
+    missed: bool = False

@@ -1,0 +1,39 @@
+"""Where log lines go and what they look like."""
+
+import logging.config
+from typing import Literal
+
+NOISY = ('%s - "WebSocket', "connection open", "connection closed")
+
+
+class ConnectionNoise(logging.Filter):
+    """Drops what the server says of each WebSocket: the gateway tells the life of a session better."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not str(record.msg).startswith(NOISY)
+
+
+def logging_config(*, level: str, format: Literal["text", "json"]) -> dict[str, object]:
+    """For `logging.config.dictConfig`: everything to standard error, one line a record, `json` as one object a line."""
+    formatters: dict[str, object] = {
+        "text": {"format": "%(asctime)s %(levelname)-7s %(name)s: %(message)s"},
+        "json": {
+            "()": "pythonjsonlogger.json.JsonFormatter",
+            "fmt": "%(asctime)s %(levelname)s %(name)s %(message)s",
+            "rename_fields": {"asctime": "time", "levelname": "level", "name": "logger"},
+            "json_ensure_ascii": False,
+        },
+    }
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "filters": {"connection_noise": {"()": ConnectionNoise}},
+        "formatters": formatters,
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": format}},
+        "root": {"level": level, "handlers": ["stderr"]},
+        "loggers": {
+            "apscheduler": {"level": "WARNING"},
+            "uvicorn.error": {"level": level, "filters": ["connection_noise"]},
+            "httpx": {"level": "WARNING"},
+        },
+    }

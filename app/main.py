@@ -1,0 +1,78 @@
+"""The application."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
+from starlette.middleware.cors import CORSMiddleware
+from starlette.staticfiles import StaticFiles
+
+from app.api import health, pages, problems, push, sessions, websocket
+from app.auth.ports import Authenticator
+from app.clock import Clock
+from app.gateway.routing import DestinationRoutes
+from app.messages.types import TypeRegistry
+from app.runtime import Extensions, check_settings, open_runtime
+from app.settings import Settings
+from app.version import VERSION
+
+DESCRIPTION = """
+Push to the browsers and apps of your users, and know that it arrived.
+
+`curl -X POST -d "hello" http://localhost:2025/vh-stomp-wsend/push_all_obj/test1`
+
+Clients connect with STOMP 1.0 to 1.2 over WebSocket at `/stomp-ws`, subscribe to `/user/queue/msg` and acknowledge
+with a SEND to `/app/ack`. Errors are `application/problem+json` (RFC 9457).
+"""
+
+TAGS = [
+    {"name": "Push", "description": "Reach one user, everybody, or the subscribers of a topic."},
+    {"name": "Sessions", "description": "Who is online."},
+    {"name": "Health", "description": "For probes."},
+]
+
+
+def create_app(
+    settings: Settings | None = None,
+    *,
+    authenticator: Authenticator | None = None,
+    routes: DestinationRoutes | None = None,
+    types: TypeRegistry | None = None,
+    clock: Clock | None = None,
+) -> FastAPI:
+    """The service as an ASGI application; several in one process do not disturb each other.
+
+    `settings` None reads the environment. `authenticator` replaces tokens by your own way to know users, `routes` adds
+    application destinations, `types` replaces the message types. Raises ConfigurationError.
+    """
+    settings = settings or Settings()
+    extensions = Extensions(authenticator=authenticator, routes=routes, types=types, clock=clock)
+    check_settings(settings, extensions)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with open_runtime(settings, extensions) as runtime:
+            app.state.runtime = runtime
+            yield
+
+    app = FastAPIOffline(
+        title="stomp-notify",
+        version=VERSION,
+        summary="Push notifications over STOMP, acknowledged by every device.",
+        description=DESCRIPTION,
+        openapi_tags=TAGS,
+        lifespan=lifespan,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    problems.install(app)
+    if settings.allowed_origins:
+        app.add_middleware(
+            CORSMiddleware, allow_origins=settings.allowed_origins, allow_methods=["*"], allow_headers=["*"]
+        )
+    routers = [push.router, sessions.router, health.router, websocket.router, pages.router]
+    for router in routers + ([pages.home_router] if settings.app_env == "dev" else []):
+        app.include_router(router)
+    app.mount("/static", StaticFiles(directory=pages.STATIC), name="static")
+    return app

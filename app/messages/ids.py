@@ -1,0 +1,39 @@
+"""Message ids: made here, or given by the caller."""
+
+import random
+import re
+from collections.abc import Callable
+
+from app.clock import Clock
+
+MESSAGE_ID_PREFIX = "ntf_"
+MESSAGE_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.:\-]{0,63}$"
+_MESSAGE_ID = re.compile(MESSAGE_ID_PATTERN)
+
+
+def message_id_problem(value: str) -> str | None:
+    """What is wrong with an id that a caller gave, as a sentence, or None.
+
+    The alphabet keeps ids unescaped in every STOMP version, free of the "/" of ack ids and fit for URLs.
+    """
+    if _MESSAGE_ID.fullmatch(value):
+        return None
+    return "an id has 1 to 64 characters: letters, digits and _ . : - with a letter or digit first"
+
+
+def id_factory(clock: Clock, source: random.Random | None = None) -> Callable[[], str]:
+    """Ids of 36 characters that sort by the time they were made; within a process strictly."""
+    bits = (source or random.SystemRandom()).getrandbits(32)
+    rng = source or random.Random(bits ^ random.SystemRandom().getrandbits(64))  # unique, not secret
+    last_ms, count = 0, 0
+
+    def new_id() -> str:
+        nonlocal last_ms, count
+        now_ms = clock.epoch_ms()
+        if now_ms > last_ms:
+            last_ms, count = now_ms, 0
+        else:
+            count += 1
+        return f"{MESSAGE_ID_PREFIX}{last_ms:011x}{count:05x}{rng.getrandbits(64):016x}"
+
+    return new_id

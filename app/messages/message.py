@@ -1,0 +1,61 @@
+"""The message that users know, and its JSON."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic_core import to_json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotifyMessage:
+    """`created` is ms since 1970; `receiver` None is a broadcast; `data` is any JSON value."""
+
+    id: str
+    type: str
+    receiver: str | None
+    data: Any
+    created: int
+    viewed: bool = False
+
+
+class MessageEncoder:
+    """The JSON of one message, of which only the account of its sending changes from one sending to the next."""
+
+    __slots__ = ("_start",)
+
+    def __init__(self, message: NotifyMessage) -> None:
+        fields = {
+            "id": message.id,
+            "type": message.type,
+            "receiver": message.receiver,
+            "data": message.data,
+            "viewed": message.viewed,
+            "created": message.created,
+        }
+        self._start = to_json(fields)[:-1]
+
+    def encode(self, *, ack_retry_count: int, ack_last_sent: int) -> bytes:
+        """UTF-8 JSON; `ack_last_sent` is ms since 1970."""
+        return b'%b,"ack_retry_count":%d,"ack_last_sent":%d}' % (self._start, ack_retry_count, ack_last_sent)
+
+    def __len__(self) -> int:
+        return len(self._start)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Envelope:
+    """A message on its way to its receiver.
+
+    `expires_ms` (since 1970) ends its stay in the inbox. Without `acknowledged` it is sent once to each session and
+    waits in the inbox only while there is no session at all.
+    """
+
+    message: NotifyMessage
+    encoder: MessageEncoder
+    expires_ms: int
+    acknowledged: bool = True
+
+    @property
+    def receiver(self) -> str:
+        assert self.message.receiver is not None, "a broadcast has no inbox"
+        return self.message.receiver

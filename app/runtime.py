@@ -1,0 +1,222 @@
+"""From settings to a running service: the only place that builds and wires."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from app.auth.access import PushAccess
+from app.auth.api_keys import ApiKeys
+from app.auth.claims import ClaimRules
+from app.auth.dev import DevAuthenticator
+from app.auth.jwt_builder import JwtKeys, build_jwt_authenticator
+from app.auth.ports import Authenticator
+from app.clock import Clock, SystemClock
+from app.cluster.memory import MemoryBus
+from app.delivery.ack_manager import AckManager
+from app.delivery.delivery import Delivery
+from app.delivery.inbox import InboxLimits, MemoryInbox
+from app.delivery.job import retry_job
+from app.delivery.ledger import MemoryLedger
+from app.delivery.log import DeliveryLog
+from app.delivery.retry import RetryPolicy
+from app.errors import ConfigurationError
+from app.gateway.connection import ConnectionOptions
+from app.gateway.core_routes import core_routes
+from app.gateway.gateway import Gateway
+from app.gateway.routing import DestinationRoutes
+from app.hub.hub import Hub
+from app.hub.outbox import OutboxLimits
+from app.messages.ids import id_factory
+from app.messages.types import TypeRegistry
+from app.settings import Settings
+from app.stomp.frames import FrameLimits
+from app.stomp.heartbeat import Heartbeat
+from app.stomp.session import SessionLimits
+from app.transports.websocket import WebSocketOptions
+from app.version import SERVER
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PushOptions:
+    """Bounds and defaults of pushes over HTTP."""
+
+    ttl_ms: int
+    max_ttl_ms: int
+    max_body_bytes: int
+    max_batch_items: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runtime:
+    """The parts that requests and connections work with."""
+
+    hub: Hub
+    acks: AckManager
+    delivery: Delivery
+    gateway: Gateway
+    access: PushAccess
+    types: TypeRegistry
+    push: PushOptions
+    websocket: WebSocketOptions
+    clock: Clock
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extensions:
+    """What an application brings along; None and empty stand for the service's own."""
+
+    authenticator: Authenticator | None = None
+    routes: DestinationRoutes | None = None
+    types: TypeRegistry | None = None
+    clock: Clock | None = None
+
+
+def check_settings(settings: Settings, extensions: Extensions) -> None:
+    """Raises ConfigurationError that names every setting that is missing or impossible."""
+    problems = []
+    if settings.app_env == "prod":
+        if extensions.authenticator is None and not _jwt_keys(settings):
+            problems.append("tokens cannot be verified: set JWT_SECRET, JWT_PUBLIC_KEY or JWT_JWKS_URL")
+        if not settings.api_keys:
+            problems.append("nobody may push: set API_KEYS")
+    if problems:
+        raise ConfigurationError("APP_ENV=prod: " + "; ".join(problems))
+
+
+@asynccontextmanager
+async def open_runtime(settings: Settings, extensions: Extensions | None = None) -> AsyncIterator[Runtime]:
+    """Builds everything, runs the jobs and the timer, and ends them all. Raises ConfigurationError."""
+    extensions = extensions or Extensions()
+    check_settings(settings, extensions)
+    async with AsyncExitStack() as stack:
+        runtime, policy = _build(settings, extensions, stack)
+        await stack.enter_async_context(retry_job(runtime.delivery.sweep, policy))
+        timer = asyncio.create_task(runtime.gateway.run(), name="heart-beats")
+        stack.push_async_callback(runtime.gateway.aclose)
+        stack.callback(timer.cancel)
+        yield runtime
+
+
+def _build(settings: Settings, extensions: Extensions, stack: AsyncExitStack) -> tuple[Runtime, RetryPolicy]:
+    clock = extensions.clock or SystemClock()
+    policy = _retry_policy(settings)
+    hub = Hub()
+    acks = AckManager(
+        hub=hub, ledger=MemoryLedger(), policy=policy, clock=clock, log_events=bool(settings.log_ack_events)
+    )
+    delivery = Delivery(
+        hub=hub,
+        acks=acks,
+        inbox=MemoryInbox(InboxLimits(max_messages=settings.inbox_max_messages, max_bytes=settings.max_inboxes_bytes)),
+        relay=MemoryBus().relay(),
+        log=DeliveryLog(settings.delivery_log_size),
+        clock=clock,
+        new_id=id_factory(clock),
+    )
+    authenticator = _authenticator(settings, extensions, clock, stack)
+    gateway = Gateway(
+        hub=hub,
+        delivery=delivery,
+        authenticator=authenticator,
+        routes=_routes(extensions),
+        options=_connection_options(settings),
+        allow_topic_send=bool(settings.allow_client_topic_send),
+        clock=clock,
+    )
+    access = PushAccess(
+        keys=ApiKeys(settings.api_keys), authenticator=authenticator, required=settings.app_env == "prod"
+    )
+    runtime = Runtime(
+        hub=hub,
+        acks=acks,
+        delivery=delivery,
+        gateway=gateway,
+        access=access,
+        types=extensions.types or TypeRegistry(strict=settings.strict_types),
+        push=PushOptions(
+            ttl_ms=settings.ack_message_ttl_ms,
+            max_ttl_ms=settings.max_message_ttl_ms,
+            max_body_bytes=settings.http_max_body_bytes,
+            max_batch_items=settings.max_batch_items,
+        ),
+        websocket=_websocket_options(settings),
+        clock=clock,
+    )
+    return runtime, policy
+
+
+def _authenticator(settings: Settings, extensions: Extensions, clock: Clock, stack: AsyncExitStack) -> Authenticator:
+    """An authenticator that was brought along replaces ours, dev tokens included."""
+    if extensions.authenticator is not None:
+        return extensions.authenticator
+    keys = _jwt_keys(settings)
+    jwt = None
+    if keys:
+        rules = ClaimRules(
+            issuer=settings.jwt_issuer,
+            audience=settings.jwt_audience,
+            user_claim=settings.jwt_user_claim,
+            require_exp=settings.app_env == "prod",
+        )
+        jwt = build_jwt_authenticator(keys, rules=rules, clock=clock, strict=settings.app_env == "prod")
+        stack.push_async_callback(jwt.aclose)
+    return DevAuthenticator(jwt) if jwt is None or settings.app_env == "dev" else jwt
+
+
+def _jwt_keys(settings: Settings) -> JwtKeys:
+    return JwtKeys(
+        secret=settings.jwt_secret.get_secret_value() if settings.jwt_secret else None,
+        public_key=settings.jwt_public_key,
+        jwks_url=settings.jwt_jwks_url,
+        algorithms=settings.jwt_algorithms,
+    )
+
+
+def _routes(extensions: Extensions) -> DestinationRoutes:
+    routes = DestinationRoutes()
+    routes.include(core_routes)
+    if extensions.routes is not None:
+        routes.include(extensions.routes)
+    return routes
+
+
+def _retry_policy(settings: Settings) -> RetryPolicy:
+    assert settings.ack_max_retry_count is not None, "filled by the settings themselves"
+    return RetryPolicy(
+        wait_s=settings.ack_check_wait_ms / 1000,
+        interval_s=settings.ack_retry_interval_ms / 1000,
+        max_retries=settings.ack_max_retry_count,
+    )
+
+
+def _connection_options(settings: Settings) -> ConnectionOptions:
+    def frame_limits(max_frame_bytes: int) -> FrameLimits:
+        return FrameLimits(
+            max_frame_bytes=max_frame_bytes,
+            max_headers=settings.max_frame_headers,
+            max_header_bytes=settings.max_header_bytes,
+        )
+
+    return ConnectionOptions(
+        server=SERVER,
+        limits=SessionLimits(
+            connecting=frame_limits(settings.max_connect_frame_bytes),
+            connected=frame_limits(settings.max_frame_bytes),
+            max_subscriptions=settings.max_subscriptions_per_session,
+            max_transactions=settings.max_transactions_per_session,
+            max_transaction_bytes=settings.max_transaction_bytes,
+        ),
+        heartbeat=Heartbeat(settings.heartbeat_send_ms, settings.heartbeat_receive_ms),
+        connect_timeout_s=settings.connect_timeout_ms / 1000,
+        max_sessions_per_user=settings.max_sessions_per_user,
+        inbound_rate=settings.inbound_frames_per_s,
+        inbound_burst=settings.inbound_burst,
+    )
+
+
+def _websocket_options(settings: Settings) -> WebSocketOptions:
+    return WebSocketOptions(
+        allowed_origins=settings.allowed_origins or (),
+        outbox=OutboxLimits(max_frames=settings.outbox_max_frames, max_bytes=settings.outbox_max_bytes),
+    )

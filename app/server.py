@@ -1,0 +1,49 @@
+"""The HTTP server that the command line runs the application with."""
+
+import logging
+import socket
+
+import uvicorn
+
+from app.errors import ConfigurationError
+from app.logs import logging_config
+from app.main import create_app
+from app.settings import Settings
+
+BACKLOG = 2048
+DRAIN_S = 10  # for requests that are under way when the process has to stop
+PEER_TIMEOUT_MS = 30_000  # unacknowledged data for so long: the peer is gone, or keeps its window shut
+
+logger = logging.getLogger(__name__)
+
+
+def serve(settings: Settings) -> None:
+    """Runs until SIGTERM or SIGINT. Raises ConfigurationError, also for an address that cannot be had."""
+    logging.config.dictConfig(logging_config(level=settings.log_level, format=settings.log_format or "text"))
+    app = create_app(settings)
+    listener = _listen(settings.host, settings.port)
+    host, port = listener.getsockname()[:2]
+    logger.info("listening on http://%s:%d, documentation at /docs", f"[{host}]" if ":" in host else host, port)
+    config = uvicorn.Config(
+        app,
+        ws="websockets-sansio",
+        ws_max_size=2 * settings.max_frame_bytes,  # above the limit of a frame, so that STOMP can say what was wrong
+        ws_per_message_deflate=False,
+        timeout_graceful_shutdown=DRAIN_S,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+    )
+    with listener:
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise ConfigurationError(f"HOST and PORT: cannot listen on {host}:{port}: {error.strerror}") from None
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # connections inherit it
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, PEER_TIMEOUT_MS)
+    return listener

@@ -1,0 +1,99 @@
+"""Settings from the environment and `.env`. Names, defaults and reasons; nothing is read at import."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, PositiveInt, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+CommaSeparated = Annotated[tuple[str, ...], NoDecode]
+
+
+class Settings(BaseSettings):
+    """One field a setting; its description is the text of `.env.example` and of the README's table."""
+
+    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore")
+
+    app_env: Literal["dev", "prod"] = Field("dev", description="`prod` is strict: tokens and API keys are required")
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(2025, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least level that is logged")
+    log_format: Literal["text", "json"] | None = Field(None, description="default: `text` in dev, `json` in prod")
+    log_ack_events: bool | None = Field(
+        None, description="a line for every enqueue, ack and resend; default: true in dev, false in prod"
+    )
+
+    ack_check_wait_ms: PositiveInt = Field(5000, description="time a device has to acknowledge before the first resend")
+    ack_retry_interval_ms: PositiveInt = Field(5000, description="time between two resends")
+    ack_message_ttl_ms: PositiveInt = Field(60_000, description="how long a transient message is kept for its receiver")
+    ack_max_retry_count: int | None = Field(
+        None, ge=0, description="resends to one session; default: ACK_MESSAGE_TTL_MS / ACK_RETRY_INTERVAL_MS"
+    )
+    max_message_ttl_ms: PositiveInt = Field(86_400_000, description="longest `ttl_ms` that a push may ask for")
+
+    jwt_secret: SecretStr | None = Field(None, description="key for HS256 tokens, at least 32 bytes in prod")
+    jwt_public_key: str | None = Field(None, description="PEM public key for RS256 or ES256 tokens")
+    jwt_jwks_url: str | None = Field(None, description="address of a JSON Web Key Set")
+    jwt_algorithms: CommaSeparated = Field(
+        (), description="accepted algorithms; default: HS256 with a secret, RS256 and ES256 with public keys"
+    )
+    jwt_issuer: str | None = Field(None, description="required `iss`")
+    jwt_audience: str | None = Field(None, description="required `aud`")
+    jwt_user_claim: str = Field("sub", description="claim that holds the user id")
+    api_keys: CommaSeparated = Field((), description="keys for the push and session routes, comma-separated")
+    allowed_origins: CommaSeparated | None = Field(
+        None, description="origins of browser pages, comma-separated; default: `*` in dev, the own origin in prod"
+    )
+
+    heartbeat_send_ms: int = Field(
+        10_000, ge=0, description="the service sends something at least this often; 0: never"
+    )
+    heartbeat_receive_ms: int = Field(10_000, ge=0, description="clients are asked to send this often; 0: never")
+    allow_client_topic_send: bool | None = Field(
+        None, description="clients may SEND to /topic/**; default: true in dev, false in prod"
+    )
+    strict_types: bool = Field(True, description="refuse message types that are not registered")
+
+    max_sessions_per_user: PositiveInt = Field(10, description="sessions of one user; protects from reconnect loops")
+    max_connect_frame_bytes: PositiveInt = Field(65_536, description="largest frame before CONNECT was accepted")
+    max_frame_bytes: PositiveInt = Field(262_144, description="largest frame of a connected session")
+    max_frame_headers: PositiveInt = Field(64, description="headers of one frame")
+    max_header_bytes: PositiveInt = Field(8192, description="size of one header line")
+    max_subscriptions_per_session: PositiveInt = Field(128, description="subscriptions of one session")
+    max_transactions_per_session: PositiveInt = Field(16, description="open transactions of one session")
+    max_transaction_bytes: PositiveInt = Field(
+        1_048_576, description="bytes that open transactions of a session gather"
+    )
+    connect_timeout_ms: PositiveInt = Field(10_000, description="time from opening to a CONNECT that was accepted")
+    inbound_frames_per_s: PositiveInt = Field(100, description="frames a session may send per second")
+    inbound_burst: PositiveInt = Field(200, description="frames a session may send at once")
+    outbox_max_frames: PositiveInt = Field(1000, description="frames that wait for a slow reader before it is cut off")
+    outbox_max_bytes: PositiveInt = Field(
+        1_048_576, description="bytes that wait for a slow reader before it is cut off"
+    )
+    inbox_max_messages: PositiveInt = Field(300, description="unacknowledged transient messages of one user")
+    max_inboxes_bytes: PositiveInt = Field(
+        268_435_456, description="bytes of all unacknowledged messages in memory; protects the process"
+    )
+    http_max_body_bytes: PositiveInt = Field(524_288, description="largest HTTP request body")
+    max_batch_items: PositiveInt = Field(1000, description="items of one push_batch")
+    delivery_log_size: PositiveInt = Field(100_000, description="deliveries that push_status remembers")
+
+    @field_validator("jwt_algorithms", "api_keys", "allowed_origins", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _fill_defaults(self) -> Self:
+        dev = self.app_env == "dev"
+        if self.log_format is None:
+            self.log_format = "text" if dev else "json"
+        if self.log_ack_events is None:
+            self.log_ack_events = dev
+        if self.allow_client_topic_send is None:
+            self.allow_client_topic_send = dev
+        if self.allowed_origins is None:
+            self.allowed_origins = ("*",) if dev else ()
+        if self.ack_max_retry_count is None:
+            self.ack_max_retry_count = self.ack_message_ttl_ms // self.ack_retry_interval_ms
+        return self

@@ -1,0 +1,251 @@
+"""Frames to bytes and back, incrementally, for STOMP 1.0, 1.1 and 1.2.
+
+The versions differ in what a header may hold: 1.0 escapes nothing, 1.1 escapes LF, colon and backslash, 1.2 also CR,
+and only 1.2 ends lines with CR LF as well as LF. CONNECT and CONNECTED are never escaped, so that 1.0 peers can read
+them; the first frame is read before the version is known.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+
+from app.stomp.errors import FrameTooLarge, ProtocolError
+from app.stomp.frames import Frame, FrameLimits, Version
+
+HEARTBEAT = b"\n"
+UNESCAPED_COMMANDS = frozenset({"CONNECT", "STOMP", "CONNECTED"})
+
+_NUL, _LF, _CR = 0, 10, 13
+_ESCAPES = {
+    Version.V11: str.maketrans({"\\": "\\\\", "\n": "\\n", ":": "\\c"}),
+    Version.V12: str.maketrans({"\\": "\\\\", "\n": "\\n", ":": "\\c", "\r": "\\r"}),
+}
+_UNESCAPES = {
+    Version.V11: {"\\\\": "\\", "\\n": "\n", "\\c": ":"},
+    Version.V12: {"\\\\": "\\", "\\n": "\n", "\\c": ":", "\\r": "\r"},
+}
+_ESCAPE_SEQUENCE = re.compile(r"\\.?", re.DOTALL)
+
+
+class FrameParser:
+    """Bytes in, frames out, cut anywhere. Set `version` once it is negotiated and `limits` when they change.
+
+    Every byte is looked at a bounded number of times, however small the pieces.
+    """
+
+    def __init__(self, limits: FrameLimits) -> None:
+        self.limits = limits
+        self.version: Version | None = None
+        self._buffer: bytes | bytearray = b""
+        self._start = 0  # first byte of the current frame
+        self._scan = 0  # no terminator lies before this byte
+        self._head: tuple[str, dict[str, str]] | None = None  # of a frame whose body is still incomplete
+        self._body_start = 0
+        self._body_length: int | None = None
+
+    def feed(self, data: bytes) -> None:
+        if self._start == len(self._buffer):
+            self._buffer, self._start, self._scan = data, 0, 0
+            return
+        if isinstance(self._buffer, bytes):
+            self._buffer = bytearray(self._buffer)
+        self._buffer += data
+
+    @property
+    def buffered(self) -> int:
+        """Bytes that were fed and not yet returned as frames."""
+        return len(self._buffer) - self._start
+
+    def next_frame(self) -> Frame | None:
+        """The next complete frame, or None until more bytes come. Heart-beats are skipped.
+
+        Raises ProtocolError; the parser is of no use after that.
+        """
+        if self._head is None and not self._read_head():
+            return None
+        assert self._head is not None
+        end = self._body_end()
+        if end is None:
+            return None
+        command, headers = self._head
+        body = bytes(self._buffer[self._body_start : end])
+        self._head = None
+        self._consume(end + 1)
+        return Frame(command, headers, body)
+
+    def _consume(self, end: int) -> None:
+        """Moves on to `end`; what lies behind is given back to the memory while a partial buffer grows."""
+        if end == len(self._buffer):  # an idle connection holds nothing
+            self._buffer, end = b"", 0
+        elif isinstance(self._buffer, bytearray):
+            del self._buffer[:end]
+            end = 0
+        self._start = self._scan = end
+
+    def _read_head(self) -> bool:
+        if not self._skip_line_ends():
+            return False
+        buffer, start = self._buffer, self._start
+        nul = buffer.find(_NUL, self._scan)  # ends the search: a head may not be looked for in the frames behind
+        end, body_start = self._find_blank_line(nul if nul >= 0 else len(buffer))
+        if end < 0 and nul >= 0:
+            raise ProtocolError("malformed frame", "a NUL stands before the blank line that ends the headers")
+        if end < 0:
+            self._check_size(len(buffer) - start, None)
+            self._scan = max(start, len(buffer) - 2)  # a terminator may be cut after "\n\r"
+            return False
+        self._head = command, headers = self._parse_head(bytes(buffer[start:end]))
+        self._body_start = self._scan = body_start
+        self._body_length = _content_length(command, headers)
+        if self._body_length is not None:
+            self._check_size(body_start - start + self._body_length + 1, headers.get("receipt"))
+        return True
+
+    def _skip_line_ends(self) -> bool:
+        """Whether a frame starts at `_start` now. Between frames any number of line ends may stand (heart-beats)."""
+        buffer, at, size = self._buffer, self._start, len(self._buffer)
+        while at < size:
+            if buffer[at] == _LF:
+                at += 1
+            elif buffer[at] == _CR and self._allows_cr():
+                if at + 1 == size:
+                    break
+                if buffer[at + 1] != _LF:
+                    raise ProtocolError("malformed frame", "a CR between frames is not followed by LF")
+                at += 2
+            else:
+                if at > self._start:
+                    self._start = self._scan = at
+                return True
+        self._consume(at)
+        return False
+
+    def _allows_cr(self) -> bool:
+        return self.version is None or self.version is Version.V12
+
+    def _find_blank_line(self, stop: int) -> tuple[int, int]:
+        """(end of the last header line, start of the body), or (-1, -1) if there is none before `stop`."""
+        buffer = self._buffer
+        end = buffer.find(b"\n\n", self._scan, stop)
+        if self._allows_cr():  # the LF of a blank CR LF may be the first of two: the body starts with the second
+            cr_end = buffer.find(b"\n\r\n", self._scan, end + 1 if end >= 0 else stop)
+            if cr_end >= 0:
+                return cr_end, cr_end + 3
+        return (end, end + 2) if end >= 0 else (-1, -1)
+
+    def _parse_head(self, head: bytes) -> tuple[str, dict[str, str]]:
+        try:
+            text = head.decode()
+        except UnicodeDecodeError as error:
+            raise ProtocolError("malformed frame", "the headers are not valid UTF-8") from error
+        command, *lines = self._split_lines(text)
+        if len(lines) > self.limits.max_headers:
+            raise FrameTooLarge(f"{len(lines)} headers, at most {self.limits.max_headers} are allowed")
+        escaped = command not in UNESCAPED_COMMANDS and "\\" in text
+        headers: dict[str, str] = {}
+        for line in lines:
+            name, value = self._parse_header(line, escaped=escaped)
+            headers.setdefault(name, value)
+        return command, headers
+
+    def _split_lines(self, text: str) -> list[str]:
+        if "\r" not in text or not self._allows_cr():
+            return text.split("\n")
+        lines = [line.removesuffix("\r") for line in text.split("\n")]
+        if any("\r" in line for line in lines):
+            raise ProtocolError("malformed frame", "a CR stands inside a header")
+        return lines
+
+    def _parse_header(self, line: str, *, escaped: bool) -> tuple[str, str]:
+        limit = self.limits.max_header_bytes
+        if len(line) * 4 > limit and len(line.encode()) > limit:
+            raise FrameTooLarge(f"a header line is longer than {limit} bytes")
+        name, colon, value = line.partition(":")
+        if self.version is Version.V10:  # its documents show "name: value"
+            name, value = name.strip(" "), value.strip(" ")
+        if not colon or not name:
+            raise ProtocolError("malformed frame", f"the header line {line[:64]!r} is not of the form name:value")
+        if escaped and self.version in _UNESCAPES:
+            return unescape(name, self.version), unescape(value, self.version)
+        return name, value
+
+    def _body_end(self) -> int | None:
+        """Index of the NUL that ends the frame, or None until it has come."""
+        buffer = self._buffer
+        if self._body_length is not None:
+            end = self._body_start + self._body_length
+            if end >= len(buffer):
+                return None
+            if buffer[end] != _NUL:
+                raise ProtocolError(
+                    "malformed frame",
+                    f"content-length is {self._body_length}, and no NUL follows after so many bytes of body",
+                    receipt_id=self._receipt(),
+                )
+            return end
+        end = buffer.find(_NUL, self._scan)
+        self._check_size((end + 1 if end >= 0 else len(buffer)) - self._start, self._receipt())
+        if end < 0:
+            self._scan = len(buffer)
+            return None
+        return end
+
+    def _receipt(self) -> str | None:
+        return self._head[1].get("receipt") if self._head else None
+
+    def _check_size(self, size: int, receipt_id: str | None) -> None:
+        limit = self.limits.max_frame_bytes
+        if size > limit:
+            raise FrameTooLarge(f"the frame is larger than {limit} bytes", receipt_id=receipt_id)
+
+
+def _content_length(command: str, headers: Mapping[str, str]) -> int | None:
+    text = headers.get("content-length")
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 10):
+        raise ProtocolError(
+            "malformed frame",
+            f"content-length of {command[:16]} is {text[:32]!r}, a number of bytes was expected",
+            receipt_id=headers.get("receipt"),
+        )
+    return int(text)
+
+
+def encode_frame(command: str, headers: Iterable[tuple[str, str]], body: bytes = b"", *, version: Version) -> bytes:
+    """The frame on the wire. `content-length` is the caller's to give: a body with a NUL needs it.
+
+    Raises ValueError where the version has no way to write a header.
+    """
+    plain = command in UNESCAPED_COMMANDS
+    lines = [command]
+    lines.extend(encode_header(name, value, version=version, plain=plain) for name, value in headers)
+    return "\n".join(lines).encode() + b"\n\n" + body + b"\0"
+
+
+def encode_header(name: str, value: str, *, version: Version, plain: bool = False) -> str:
+    line = f"{name}:{value}"
+    if "\0" in line:
+        raise ValueError(f"the header {name!r} holds a NUL, which would end the frame")
+    if version is Version.V10 or plain:
+        if "\n" in line or (plain and "\r" in line) or ":" in name:
+            raise ValueError(f"the header {name!r} cannot be written without escapes")
+        return line
+    table = _ESCAPES[version]
+    return f"{name.translate(table)}:{value.translate(table)}"
+
+
+def unescape(text: str, version: Version) -> str:
+    """1.2, "Value Encoding": "Undefined escape sequences such as \\t MUST be treated as a fatal protocol error"."""
+    if "\\" not in text:
+        return text
+    known = _UNESCAPES[version]
+
+    def replace(match: re.Match[str]) -> str:
+        try:
+            return known[match[0]]
+        except KeyError:
+            raise ProtocolError(
+                "malformed frame", f"{match[0]!r} is not an escape sequence of STOMP {version}"
+            ) from None
+
+    return _ESCAPE_SEQUENCE.sub(replace, text)

@@ -1,0 +1,39 @@
+"""Frames and versions of STOMP."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Version(StrEnum):
+    V10 = "1.0"
+    V11 = "1.1"
+    V12 = "1.2"
+
+
+class AckMode(StrEnum):
+    AUTO = "auto"
+    CLIENT = "client"
+    CLIENT_INDIVIDUAL = "client-individual"
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One frame with its headers unescaped; of repeated headers it has the first (1.2, "Repeated Header Entries")."""
+
+    command: str
+    headers: Mapping[str, str]
+    body: bytes = b""
+
+    @property
+    def receipt(self) -> str | None:
+        return self.headers.get("receipt")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameLimits:
+    """Bounds of one inbound frame: bytes from the command to the NUL, headers, bytes of one header line."""
+
+    max_frame_bytes: int = 262_144
+    max_headers: int = 64
+    max_header_bytes: int = 8192

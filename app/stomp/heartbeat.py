@@ -1,0 +1,51 @@
+"""Heart-beats (1.2, "Heart-beating"): what both sides agreed on, and what is due now."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from app.stomp.errors import ProtocolError
+
+SILENT_INTERVALS = 3  # so long may a client be silent: networks and phones are late more often than dead
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """What one side offers, in ms: it can send so often, and wants to receive so often. 0: not at all."""
+
+    send_ms: int = 0
+    receive_ms: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.send_ms},{self.receive_ms}"
+
+    def agree(self, client: "Heartbeat") -> "Heartbeat":
+        """What holds for this side: the slower of what one can do and the other wants, 0 if either declines."""
+        return Heartbeat(_slower(self.send_ms, client.receive_ms), _slower(self.receive_ms, client.send_ms))
+
+
+def _slower(able_ms: int, wanted_ms: int) -> int:
+    return max(able_ms, wanted_ms) if able_ms and wanted_ms else 0
+
+
+def parse_heartbeat(value: str) -> Heartbeat:
+    send, _, receive = (part.strip() for part in value.partition(","))
+    if not all(part.isascii() and part.isdigit() and len(part) <= 10 for part in (send, receive)):
+        raise ProtocolError("bad heart-beat", f"heart-beat is {value[:32]!r}, two numbers of ms were expected")
+    return Heartbeat(int(send), int(receive))
+
+
+class Due(Enum):
+    """What a heart-beat timer has to do now."""
+
+    NOTHING = "nothing"
+    SEND = "send"
+    LOST = "lost"
+
+
+def plan_heartbeat(agreed: Heartbeat, *, now: float, last_sent: float, last_received: float, tick_s: float) -> Due:
+    """`now` and the `last_` times are seconds of one clock; `tick_s` passes until the next look."""
+    if agreed.receive_ms and now - last_received > SILENT_INTERVALS * agreed.receive_ms / 1000:
+        return Due.LOST
+    if agreed.send_ms and now - last_sent + tick_s > agreed.send_ms / 1000:
+        return Due.SEND
+    return Due.NOTHING

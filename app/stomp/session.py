@@ -1,0 +1,326 @@
+"""The server's side of one STOMP connection: bytes in, events out. No I/O, no clock.
+
+CONNECTING --CONNECT/STOMP--> AUTHENTICATING --accept()--> OPEN --DISCONNECT--> CLOSED
+any state --error(), protocol violation--> CLOSED
+
+session.receive_data(data)
+while (event := session.next_event()) is not None:
+    ...
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+
+from app.stomp.codec import FrameParser, encode_frame
+from app.stomp.errors import ProtocolError
+from app.stomp.events import (
+    Ack,
+    Commit,
+    Connect,
+    Disconnect,
+    Event,
+    Nack,
+    Noted,
+    Send,
+    Subscribe,
+    Subscription,
+    Unsubscribe,
+)
+from app.stomp.frames import AckMode, Frame, FrameLimits, Version
+from app.stomp.heartbeat import Heartbeat, parse_heartbeat
+
+
+class State(Enum):
+    CONNECTING = "connecting"
+    AUTHENTICATING = "authenticating"
+    OPEN = "open"
+    CLOSED = "closed"
+
+
+OPEN_COMMANDS = ("SEND", "SUBSCRIBE", "UNSUBSCRIBE", "ACK", "NACK", "BEGIN", "COMMIT", "ABORT")
+TRANSITIONS: Mapping[tuple[State, str], State] = {
+    (State.CONNECTING, "CONNECT"): State.AUTHENTICATING,
+    (State.CONNECTING, "STOMP"): State.AUTHENTICATING,
+    **{(State.OPEN, command): State.OPEN for command in OPEN_COMMANDS},
+    (State.OPEN, "DISCONNECT"): State.CLOSED,
+}
+
+# Bytes of memory that a frame in a transaction costs beside its text and body, and each of its headers.
+_TRANSACTED_OVERHEAD = 512
+_HEADER_OVERHEAD = 128
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionLimits:
+    connecting: FrameLimits = field(default_factory=lambda: FrameLimits(max_frame_bytes=65_536))
+    connected: FrameLimits = field(default_factory=FrameLimits)
+    max_subscriptions: int = 128
+    max_transactions: int = 16
+    max_transaction_bytes: int = 1_048_576
+
+
+class ServerSession:
+    def __init__(self, limits: SessionLimits, *, heartbeat: Heartbeat, server: str) -> None:
+        """`heartbeat` is what the server offers, `server` its name and version for CONNECTED."""
+        self.state = State.CONNECTING
+        self.version = Version.V10
+        self.heartbeat = Heartbeat()
+        self.subscriptions: dict[str, Subscription] = {}
+        self._limits = limits
+        self._offer = heartbeat
+        self._server = server
+        self._parser = FrameParser(limits.connecting)
+        self._transactions: dict[str, list[Send | Ack | Nack]] = {}
+        self._transacted_bytes = 0
+
+    # Receiving
+
+    def receive_data(self, data: bytes) -> None:
+        """Takes what the transport brought; after the end it is thrown away."""
+        if self.state is not State.CLOSED:
+            self._parser.feed(data)
+
+    @property
+    def buffered(self) -> int:
+        """Bytes that wait for `next_event`."""
+        return self._parser.buffered
+
+    def next_event(self) -> Event | None:
+        """The next event, None until more data (or `accept`) comes. Raises ProtocolError; the session is over then."""
+        if self.state is State.AUTHENTICATING or self.state is State.CLOSED:
+            return None
+        try:
+            frame = self._parser.next_frame()
+            return None if frame is None else self._handle(frame)
+        except ProtocolError:
+            self.state = State.CLOSED
+            raise
+
+    def _handle(self, frame: Frame) -> Event:
+        try:
+            next_state = TRANSITIONS.get((self.state, frame.command))
+            if next_state is None:
+                raise self._unexpected(frame)
+            event = _HANDLERS[frame.command](self, frame)
+            self._check_body(frame)
+        except ProtocolError as error:
+            error.receipt_id = error.receipt_id or frame.receipt
+            raise
+        self.state = next_state
+        return event
+
+    def _unexpected(self, frame: Frame) -> ProtocolError:
+        if self.state is State.CONNECTING:
+            return ProtocolError("not connected", f"the first frame is {frame.command[:32]!r}, CONNECT was expected")
+        if frame.command in ("CONNECT", "STOMP"):
+            return ProtocolError("already connected", "a connection takes one CONNECT")
+        return ProtocolError("unknown command", f"{frame.command[:32]!r} is not a command of a STOMP client")
+
+    def _check_body(self, frame: Frame) -> None:
+        # 1.1 on: "Only the SEND, MESSAGE, and ERROR frames MAY have a body. All other frames MUST NOT have a body."
+        if frame.body and frame.command != "SEND" and self.version is not Version.V10:
+            raise ProtocolError("malformed frame", f"a {frame.command} frame must not have a body")
+
+    # One method a command
+
+    def _connect(self, frame: Frame) -> Event:
+        self.version = self._parser.version = _negotiate(frame.headers.get("accept-version"))
+        if self.version is Version.V10:
+            return Connect(_trimmed(frame.headers))
+        self.heartbeat = self._offer.agree(parse_heartbeat(frame.headers.get("heart-beat", "0,0")))
+        return Connect(frame.headers)
+
+    def _subscribe(self, frame: Frame) -> Event:
+        destination = _required(frame, "destination")
+        subscription_id = frame.headers.get("id") or None
+        if self.version is not Version.V10:
+            subscription_id = _required(frame, "id")
+        key = subscription_id or destination
+        if key in self.subscriptions:
+            raise ProtocolError("duplicate subscription", f"the subscription id {key[:64]!r} is in use")
+        if len(self.subscriptions) >= self._limits.max_subscriptions:
+            raise ProtocolError(
+                "too many subscriptions", f"a session may have {self._limits.max_subscriptions} subscriptions"
+            )
+        self.subscriptions[key] = subscription = Subscription(subscription_id, destination, self._ack_mode(frame))
+        return Subscribe(subscription, frame.receipt)
+
+    def _ack_mode(self, frame: Frame) -> AckMode:
+        text = frame.headers.get("ack", AckMode.AUTO)
+        try:
+            mode = AckMode(text)
+        except ValueError:
+            raise ProtocolError(
+                "bad ack mode", f"ack is {text[:32]!r}, one of auto, client, client-individual was expected"
+            ) from None
+        return mode
+
+    def _unsubscribe(self, frame: Frame) -> Event:
+        key = frame.headers.get("id")
+        if not key:
+            # 1.0: "requires either a destination header or an id header"
+            key = _required(frame, "destination" if self.version is Version.V10 else "id")
+        return Unsubscribe(self.subscriptions.pop(key, None), frame.receipt)
+
+    def _send(self, frame: Frame) -> Event:
+        return self._transact(frame, Send(_required(frame, "destination"), frame.headers, frame.body, frame.receipt))
+
+    def _ack(self, frame: Frame) -> Event:
+        return self._transact(frame, Ack(*self._acked(frame), frame.receipt))
+
+    def _nack(self, frame: Frame) -> Event:
+        if self.version is Version.V10:
+            raise self._unexpected(frame)
+        return self._transact(frame, Nack(*self._acked(frame), frame.receipt))
+
+    def _acked(self, frame: Frame) -> tuple[str, Subscription | None]:
+        """1.2 names the `ack` header of the MESSAGE, which is `ack_id` here; before it was the message-id."""
+        if self.version is Version.V12:
+            message_id, _, key = _required(frame, "id").partition("/")
+        else:
+            message_id = _required(frame, "message-id")
+            key = frame.headers.get("subscription", "")
+            if not key and self.version is Version.V11:
+                key = _required(frame, "subscription")
+        return message_id, self.subscriptions.get(key)
+
+    def _begin(self, frame: Frame) -> Event:
+        name = _required(frame, "transaction")
+        if name in self._transactions:
+            raise ProtocolError("transaction already begun", f"the transaction {name[:64]!r} is open")
+        if len(self._transactions) >= self._limits.max_transactions:
+            raise ProtocolError(
+                "too many transactions", f"a session may have {self._limits.max_transactions} open transactions"
+            )
+        self._transactions[name] = []
+        return Noted(frame.receipt)
+
+    def _commit(self, frame: Frame) -> Event:
+        return Commit(tuple(self._end_transaction(frame)), frame.receipt)
+
+    def _abort(self, frame: Frame) -> Event:
+        self._end_transaction(frame)
+        return Noted(frame.receipt)
+
+    def _disconnect(self, frame: Frame) -> Event:
+        return Disconnect(frame.receipt)
+
+    # Transactions
+
+    def _transact(self, frame: Frame, event: Send | Ack | Nack) -> Event:
+        name = frame.headers.get("transaction")
+        if name is None:
+            return event
+        gathered = self._transactions.get(name)
+        if gathered is None:
+            raise ProtocolError("unknown transaction", f"the transaction {name[:64]!r} was not begun")
+        self._transacted_bytes += _cost(event)
+        if self._transacted_bytes > self._limits.max_transaction_bytes:
+            raise ProtocolError(
+                "transactions too large",
+                f"open transactions may gather {self._limits.max_transaction_bytes} bytes in a session",
+            )
+        gathered.append(replace(event, receipt=None))  # `Noted` has it
+        return Noted(frame.receipt)
+
+    def _end_transaction(self, frame: Frame) -> list[Send | Ack | Nack]:
+        name = _required(frame, "transaction")
+        gathered = self._transactions.pop(name, None)
+        if gathered is None:
+            raise ProtocolError("unknown transaction", f"the transaction {name[:64]!r} was not begun")
+        self._transacted_bytes -= sum(_cost(event) for event in gathered)
+        return gathered
+
+    # Sending
+
+    def accept(self, *, session_id: str, user: str) -> bytes:
+        """The CONNECTED frame; the session is open from here on. `user` must be free of control characters."""
+        assert self.state is State.AUTHENTICATING
+        self.state = State.OPEN
+        self._parser.limits = self._limits.connected
+        headers = (
+            ("version", str(self.version)),
+            ("session", session_id),
+            ("server", self._server),
+            ("heart-beat", str(self._offer)),
+            ("user-name", user),
+        )
+        return encode_frame("CONNECTED", headers, version=self.version)
+
+    def receipt(self, receipt_id: str) -> bytes:
+        return encode_frame("RECEIPT", (("receipt-id", receipt_id),), version=self.version)
+
+    def error(
+        self, message: str, detail: str, *, receipt_id: str | None = None, headers: Mapping[str, str] | None = None
+    ) -> bytes:
+        """The ERROR frame, after which the connection must be closed: nothing more is read."""
+        self.state = State.CLOSED
+        self._transactions.clear()
+        body = detail.encode()
+        lines = {"message": message, "content-type": "text/plain;charset=utf-8", "content-length": str(len(body))}
+        if receipt_id is not None:
+            lines["receipt-id"] = receipt_id
+        return encode_frame("ERROR", (lines | dict(headers or {})).items(), body, version=self.version)
+
+
+_HANDLERS: Mapping[str, Callable[[ServerSession, Frame], Event]] = {
+    "CONNECT": ServerSession._connect,
+    "STOMP": ServerSession._connect,
+    "SUBSCRIBE": ServerSession._subscribe,
+    "UNSUBSCRIBE": ServerSession._unsubscribe,
+    "SEND": ServerSession._send,
+    "ACK": ServerSession._ack,
+    "NACK": ServerSession._nack,
+    "BEGIN": ServerSession._begin,
+    "COMMIT": ServerSession._commit,
+    "ABORT": ServerSession._abort,
+    "DISCONNECT": ServerSession._disconnect,
+}
+
+
+def ack_id(message_id: str, subscription_id: str) -> str:
+    """The `ack` header of a MESSAGE: unique in the session, and an ACK tells the subscription by it.
+
+    `message_id` must hold no "/".
+    """
+    return f"{message_id}/{subscription_id}"
+
+
+def _negotiate(accept_version: str | None) -> Version:
+    """The highest version of both. No header: a 1.0 client (1.1, "Protocol Negotiation")."""
+    if accept_version is None:
+        return Version.V10
+    offered = {part.strip() for part in accept_version.split(",")}
+    for version in (Version.V12, Version.V11, Version.V10):
+        if version in offered:
+            return version
+    supported = ",".join(Version)
+    raise ProtocolError(
+        "unsupported version",
+        f"accept-version is {accept_version[:64]!r}, supported are {supported}",
+        headers={"version": supported},
+    )
+
+
+def _required(frame: Frame, name: str) -> str:
+    value = frame.headers.get(name)
+    if not value:
+        raise ProtocolError("missing header", f"{frame.command} needs the header {name!r}")
+    return value
+
+
+def _trimmed(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """The parser trims for 1.0, but the CONNECT frame it reads before it knows: "login: <username>"."""
+    trimmed: dict[str, str] = {}
+    for name, value in headers.items():
+        trimmed.setdefault(name.strip(" "), value.strip(" "))
+    return trimmed
+
+
+def _cost(event: Send | Ack | Nack) -> int:
+    if isinstance(event, Send):
+        text = sum(_HEADER_OVERHEAD + len(name) + len(value) for name, value in event.headers.items())
+        return _TRANSACTED_OVERHEAD + text + len(event.body)
+    ended = event.subscription  # it may have, and live on in the transaction only
+    return _TRANSACTED_OVERHEAD + len(event.message_id) + (len(f"{ended.id}{ended.destination}") if ended else 0)

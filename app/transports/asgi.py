@@ -1,0 +1,138 @@
+"""STOMP over the WebSocket of any ASGI server."""
+
+import asyncio
+import contextlib
+import logging
+
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketDisconnected
+
+from app.disconnects import SLOW_CONSUMER, DisconnectReason
+from app.gateway.connection import Connection
+from app.gateway.gateway import Gateway
+from app.hub.outbox import Outbox
+from app.transports.websocket import WebSocketOptions, choose_subprotocol
+
+LINGER_S = 30.0  # for a peer that does not read, to take the close frame at last
+
+logger = logging.getLogger(__name__)
+
+
+async def serve_websocket(websocket: WebSocket, gateway: Gateway, options: WebSocketOptions) -> None:
+    """Carries one connection from the handshake to its end. A foreign Origin is answered with 403."""
+    headers = websocket.headers
+    if not options.allows(headers.get("origin"), headers.get("host")):
+        logger.warning("the origin %r is not allowed", headers.get("origin"))
+        await websocket.close()
+        return
+    transport = AsgiTransport(websocket, options)
+    try:
+        await websocket.accept(choose_subprotocol(websocket.scope["subprotocols"]))
+    except WebSocketDisconnect:
+        return
+    await transport.run(gateway)
+
+
+class AsgiTransport:
+    """A queue before the socket: whoever sends never waits, and one task a connection writes."""
+
+    name = "websocket"
+
+    def __init__(self, websocket: WebSocket, options: WebSocketOptions) -> None:
+        client = websocket.client
+        self.remote = f"{client.host}:{client.port}" if client else None
+        self._websocket = websocket
+        self._connection: Connection | None = None
+        self._outbox = Outbox(options.outbox)
+        self._reason: DisconnectReason | None = None
+        self._wake = asyncio.Event()
+        self._readable = asyncio.Event()
+        self._readable.set()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._tasks: tuple[asyncio.Task[None], ...] = ()
+        self._linger: asyncio.TimerHandle | None = None
+
+    # The port
+
+    def send(self, data: bytes, binary: bool = False) -> None:
+        if self._reason is not None:
+            return
+        overflow = self._outbox.offer(data, binary)
+        if overflow is None:
+            self._wake.set()
+            if not self._outbox.has_room:
+                self._room.clear()
+        elif self._connection is not None:
+            self._connection.end(overflow)
+
+    def close(self, reason: DisconnectReason) -> None:
+        if self._reason is not None:
+            return
+        self._reason = reason
+        if reason is SLOW_CONSUMER:
+            self._outbox.clear()
+        for event in (self._wake, self._room, self._readable):
+            event.set()
+        self._linger = asyncio.get_running_loop().call_later(LINGER_S, self._abort)
+
+    def _abort(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+
+    def pause_reading(self) -> None:
+        self._readable.clear()
+
+    def resume_reading(self) -> None:
+        self._readable.set()
+
+    async def writable(self) -> None:
+        await self._room.wait()
+
+    # The two directions
+
+    async def run(self, gateway: Gateway) -> None:
+        """Returns when the connection has ended."""
+        self._connection = connection = gateway.open(self)
+        self._tasks = (asyncio.create_task(self._read(connection)), asyncio.create_task(self._write()))
+        try:
+            await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            connection.closed()
+            self._abort()
+            results = await asyncio.gather(*self._tasks, return_exceptions=True)
+            if self._linger is not None:
+                self._linger.cancel()
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
+
+    async def _read(self, connection: Connection) -> None:
+        """Until the peer has gone: an end that is ours is the writer's to finish."""
+        while True:
+            await self._readable.wait()
+            message = await self._websocket.receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            text = message.get("text")
+            connection.receive(message["bytes"] if text is None else text.encode())
+
+    async def _write(self) -> None:
+        with contextlib.suppress(WebSocketDisconnect, WebSocketDisconnected):
+            while await self._next():
+                data, binary = self._outbox.take()
+                if self._outbox.has_room:
+                    self._room.set()
+                if binary:
+                    await self._websocket.send_bytes(data)
+                else:
+                    await self._websocket.send_text(data.decode())
+
+    async def _next(self) -> bool:
+        """Whether there is a frame to write; False once the connection is closed."""
+        while not self._outbox:
+            if self._reason is not None:
+                await self._websocket.close(self._reason.code, self._reason.text)
+                return False
+            self._wake.clear()
+            await self._wake.wait()
+        return True

@@ -1,0 +1,90 @@
+"""The service as its users run it: a process of its own, on a free port of the loopback."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+_LISTENING = re.compile(r"listening on http://127\.0\.0\.1:(\d+)")
+START_TIMEOUT_S = 20
+
+
+class Server:
+    """`env` are the settings; the environment of the test run and its .env play no part."""
+
+    def __init__(self, env: dict[str, str] | None = None) -> None:
+        self._directory = tempfile.TemporaryDirectory(prefix="stomp-notify-")
+        self._log = Path(self._directory.name) / "log"
+        inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "app", "serve"],
+                cwd=self._directory.name,
+                env=inherited | {"PORT": "0", "PYTHONPATH": str(Path(__file__).parent.parent)} | (env or {}),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        self.port = 0
+
+    def wait_until_ready(self) -> None:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                raise RuntimeError(f"the server ended with {self.process.returncode}:\n{self.log()}")
+            if found := _LISTENING.search(self.log()):
+                self.port = int(found[1])
+                try:
+                    if httpx.get(f"{self.url}/readyz").status_code == 200:
+                        return
+                except httpx.TransportError:
+                    pass
+            time.sleep(0.05)
+        raise RuntimeError(f"the server was not ready in time:\n{self.log()}")
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def websocket_url(self) -> str:
+        return f"ws://127.0.0.1:{self.port}/stomp-ws"
+
+    def log(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
+        """The exit status, negative for a signal."""
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+        try:
+            return self.process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
+
+    def close(self) -> None:
+        try:
+            self.stop()
+        finally:
+            self._directory.cleanup()
+
+
+@contextmanager
+def running_server(**env: str) -> Iterator[Server]:
+    """Fails at the end if the server logged an unhandled exception."""
+    server = Server(env)
+    try:
+        server.wait_until_ready()
+        yield server
+        log = server.log()
+    finally:
+        server.close()
+    assert "Traceback" not in log, log
