@@ -75,13 +75,17 @@ class Extensions:
 def check_settings(settings: Settings, extensions: Extensions) -> None:
     """Raises ConfigurationError that names every setting that is missing or impossible."""
     problems = []
+    if settings.redis_url is not None:
+        problems.append("REDIS_URL: this version runs as one node and cannot use Redis")
+    if settings.workers > 1:
+        problems.append(f"WORKERS={settings.workers}: this version runs as one process")
     if settings.app_env == "prod":
         if extensions.authenticator is None and not _jwt_keys(settings):
-            problems.append("tokens cannot be verified: set JWT_SECRET, JWT_PUBLIC_KEY or JWT_JWKS_URL")
+            problems.append("APP_ENV=prod needs a way to verify tokens: JWT_SECRET, JWT_PUBLIC_KEY or JWT_JWKS_URL")
         if not settings.api_keys:
-            problems.append("nobody may push: set API_KEYS")
+            problems.append("APP_ENV=prod needs API_KEYS, or nobody could push")
     if problems:
-        raise ConfigurationError("APP_ENV=prod: " + "; ".join(problems))
+        raise ConfigurationError("; ".join(problems))
 
 
 @asynccontextmanager

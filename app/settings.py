@@ -16,6 +16,8 @@ class Settings(BaseSettings):
     app_env: Literal["dev", "prod"] = Field("dev", description="`prod` is strict: tokens and API keys are required")
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(2025, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    workers: PositiveInt = Field(1, description="processes; more than one will need REDIS_URL")
+    redis_url: str | None = Field(None, description="joins nodes to a cluster; not available in this version")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least level that is logged")
     log_format: Literal["text", "json"] | None = Field(None, description="default: `text` in dev, `json` in prod")
     log_ack_events: bool | None = Field(
