@@ -32,7 +32,7 @@ def logging_config(*, level: str, format: Literal["text", "json"]) -> dict[str, 
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": format}},
         "root": {"level": level, "handlers": ["stderr"]},
         "loggers": {
-            "apscheduler": {"level": "WARNING"},
+            "apscheduler": {"level": "ERROR"},
             "uvicorn.error": {"level": level, "filters": ["connection_noise"]},
             "httpx": {"level": "WARNING"},
         },
