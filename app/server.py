@@ -1,6 +1,7 @@
 """The HTTP server that the command line runs the application with."""
 
 import logging
+import resource
 import socket
 
 import uvicorn
@@ -21,6 +22,7 @@ def serve(settings: Settings) -> None:
     """Runs until SIGTERM or SIGINT. Raises ConfigurationError, also for an address that cannot be had."""
     logging.config.dictConfig(logging_config(level=settings.log_level, format=settings.log_format or "text"))
     app = create_app(settings)
+    _raise_file_limit()
     listener = _listen(settings.host, settings.port)
     host, port = listener.getsockname()[:2]
     logger.info("listening on http://%s:%d, documentation at /docs", f"[{host}]" if ":" in host else host, port)
@@ -47,3 +49,10 @@ def _listen(host: str, port: int) -> socket.socket:
     if hasattr(socket, "TCP_USER_TIMEOUT"):  # connections inherit it
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, PEER_TIMEOUT_MS)
     return listener
+
+
+def _raise_file_limit() -> None:
+    """Every connection is an open file; the usual soft limit of 1,024 is no limit that anybody chose."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
