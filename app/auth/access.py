@@ -1,0 +1,31 @@
+"""Who may push: back ends with an API key, or with a token of scope `push`."""
+
+from app.auth.api_keys import ApiKeys
+from app.auth.bearer import bearer_token
+from app.auth.ports import Authenticator
+from app.errors import Forbidden, Unauthorized
+
+PUSH_SCOPE = "push"
+
+
+class PushAccess:
+    """`required` False (dev): no credential is needed, but an API key that was given must be one of the keys."""
+
+    def __init__(self, *, keys: ApiKeys, authenticator: Authenticator, required: bool) -> None:
+        self._keys = keys
+        self._authenticator = authenticator
+        self._required = required
+
+    async def check(self, *, api_key: str | None, authorization: str | None) -> None:
+        """Raises Unauthorized without a valid credential, Forbidden for a token without the scope."""
+        if api_key is not None and (self._keys or self._required):
+            if not self._keys.verify(api_key):
+                raise Unauthorized("the X-API-Key is not known")
+            return
+        if not self._required:
+            return
+        if authorization is None:
+            raise Unauthorized("an X-API-Key, or a bearer token with the scope push, is needed")
+        identity = await self._authenticator.authenticate(bearer_token(authorization))
+        if PUSH_SCOPE not in identity.scopes:
+            raise Forbidden(f"the token has not the scope {PUSH_SCOPE}")

@@ -1,0 +1,46 @@
+"""API keys of the back ends that push."""
+
+import hashlib
+import hmac
+from collections.abc import Iterable
+
+from app.errors import ConfigurationError
+
+MIN_KEY_CHARS = 16
+
+
+class ApiKeys:
+    """The keys of the setting API_KEYS; false when there are none. Holds only their digests.
+
+    Raises `ConfigurationError` for a key that is empty or not printable ASCII (a header value reaches the service as
+    Latin-1, so such a key would never match), and with `strict` for one shorter than 16 characters.
+    """
+
+    def __init__(self, keys: Iterable[str], *, strict: bool = False) -> None:
+        self._digests = tuple(_digest(_check(number, key, strict)) for number, key in enumerate(keys, start=1))
+
+    def __bool__(self) -> bool:
+        return bool(self._digests)
+
+    def verify(self, candidate: str) -> bool:
+        """Say whether `candidate` is one of the keys, in a time that tells neither which one nor how much fits."""
+        digest = _digest(candidate)
+        found = False
+        for known in self._digests:
+            # No `any`: it would stop at the first match.
+            found |= hmac.compare_digest(digest, known)
+        return found
+
+
+def _check(number: int, key: str, strict: bool) -> str:
+    """The text of the error gives the place of the key in the list, never the key."""
+    if not (key and key.isascii() and key.isprintable()):
+        raise ConfigurationError(f"API_KEYS: key {number} is empty or has characters that are not printable ASCII")
+    if strict and len(key) < MIN_KEY_CHARS:
+        raise ConfigurationError(f"API_KEYS: key {number} is shorter than {MIN_KEY_CHARS} characters")
+    return key
+
+
+def _digest(key: str) -> bytes:
+    # Equal lengths for compare_digest; surrogatepass because a candidate can be any str.
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()

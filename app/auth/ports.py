@@ -1,0 +1,55 @@
+"""Who a client is, and the port that finds it out."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from app.errors import Unauthorized
+from app.messages.receivers import receiver_problem
+
+
+def check_user_id(user: str) -> str:
+    """Return `user` as it came, or raise `Unauthorized` if no push could ever be addressed to it."""
+    if problem := receiver_problem(user, "the user id of the token"):
+        raise Unauthorized(problem)
+    return user
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a token proved. `user` obeys `check_user_id`, otherwise the constructor raises `Unauthorized`.
+
+    The service itself asks only for the scope `push` (push and session routes); all others are kept for applications.
+    """
+
+    user: str
+    scopes: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        check_user_id(self.user)
+
+
+class Authenticator(Protocol):
+    """Turns the token of a client into an identity. Bring your own with `create_app(authenticator=…)`:
+
+        class SessionCookies:
+            def __init__(self, sessions: SessionStore) -> None:
+                self._sessions = sessions
+
+            async def authenticate(self, token: str) -> Identity:
+                session = await self._sessions.find(token)
+                if session is None:
+                    raise Unauthorized("no such session")
+                return Identity(session.user_id, frozenset({"push"} if session.is_service else ()))
+
+    It is called once for each STOMP CONNECT and each HTTP request that needs a user, many at a time, on the event loop:
+    it must not block, and it caches what is worth it. It must be safe to call from the moment it is handed over. Its
+    resources stay its maker's: the service never closes it. A session is not asked again when its token expires.
+    """
+
+    async def authenticate(self, token: str) -> Identity:
+        """Return who `token` belongs to. It is not empty and has no `Bearer` before it; nothing else is known of it.
+
+        Raises `Unauthorized` when the token proves nothing: the client is told to stay away (401, close 4510). The
+        detail says for the log what was wrong and never contains the token. Raises `Unavailable` when that cannot be
+        known now (503, to be tried again). Any other exception counts as a defect.
+        """
