@@ -49,6 +49,7 @@ def token(
             issuer=settings.jwt_issuer,
             audience=settings.jwt_audience,
             user_claim=settings.jwt_user_claim,
+            algorithm=next((name for name in settings.jwt_algorithms if name.startswith("HS")), "HS256"),
         )
     except ValueError as error:
         _fail(str(error))

@@ -165,7 +165,10 @@ def _authenticator(settings: Settings, extensions: Extensions, clock: Clock, sta
         )
         jwt = build_jwt_authenticator(keys, rules=rules, clock=clock, strict=settings.app_env == "prod")
         stack.push_async_callback(jwt.aclose)
-    return DevAuthenticator(jwt) if jwt is None or settings.app_env == "dev" else jwt
+    if settings.app_env == "dev":
+        return DevAuthenticator(jwt)
+    assert jwt is not None, "check_settings asks for a way to verify tokens"
+    return jwt
 
 
 def _jwt_keys(settings: Settings) -> JwtKeys:

@@ -36,7 +36,7 @@ class Settings(BaseSettings):
     jwt_public_key: str | None = Field(None, description="PEM public key for RS256 or ES256 tokens")
     jwt_jwks_url: str | None = Field(None, description="address of a JSON Web Key Set")
     jwt_algorithms: CommaSeparated = Field(
-        (), description="accepted algorithms; default: HS256 with a secret, RS256 and ES256 with public keys"
+        (), description="accepted algorithms; default: HS256 with a secret, what fits the key with a public key"
     )
     jwt_issuer: str | None = Field(None, description="required `iss`")
     jwt_audience: str | None = Field(None, description="required `aud`")

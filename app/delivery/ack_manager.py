@@ -93,20 +93,26 @@ class AckManager:
         return True
 
     def up_to(self, session: Session, message_id: str) -> Sequence[str]:
-        """This open message and those sent to the session before it: what a cumulative ACK means.
+        """This message and the open ones sent to the session before it: what a cumulative ACK means.
 
-        1.2, "ACK": "acknowledges all messages received on the subscription up to and including" this one.
+        1.2, "ACK": "acknowledges all messages received on the subscription up to and including" this one. Where it
+        is not open itself, nothing tells what came before it.
         """
         if not self.is_open(session, message_id):
-            return ()
-        ids = [record.message_id for record in self._ledger.records(session.id)]
-        return ids[: ids.index(message_id) + 1]
+            return (message_id,)
+        ids = []
+        for record in self._ledger.records(session.id):
+            ids.append(record.message_id)
+            if record.message_id == message_id:
+                break
+        return ids
 
     def postpone(self, session: Session, message_id: str) -> None:
         """NACK: again later, after one retry interval."""
         record = self._ledger.get(session.id, message_id)
         if record is not None:
-            self._ledger.reschedule(record, self._clock.monotonic() + self._policy.interval_s)
+            due_s = self._clock.monotonic() + self._policy.interval_s
+            self._ledger.reschedule(record, min(due_s, record.expires_s))
 
     def release(self, session: Session) -> None:
         """The session ends or listens no more: its records leave; unacknowledged messages stay in the inbox."""
@@ -118,8 +124,9 @@ class AckManager:
         """Handles the records that are due, and only those."""
         done = Sweep(total=len(self._ledger))
         due = self._ledger.pop_due(self._clock.monotonic())
-        for count, record in enumerate(due, start=1):
-            self._retry(record, done)
+        for count, (record, due_s) in enumerate([(record, record.due_s) for record in due], start=1):
+            if record.envelope is not None and record.due_s == due_s:
+                self._retry(record, record.envelope, done)
             if count % SWEEP_SLICE == 0:
                 await asyncio.sleep(0)
         if due:
@@ -133,9 +140,7 @@ class AckManager:
             )
         return done
 
-    def _retry(self, record: Record, done: Sweep) -> None:
-        if record.envelope is None:  # acknowledged while the sweep gave way to the loop
-            return
+    def _retry(self, record: Record, envelope: Envelope, done: Sweep) -> None:
         now_s = self._clock.monotonic()
         decision = plan_retry(now_s=now_s, expires_s=record.expires_s, retries=record.retries, policy=self._policy)
         session = self._hub.session(record.session_id)
@@ -145,16 +150,16 @@ class AckManager:
             self._ledger.close(record)
             done.not_online += 1
         else:
-            self._resend(session, record, record.envelope, now_s)
+            self._resend(session, record, envelope, now_s)
             done.retried += 1
 
     def _resend(self, session: Session, record: Record, envelope: Envelope, now_s: float) -> None:
         record.retries += 1
         record.attempt = record.trace.attempts = max(record.trace.attempts, record.attempt + 1)
         record.sent_ms = self._clock.epoch_ms()
-        due_s = max(
-            record.due_s + self._policy.interval_s, now_s
-        )  # from when it was due: a late look adds up to nothing
+        # From when it was due, so that late looks add up to nothing; what was missed is not made up for.
+        intervals = (now_s - record.due_s) // self._policy.interval_s + 1
+        due_s = record.due_s + intervals * self._policy.interval_s
         self._ledger.reschedule(record, min(due_s, record.expires_s))
         self.resent_total += 1
         self._log_event(

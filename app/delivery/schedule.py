@@ -8,6 +8,9 @@ from typing import Generic, TypeVar
 K = TypeVar("K", bound=Hashable)
 
 
+SPARE = 64  # slots that may lie about empty before it is worth while to clear them away
+
+
 class Schedule(Generic[K]):
     """Keys in slots of `resolution` time units: add and discard cost the same however many there are.
 
@@ -17,7 +20,11 @@ class Schedule(Generic[K]):
     def __init__(self, resolution: float) -> None:
         self._resolution = resolution
         self._slots: dict[int, dict[K, None]] = {}
-        self._order: list[int] = []
+        self._order: list[int] = []  # a heap; of slots that are gone too, and some twice
+
+    def __len__(self) -> int:
+        """Slots that are remembered, which is what it takes in memory beside the keys."""
+        return len(self._order)
 
     def add(self, key: K, at: float) -> int:
         """The slot, which `discard` wants to know."""
@@ -31,11 +38,17 @@ class Schedule(Generic[K]):
 
     def discard(self, key: K, slot: int) -> None:
         keys = self._slots.get(slot)
-        if keys is not None:
-            keys.pop(key, None)
+        if keys is None:
+            return
+        keys.pop(key, None)
+        if not keys:
+            del self._slots[slot]
+            if len(self._order) > 2 * len(self._slots) + SPARE:
+                self._order = list(self._slots)
+                heapq.heapify(self._order)
 
     def pop_due(self, now: float) -> list[K]:
         due: list[K] = []
         while self._order and self._order[0] * self._resolution <= now:
-            due.extend(self._slots.pop(heapq.heappop(self._order)))
+            due.extend(self._slots.pop(heapq.heappop(self._order), ()))
         return due

@@ -31,8 +31,9 @@ class Hub:
 
     def leave(self, session: Session) -> bool:
         """Ends all its subscriptions. False if it was not here."""
-        if self._sessions.pop(session.id, None) is None:
+        if self._sessions.get(session.id) is not session:
             return False
+        del self._sessions[session.id]
         session.live = False
         sessions = self._users[session.user]
         del sessions[session.id]
@@ -85,7 +86,7 @@ class Hub:
     async def fan_out(self, publication: Publication) -> int:
         """Sends to all that listen to its destination now, and says to how many sessions.
 
-        It lets the loop run between slices; who leaves meanwhile is passed over.
+        It lets the loop run between slices; who leaves or unsubscribes meanwhile is passed over.
         """
         subscribers = self._destinations.get(publication.destination)
         if not subscribers:
@@ -93,7 +94,7 @@ class Hub:
         prepared, reached = PreparedMessage(publication), set()
         for count, subscriber in enumerate(tuple(subscribers), start=1):
             session = subscriber.session
-            if session.live:
+            if subscriber in subscribers:
                 session.deliver(prepared.frame_for(subscriber.profile), prepared.binary)
                 reached.add(session.id)
             if count % FAN_OUT_SLICE == 0:

@@ -9,6 +9,7 @@ from app.clock import Clock
 MESSAGE_ID_PREFIX = "ntf_"
 MESSAGE_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.:\-]{0,63}$"
 _MESSAGE_ID = re.compile(MESSAGE_ID_PATTERN)
+_MAX_COUNT = 0xFFFFF  # the five digits of an id
 
 
 def message_id_problem(value: str) -> str | None:
@@ -23,8 +24,7 @@ def message_id_problem(value: str) -> str | None:
 
 def id_factory(clock: Clock, source: random.Random | None = None) -> Callable[[], str]:
     """Ids of 36 characters that sort by the time they were made; within a process strictly."""
-    bits = (source or random.SystemRandom()).getrandbits(32)
-    rng = source or random.Random(bits ^ random.SystemRandom().getrandbits(64))  # unique, not secret
+    rng = source or random.Random(random.SystemRandom().getrandbits(64))  # unique, not secret
     last_ms, count = 0, 0
 
     def new_id() -> str:
@@ -32,8 +32,10 @@ def id_factory(clock: Clock, source: random.Random | None = None) -> Callable[[]
         now_ms = clock.epoch_ms()
         if now_ms > last_ms:
             last_ms, count = now_ms, 0
-        else:
+        elif count < _MAX_COUNT:
             count += 1
+        else:  # the clock was set back long ago, and its time stands still here
+            last_ms, count = last_ms + 1, 0
         return f"{MESSAGE_ID_PREFIX}{last_ms:011x}{count:05x}{rng.getrandbits(64):016x}"
 
     return new_id
