@@ -8,6 +8,7 @@ from typing import Annotated, NoReturn
 import httpx
 import typer
 from pydantic import ValidationError
+from websockets.exceptions import InvalidURI
 
 from app.auth.tokens import mint_token
 from app.errors import ConfigurationError
@@ -68,8 +69,10 @@ def push(
     headers = {"X-API-Key": api_key} if api_key else {}
     try:
         answer = httpx.post(f"{url or _url()}/vh-stomp-wsend/push_msg", json=body, headers=headers, timeout=10)
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         _fail(f"{url or _url()} cannot be reached: {error}")
+    except UnicodeEncodeError:
+        _fail("the text and the receiver must be valid UTF-8, the API key plain ASCII")
     typer.echo(answer.text)
     if answer.is_error:
         raise typer.Exit(1)
@@ -94,6 +97,8 @@ def listen(
             asyncio.run(run(options, typer.echo))
     except SessionRefused as refused:
         _fail(f"the service refused the session: {refused}")
+    except (InvalidURI, ValueError) as error:  # an address that is none, a token that no header can hold
+        _fail(str(error))
 
 
 def _settings() -> Settings:
@@ -102,6 +107,8 @@ def _settings() -> Settings:
     except ValidationError as error:
         problems = (f"{'.'.join(map(str, item['loc'])).upper()}: {item['msg']}" for item in error.errors())
         _fail("; ".join(problems))
+    except UnicodeDecodeError:
+        _fail(".env is not valid UTF-8")
 
 
 def _url() -> str:

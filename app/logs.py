@@ -4,12 +4,18 @@ import logging.config
 from typing import Literal
 
 NOISY = ('%s - "WebSocket', "connection open", "connection closed")
+BAD_UTF8 = "Invalid UTF-8 sequence received from client."
 
 
 class ConnectionNoise(logging.Filter):
-    """Drops what the server says of each WebSocket: the gateway tells the life of a session better."""
+    """Drops what the server says of each WebSocket: the gateway tells the life of a session better.
+
+    A text message that is not UTF-8 is the client's fault: uvicorn's traceback of it would look like ours.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
+        if record.msg == BAD_UTF8:
+            record.exc_info, record.levelno, record.levelname = None, logging.INFO, "INFO"
         return not str(record.msg).startswith(NOISY)
 
 

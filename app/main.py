@@ -69,7 +69,11 @@ def create_app(
     problems.install(app)
     if settings.allowed_origins:
         app.add_middleware(
-            CORSMiddleware, allow_origins=settings.allowed_origins, allow_methods=["*"], allow_headers=["*"]
+            CORSMiddleware,
+            allow_origins=settings.allowed_origins,
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=["Idempotency-Replay", "Retry-After"],
         )
     routers = [push.router, sessions.router, health.router, websocket.router, pages.router]
     for router in routers + ([pages.home_router] if settings.app_env == "dev" else []):

@@ -1,7 +1,8 @@
 """From settings to a running service: the only place that builds and wires."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from app.auth.claims import ClaimRules
 from app.auth.dev import DevAuthenticator
 from app.auth.jwt_builder import JwtKeys, build_jwt_authenticator
 from app.auth.ports import Authenticator
+from app.auth.tokens import JwtAuthenticator
 from app.clock import Clock, SystemClock
 from app.cluster.memory import MemoryBus
 from app.delivery.ack_manager import AckManager
@@ -35,6 +37,8 @@ from app.stomp.heartbeat import Heartbeat
 from app.stomp.session import SessionLimits
 from app.transports.websocket import WebSocketOptions
 from app.version import SERVER
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,8 +88,22 @@ def check_settings(settings: Settings, extensions: Extensions) -> None:
             problems.append("APP_ENV=prod needs a way to verify tokens: JWT_SECRET, JWT_PUBLIC_KEY or JWT_JWKS_URL")
         if not settings.api_keys:
             problems.append("APP_ENV=prod needs API_KEYS, or nobody could push")
+    problems.extend(_key_problems(settings, extensions))
     if problems:
         raise ConfigurationError("; ".join(problems))
+
+
+def _key_problems(settings: Settings, extensions: Extensions) -> Iterator[str]:
+    """What the makers of the keys say: before the server starts, whose only answer would be a traceback."""
+    try:
+        _api_keys(settings)
+    except ConfigurationError as error:
+        yield str(error)
+    try:
+        if extensions.authenticator is None and _jwt_keys(settings):
+            _jwt_authenticator(settings, SystemClock())
+    except ConfigurationError as error:
+        yield str(error)
 
 
 @asynccontextmanager
@@ -128,9 +146,10 @@ def _build(settings: Settings, extensions: Extensions, stack: AsyncExitStack) ->
         allow_topic_send=bool(settings.allow_client_topic_send),
         clock=clock,
     )
-    access = PushAccess(
-        keys=ApiKeys(settings.api_keys), authenticator=authenticator, required=settings.app_env == "prod"
-    )
+    keys = _api_keys(settings)
+    for number in keys.guessable:
+        logger.warning("API_KEYS: key %d is short enough to be guessed", number)
+    access = PushAccess(keys=keys, authenticator=authenticator, required=settings.app_env == "prod")
     runtime = Runtime(
         hub=hub,
         acks=acks,
@@ -154,21 +173,29 @@ def _authenticator(settings: Settings, extensions: Extensions, clock: Clock, sta
     """An authenticator that was brought along replaces ours, dev tokens included."""
     if extensions.authenticator is not None:
         return extensions.authenticator
-    keys = _jwt_keys(settings)
     jwt = None
-    if keys:
-        rules = ClaimRules(
-            issuer=settings.jwt_issuer,
-            audience=settings.jwt_audience,
-            user_claim=settings.jwt_user_claim,
-            require_exp=settings.app_env == "prod",
-        )
-        jwt = build_jwt_authenticator(keys, rules=rules, clock=clock, strict=settings.app_env == "prod")
+    if _jwt_keys(settings):
+        jwt = _jwt_authenticator(settings, clock)
         stack.push_async_callback(jwt.aclose)
     if settings.app_env == "dev":
         return DevAuthenticator(jwt)
     assert jwt is not None, "check_settings asks for a way to verify tokens"
     return jwt
+
+
+def _jwt_authenticator(settings: Settings, clock: Clock) -> JwtAuthenticator:
+    strict = settings.app_env == "prod"
+    rules = ClaimRules(
+        issuer=settings.jwt_issuer,
+        audience=settings.jwt_audience,
+        user_claim=settings.jwt_user_claim,
+        require_exp=strict,
+    )
+    return build_jwt_authenticator(_jwt_keys(settings), rules=rules, clock=clock, strict=strict)
+
+
+def _api_keys(settings: Settings) -> ApiKeys:
+    return ApiKeys(settings.api_keys)
 
 
 def _jwt_keys(settings: Settings) -> JwtKeys:

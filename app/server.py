@@ -2,7 +2,9 @@
 
 import logging
 import resource
+import signal
 import socket
+import sys
 
 import uvicorn
 
@@ -29,13 +31,16 @@ def serve(settings: Settings) -> None:
     config = uvicorn.Config(
         app,
         ws="websockets-sansio",
-        ws_max_size=2 * settings.max_frame_bytes,  # above the limit of a frame, so that STOMP can say what was wrong
+        # above the limits of a frame, so that STOMP can say what was wrong
+        ws_max_size=2 * max(settings.max_frame_bytes, settings.max_connect_frame_bytes),
         ws_per_message_deflate=False,
         timeout_graceful_shutdown=DRAIN_S,
         log_config=None,
         access_log=False,
         server_header=False,
     )
+    for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them again once it has ended as it was asked to
+        signal.signal(number, lambda *_: sys.exit(0))
     with listener:
         uvicorn.Server(config).run(sockets=[listener])
 

@@ -41,7 +41,9 @@ class Settings(BaseSettings):
     jwt_issuer: str | None = Field(None, description="required `iss`")
     jwt_audience: str | None = Field(None, description="required `aud`")
     jwt_user_claim: str = Field("sub", description="claim that holds the user id")
-    api_keys: CommaSeparated = Field((), description="keys for the push and session routes, comma-separated")
+    api_keys: CommaSeparated = Field(
+        (), repr=False, description="keys for the push and session routes, comma-separated"
+    )
     allowed_origins: CommaSeparated | None = Field(
         None, description="origins of browser pages, comma-separated; default: `*` in dev, the own origin in prod"
     )

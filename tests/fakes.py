@@ -13,7 +13,7 @@ class FakeTransport:
     """Keeps what was sent; `frames` reads it as a client would."""
 
     name = "fake"
-    remote = "192.0.2.1:4000"
+    remote: str | None = "192.0.2.1:4000"
 
     def __init__(self) -> None:
         self.sent: list[bytes] = []

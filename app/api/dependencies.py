@@ -10,6 +10,8 @@ from app.delivery.delivery import Delivery
 from app.errors import PayloadTooLarge
 from app.runtime import Runtime
 
+MAX_LENGTH_DIGITS = 20  # of a content-length that is a number and no attack
+
 _api_key = APIKeyHeader(name="X-API-Key", auto_error=False, description="A key of API_KEYS. Not needed in dev.")
 _bearer = HTTPBearer(auto_error=False, description="A JWT with the scope `push`, instead of an API key.")
 
@@ -46,7 +48,7 @@ async def read_body(request: Request, runtime: RuntimeDep) -> bytes:
     """The body, within the limit. Raises PayloadTooLarge before more than the limit was read."""
     limit = runtime.push.max_body_bytes
     announced = request.headers.get("content-length", "")
-    if announced.isdigit() and int(announced) > limit:
+    if announced.isdecimal() and len(announced) < MAX_LENGTH_DIGITS and int(announced) > limit:
         raise PayloadTooLarge(f"the body has {announced} bytes, at most {limit} are allowed")
     chunks, size = [], 0
     async for chunk in request.stream():

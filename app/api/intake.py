@@ -1,5 +1,7 @@
 """From what a request says to a message that can be sent. All checks of a push are here."""
 
+import json
+import re
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -17,14 +19,18 @@ from app.messages.types import STRING_MSG
 from app.runtime import Runtime
 
 _push_request = TypeAdapter(PushRequest)
+_MAY_OVERFLOW = re.compile(rb"\d[eE]\+?\d|\d{309}")
 
 
 def parse_json(body: bytes) -> Any:
-    """Raises InvalidMessage; NaN, Infinity and lone surrogates are no JSON."""
+    """Raises InvalidMessage; NaN, Infinity and lone surrogates are no JSON, and 1e400 could only go out as Infinity."""
     try:
-        return from_json(body, allow_inf_nan=False)
+        value = from_json(body, allow_inf_nan=False)
+        if _MAY_OVERFLOW.search(body):
+            json.dumps(value, allow_nan=False)
     except ValueError as error:
         raise InvalidMessage(f"the body is not valid JSON: {error}") from None
+    return value
 
 
 def parse_push(value: Any) -> PushRequest:
@@ -47,9 +53,11 @@ def parse_content(body: bytes, content_type: str) -> Any:
         return parse_json(body)
     charset = _parameter(parameters, "charset") or "utf-8"
     try:
-        return body.decode(charset)
-    except (UnicodeDecodeError, LookupError):
+        text = body.decode(charset)
+        text.encode()  # some charsets have ways to write a lone surrogate, JSON has not
+    except (ValueError, LookupError):
         raise InvalidMessage(f"the body is not valid {charset[:32]}") from None
+    return text
 
 
 def _parameter(parameters: str, name: str) -> str | None:
@@ -91,7 +99,10 @@ class Intake:
     async def push_topic(self, topic: str, data: Any) -> PushOutcome:
         """To the subscribers of `/topic/<topic>`. Raises ServiceError."""
         destination = TOPIC_PREFIX + topic
-        if problem := topic_problem(destination):
+        problem = topic_problem(destination)
+        if problem is None and "\ufffd" in topic:
+            problem = "topic is not valid UTF-8"
+        if problem:
             raise InvalidMessage(problem, errors=[{"loc": ["path", "topic"], "msg": problem}])
         message = self._message(PushRequest(receiver=None, type=STRING_MSG, data=data))
         return await self._delivery.broadcast(message, destination)

@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from app.errors import (
@@ -58,13 +59,19 @@ def problem_of(error: ServiceError) -> dict[str, Any]:
 
 
 def responses(*errors: type[ServiceError]) -> dict[int | str, dict[str, Any]]:
-    """For `responses=` of a route: what it answers when it does not do what it was asked."""
-    documented: dict[int | str, dict[str, Any]] = {}
+    """For `responses=` of a route: what it answers when it does not do what it was asked.
+
+    Without `model`, which would promise `application/json` as well; `default` keeps FastAPI's own 422 away.
+    """
+    schema = {"$ref": "#/components/schemas/Problem"}
+    documented: dict[int | str, dict[str, Any]] = {
+        "default": {"description": "Any other problem", "content": {MEDIA_TYPE: {"schema": schema}}}
+    }
     for error in errors:
-        kinds = documented.setdefault(error.status, {"model": Problem, "description": ""})
+        kinds = documented.setdefault(error.status, {"description": ""})
         kinds["description"] = ", or ".join(filter(None, (kinds["description"], error.title)))
         example = {"type": TYPE_PREFIX + error.slug, "title": error.title, "status": error.status, "detail": "…"}
-        kinds["content"] = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": example}}
+        kinds["content"] = {MEDIA_TYPE: {"schema": schema, "example": example}}
     return documented
 
 
@@ -77,6 +84,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(ServiceError, _on_service_error)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(ClientDisconnect, _on_client_disconnect)
     app.add_exception_handler(Exception, _on_defect)
 
 
@@ -106,6 +114,11 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     detail = f"{request.method} {request.url.path}: {error.detail}"
     problem = {"type": "about:blank", "title": title, "status": error.status_code, "detail": detail}
     return _response(problem, error.headers)
+
+
+async def _on_client_disconnect(request: Request, _: Exception) -> Response:
+    """It went away in the middle of its body: nobody reads the answer, and it is no defect of ours."""
+    return await _on_http_exception(request, HTTPException(400, "the body is not complete"))
 
 
 async def _on_defect(_: Request, error: Exception) -> Response:

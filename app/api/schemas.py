@@ -70,6 +70,26 @@ class SessionStatus(BaseModel):
 
 
 class PushStatus(BaseModel):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "id": "ntf_018f2a6b3c400000a1b2c3d4e5f60718",
+                "receiver": "test1",
+                "type": "STRING_MSG",
+                "created": 1_700_000_000_000,
+                "status": "delivered",
+                "sessions": [
+                    {
+                        "session": "9f86d081884c7d65",
+                        "sent": 1_700_000_000_002,
+                        "attempts": 1,
+                        "acked_at": 1_700_000_000_040,
+                    }
+                ],
+            }
+        }
+    )
+
     id: str
     receiver: str | None
     type: str

@@ -6,18 +6,21 @@ from collections.abc import Iterable
 
 from app.errors import ConfigurationError
 
-MIN_KEY_CHARS = 16
+GUESSABLE_BELOW_CHARS = 16
 
 
 class ApiKeys:
     """The keys of the setting API_KEYS; false when there are none. Holds only their digests.
 
     Raises `ConfigurationError` for a key that is empty or not printable ASCII (a header value reaches the service as
-    Latin-1, so such a key would never match), and with `strict` for one shorter than 16 characters.
+    Latin-1, so such a key would never match).
     """
 
-    def __init__(self, keys: Iterable[str], *, strict: bool = False) -> None:
-        self._digests = tuple(_digest(_check(number, key, strict)) for number, key in enumerate(keys, start=1))
+    def __init__(self, keys: Iterable[str]) -> None:
+        checked = [_check(number, key) for number, key in enumerate(keys, start=1)]
+        self._digests = tuple(_digest(key) for key in checked)
+        self.guessable = [number for number, key in enumerate(checked, start=1) if len(key) < GUESSABLE_BELOW_CHARS]
+        """The places, from 1 on, of keys that are too short for comfort."""
 
     def __bool__(self) -> bool:
         return bool(self._digests)
@@ -32,12 +35,10 @@ class ApiKeys:
         return found
 
 
-def _check(number: int, key: str, strict: bool) -> str:
-    """The text of the error gives the place of the key in the list, never the key."""
+def _check(number: int, key: str) -> str:
+    """What is said of a key gives its place in the list, never the key."""
     if not (key and key.isascii() and key.isprintable()):
         raise ConfigurationError(f"API_KEYS: key {number} is empty or has characters that are not printable ASCII")
-    if strict and len(key) < MIN_KEY_CHARS:
-        raise ConfigurationError(f"API_KEYS: key {number} is shorter than {MIN_KEY_CHARS} characters")
     return key
 
 

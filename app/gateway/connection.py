@@ -17,6 +17,7 @@ from app.disconnects import (
     CONNECT_TIMEOUT,
     GONE,
     HEARTBEAT_LOST,
+    INTERNAL_ERROR,
     NORMAL,
     RATE_LIMITED,
     TOO_BIG,
@@ -37,6 +38,8 @@ from app.stomp.errors import FrameTooLarge, ProtocolError
 from app.stomp.events import Connect, Disconnect, Event
 from app.stomp.heartbeat import Due, Heartbeat, plan_heartbeat
 from app.stomp.session import ServerSession, SessionLimits
+
+DEFECT = "an internal error; the operators have been told"
 
 logger = logging.getLogger(__name__)
 
@@ -183,6 +186,10 @@ class Connection:
         try:
             await pending
             self._confirm(receipt)
+        except asyncio.CancelledError as error:
+            if self._over:
+                raise
+            self._fail(error, receipt)  # not this task was cancelled, but something that the handler awaited
         except Exception as error:
             self._fail(error, receipt)
         self._work = None
@@ -223,17 +230,19 @@ class Connection:
         if receipt is not None and not self._over:
             self.transport.send(self._stomp.receipt(receipt))
 
-    def _fail(self, error: Exception, receipt: str | None) -> None:
+    def _fail(self, error: BaseException, receipt: str | None) -> None:
         if isinstance(error, ServiceError):
             self._refuse(error.disconnect, error.title, error.detail, receipt)
         elif isinstance(error, Rejected):
             self._reject(error, receipt)
         else:  # a defect, of a handler of the application most likely: it must not end the session of a client
             logger.error("a frame of %s could not be handled", self._name, exc_info=error)
-            self._reject(Rejected("an internal error; the operators have been told"), receipt)
+            self._reject(Rejected(DEFECT), receipt)
 
     def _reject(self, error: Rejected, receipt: str | None) -> None:
-        if self.session is not None and self.session.listens_to(USER_ERRORS):
+        if self.session is None:  # there is nothing that could go on
+            self._refuse(INTERNAL_ERROR, ServiceError.title, error.detail, receipt)
+        elif self.session.listens_to(USER_ERRORS):
             self._tell(self.session, error, receipt)
         elif receipt is not None:  # it waits for an answer, and this is the only one left
             self._refuse(BAD_REQUEST, "the frame was rejected", error.detail, receipt)
@@ -276,7 +285,8 @@ class Connection:
             return
         self._over = True
         if self._work is not None and self._work is not asyncio.current_task():
-            self._work.cancel()
+            # Not before its first step: a coroutine that is cancelled earlier leaves what it awaits never awaited.
+            asyncio.get_running_loop().call_soon(self._work.cancel)
         session = self.session
         if session is not None and self._services.hub.leave(session):
             self._services.delivery.leave(session)

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from app.delivery.delivery import Delivery
-from app.errors import Forbidden, InvalidMessage
+from app.errors import Forbidden, InvalidMessage, ServiceError
 from app.gateway.core_routes import publish_as_sent
-from app.gateway.routing import AppMessage, DestinationRoutes, Rejected
+from app.gateway.routing import AppMessage, DestinationRoutes, Handler, Rejected
 from app.gateway.tasks import TaskOwner
 from app.hub.hub import Hub
 from app.hub.session import Session
@@ -87,7 +87,7 @@ class Dispatcher:
             handler = self.routes.handler(destination)
             if handler is None:
                 raise Rejected(f"nothing listens at {destination[:128]!r}")
-            return handler(message)
+            return _handle(handler, message)
         if destination.startswith(TOPIC_PREFIX):
             return self._send_to_topic(message)
         if destination.startswith(USER_PREFIX):
@@ -113,6 +113,22 @@ class Dispatcher:
                 problems.append(rejected.detail)
         if problems:
             raise Rejected("; ".join(problems[:10]))
+
+
+def _handle(handler: Handler, message: AppMessage) -> Awaitable[None] | None:
+    """What a handler was refused by the service (a full inbox, say) is told to the client, and does not end him."""
+    try:
+        pending = handler(message)
+    except ServiceError as error:
+        raise Rejected(error.detail) from error
+    return None if pending is None else _handled(pending)
+
+
+async def _handled(pending: Awaitable[None]) -> None:
+    try:
+        await pending
+    except ServiceError as error:
+        raise Rejected(error.detail) from error
 
 
 def is_acknowledgement(event: Event) -> bool:

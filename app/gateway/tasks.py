@@ -29,6 +29,7 @@ class TaskOwner:
 
     async def aclose(self) -> None:
         """Cancels what is left and waits for its end."""
+        await asyncio.sleep(0)  # what has just been started takes its first step, see Connection._finish
         tasks = tuple(self._tasks)
         for task in tasks:
             task.cancel()

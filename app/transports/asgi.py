@@ -80,7 +80,8 @@ class AsgiTransport:
             task.cancel()
 
     def pause_reading(self) -> None:
-        self._readable.clear()
+        if self._reason is None:
+            self._readable.clear()
 
     def resume_reading(self) -> None:
         self._readable.set()

@@ -21,7 +21,14 @@ class WebSocketOptions:
         """Programs other than browsers send no Origin (RFC 6455 section 10.2): their token has to do."""
         if origin is None or "*" in self.allowed_origins or origin in self.allowed_origins:
             return True
-        return host is not None and urlsplit(origin).netloc == host
+        return bool(host) and _authority(origin) == host
+
+
+def _authority(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def choose_subprotocol(offered: Sequence[str]) -> str | None:

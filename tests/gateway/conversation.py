@@ -1,0 +1,159 @@
+"""A gateway on fakes, and clients that talk to it in bytes."""
+
+import asyncio
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+from app.auth.ports import Authenticator
+from app.cluster.memory import MemoryBus
+from app.delivery.ack_manager import AckManager
+from app.delivery.delivery import Delivery
+from app.delivery.inbox import InboxLimits, MemoryInbox
+from app.delivery.ledger import MemoryLedger
+from app.delivery.log import DeliveryLog
+from app.delivery.retry import RetryPolicy
+from app.gateway.connection import ConnectionOptions
+from app.gateway.core_routes import core_routes
+from app.gateway.gateway import TICK_S, Gateway
+from app.gateway.routing import DestinationRoutes
+from app.hub.hub import Hub
+from app.messages.message import Envelope, MessageEncoder, NotifyMessage
+from app.stomp.codec import encode_frame
+from app.stomp.frames import Frame, Version
+from tests.clock import FakeClock
+from tests.fakes import FakeAuthenticator, FakeTransport
+
+
+async def settle() -> None:
+    """Lets everything run that can run without waiting for time."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+class Peer:
+    """One client: what it sends goes in as bytes, what it gets is read as frames."""
+
+    def __init__(self, gateway: Gateway, version: Version = Version.V12) -> None:
+        self.version = version
+        self.transport = FakeTransport()
+        self.connection = gateway.open(self.transport)
+
+    def send(self, command: str, headers: dict[str, str] | None = None, body: bytes | str = b"") -> None:
+        data = body.encode() if isinstance(body, str) else body
+        self.connection.receive(encode_frame(command, (headers or {}).items(), data, version=self.version))
+
+    def frames(self) -> list[Frame]:
+        return self.transport.frames(self.version)
+
+    def frame(self) -> Frame:
+        frames = self.frames()
+        assert len(frames) == 1, frames
+        return frames[0]
+
+    def commands(self) -> list[str]:
+        return [frame.command for frame in self.frames()]
+
+    async def talk(self, command: str, headers: dict[str, str] | None = None, body: bytes | str = b"") -> list[Frame]:
+        """Sends one frame; the answers that come without the passing of time."""
+        self.send(command, headers, body)
+        await settle()
+        return self.frames()
+
+    async def connect(self, token: str = "alice", **headers: str) -> Frame:
+        offered = {"accept-version": str(self.version), "Authorization": f"Bearer {token}"}
+        (connected,) = await self.talk("CONNECT", offered | headers)
+        assert connected.command == "CONNECTED", connected
+        return connected
+
+    async def subscribe(self, destination: str, id: str = "sub-0", **headers: str) -> None:
+        """Returns with all that came at once already read."""
+        receipts = [
+            frame.headers["receipt-id"]
+            for frame in await self.talk("SUBSCRIBE", {"id": id, "destination": destination, "receipt": id} | headers)
+            if frame.command == "RECEIPT"
+        ]
+        assert receipts == [id]
+
+    @property
+    def close_code(self) -> int | None:
+        return self.transport.reason.code if self.transport.reason else None
+
+    @property
+    def over(self) -> bool:
+        return self.transport.reason is not None
+
+
+class Stage:
+    """Everything behind the connections, with time in the hands of the test."""
+
+    def __init__(
+        self,
+        *,
+        routes: DestinationRoutes | None = None,
+        authenticator: Authenticator | None = None,
+        allow_topic_send: bool = True,
+        inbox: int = 300,
+        **options: Any,
+    ) -> None:
+        self.clock = FakeClock()
+        self.hub = Hub()
+        numbers = itertools.count(1)
+        new_id: Callable[[], str] = lambda: f"m{next(numbers)}"  # noqa: E731
+        acks = AckManager(
+            hub=self.hub,
+            ledger=MemoryLedger(),
+            policy=RetryPolicy(wait_s=5, interval_s=5, max_retries=3),
+            clock=self.clock,
+            log_events=False,
+        )
+        self.acks = acks
+        self.delivery = Delivery(
+            hub=self.hub,
+            acks=acks,
+            inbox=MemoryInbox(InboxLimits(max_messages=inbox)),
+            relay=MemoryBus().relay(),
+            log=DeliveryLog(1000),
+            clock=self.clock,
+            new_id=new_id,
+        )
+        all_routes = DestinationRoutes()
+        all_routes.include(core_routes)
+        if routes is not None:
+            all_routes.include(routes)
+        self.gateway = Gateway(
+            hub=self.hub,
+            delivery=self.delivery,
+            authenticator=authenticator or FakeAuthenticator(),
+            routes=all_routes,
+            options=ConnectionOptions(**options),
+            allow_topic_send=allow_topic_send,
+            clock=self.clock,
+        )
+
+    def peer(self, version: Version = Version.V12) -> Peer:
+        return Peer(self.gateway, version)
+
+    async def connected(self, user: str = "alice", **headers: str) -> Peer:
+        peer = self.peer()
+        await peer.connect(user, **headers)
+        return peer
+
+    async def push(self, receiver: str, data: object = "hello") -> str:
+        message = NotifyMessage(
+            id=self.delivery.new_id(),
+            type="STRING_MSG",
+            receiver=receiver,
+            data=data,
+            created=self.clock.epoch_ms(),
+        )
+        expires_ms = message.created + 60_000
+        await self.delivery.push(Envelope(message=message, encoder=MessageEncoder(message), expires_ms=expires_ms))
+        return message.id
+
+    def pass_time(self, seconds: float) -> None:
+        """As the gateway's timer does it: one look a tick."""
+        for _ in range(round(seconds / TICK_S)):
+            self.clock.advance(TICK_S)
+            for connection in self.gateway:
+                connection.tick(self.clock.monotonic(), TICK_S)

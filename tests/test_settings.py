@@ -1,0 +1,213 @@
+"""Settings: their names and defaults, what they refuse, and what they keep to themselves."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from app.errors import ConfigurationError
+from app.main import create_app
+from app.settings import Settings
+
+ENV_EXAMPLE = Path(__file__).parent.parent / ".env.example"
+DERIVED = {"log_format", "log_ack_events", "ack_max_retry_count", "allowed_origins", "allow_client_topic_send"}
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No settings of the test run: neither in the environment nor in a .env."""
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+def test_example_has_every_setting_with_its_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = re.findall(r"^#? ?([A-Z][A-Z0-9_]*)=(.*)$", ENV_EXAMPLE.read_text(), re.MULTILINE)
+
+    assert [name.lower() for name, _ in lines] == list(dict.fromkeys(name.lower() for name, _ in lines))
+    assert {name.lower() for name, _ in lines} == set(Settings.model_fields)
+    for name, value in lines:
+        field = Settings.model_fields[name.lower()]
+        if field.default in (None, ()):
+            assert value == "", f"{name} has no default of its own"
+        else:
+            monkeypatch.setenv(name, value)
+            assert getattr(Settings(), name.lower()) == field.default, name
+
+
+def test_example_explains_each_setting_in_the_words_of_the_code() -> None:
+    text = " ".join(re.sub(r"^# ?", "", line) for line in ENV_EXAMPLE.read_text().splitlines())
+
+    for name, field in Settings.model_fields.items():
+        assert field.description, name
+        assert field.description in text, name
+
+
+def test_defaults_of_dev() -> None:
+    settings = Settings()
+
+    assert (settings.app_env, settings.host, settings.port) == ("dev", "127.0.0.1", 2025)
+    assert (settings.ack_check_wait_ms, settings.ack_retry_interval_ms, settings.ack_message_ttl_ms) == (
+        5000,
+        5000,
+        60000,
+    )
+    assert settings.ack_max_retry_count == 12
+    assert (settings.max_sessions_per_user, settings.jwt_user_claim) == (10, "sub")
+    assert (settings.heartbeat_send_ms, settings.heartbeat_receive_ms) == (10000, 10000)
+    assert settings.allowed_origins == ("*",)
+    assert (settings.log_level, settings.log_format, settings.log_ack_events) == ("INFO", "text", True)
+    assert settings.allow_client_topic_send
+
+
+def test_limits_of_the_contract() -> None:
+    settings = Settings()
+
+    assert settings.max_connect_frame_bytes == 64 * 1024
+    assert settings.max_frame_bytes == 256 * 1024
+    assert (settings.max_frame_headers, settings.max_header_bytes) == (64, 8 * 1024)
+    assert settings.max_subscriptions_per_session == 128
+    assert settings.connect_timeout_ms == 10_000
+    assert (settings.inbound_frames_per_s, settings.inbound_burst) == (100, 200)
+    assert (settings.outbox_max_frames, settings.outbox_max_bytes) == (1000, 1024 * 1024)
+    assert settings.inbox_max_messages == 300
+    assert settings.http_max_body_bytes == 512 * 1024
+    assert settings.max_batch_items == 1000
+
+
+def test_defaults_of_prod() -> None:
+    settings = Settings(app_env="prod")
+
+    assert (settings.log_format, settings.log_ack_events) == ("json", False)
+    assert settings.allowed_origins == ()
+    assert not settings.allow_client_topic_send
+
+
+@pytest.mark.parametrize("env", ["dev", "prod"])
+def test_what_is_said_wins_over_what_follows(env: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = {
+        "APP_ENV": env,
+        "LOG_FORMAT": "json",
+        "LOG_ACK_EVENTS": "false",
+        "ALLOW_CLIENT_TOPIC_SEND": "true",
+        "ALLOWED_ORIGINS": " https://a.example , ,https://b.example",
+        "ACK_MAX_RETRY_COUNT": "0",
+    }
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+
+    settings = Settings()
+
+    assert (settings.log_format, settings.log_ack_events, settings.ack_max_retry_count) == ("json", False, 0)
+    assert settings.allow_client_topic_send is True
+    assert settings.allowed_origins == ("https://a.example", "https://b.example")
+
+
+def test_retries_follow_from_time_to_live_and_interval() -> None:
+    assert Settings(ack_message_ttl_ms=10_000, ack_retry_interval_ms=3000).ack_max_retry_count == 3
+    assert Settings(ack_message_ttl_ms=1000, ack_retry_interval_ms=3000).ack_max_retry_count == 0
+
+
+def test_environment_wins_over_the_file_and_empty_is_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(".env").write_text("PORT=1000\nHOST=10.0.0.1\nJWT_ISSUER=\nSOMETHING_ELSE=1\nAPI_KEYS=a,b\n")
+    monkeypatch.setenv("PORT", "3000")
+    monkeypatch.setenv("HOST", "")
+
+    settings = Settings()
+
+    assert (settings.port, settings.host) == (3000, "10.0.0.1")
+    assert settings.jwt_issuer is None
+    assert settings.api_keys == ("a", "b")
+
+
+BAD: list[tuple[str, Any]] = [
+    ("app_env", "test"),
+    ("app_env", "PROD "),
+    ("port", 65536),
+    ("port", -1),
+    ("port", "http"),
+    ("log_level", "LOUD"),
+    ("log_format", "xml"),
+    ("log_ack_events", "maybe"),
+    ("ack_check_wait_ms", 0),
+    ("ack_retry_interval_ms", 0),
+    ("ack_message_ttl_ms", -5),
+    ("ack_max_retry_count", -1),
+    ("max_message_ttl_ms", 0),
+    ("heartbeat_send_ms", -1),
+    ("heartbeat_receive_ms", "10s"),
+    ("workers", 0),
+    ("max_sessions_per_user", 0),
+    *((name, 0) for name in Settings.model_fields if name.startswith(("max_", "inbound_", "outbox_", "inbox_"))),
+    ("http_max_body_bytes", 0),
+    ("delivery_log_size", 0),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), BAD)
+def test_bad_value_is_refused_by_name(name: str, value: Any) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Settings(**{name: value})
+
+    assert [error["loc"] for error in caught.value.errors()] == [(name,)]
+
+
+@pytest.mark.parametrize("name", ["jwt_secret", "api_keys"])
+def test_secrets_stay_out_of_sight(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    value = "very-secret-value-1234567890-abcdef"
+    monkeypatch.setenv(name.upper(), value)
+    settings = Settings()
+    assert getattr(settings, name)
+
+    assert value not in repr(settings)
+    assert value not in str(settings)
+
+
+PROD = {"app_env": "prod", "jwt_secret": "s" * 32, "api_keys": ("k" * 16,)}
+
+
+@pytest.mark.parametrize(
+    ("missing", "named"),
+    [
+        ({"jwt_secret": None}, ["JWT_SECRET", "JWT_PUBLIC_KEY", "JWT_JWKS_URL"]),
+        ({"api_keys": ()}, ["API_KEYS"]),
+        ({"jwt_secret": None, "api_keys": ()}, ["JWT_SECRET", "API_KEYS"]),
+        ({"jwt_secret": "short"}, ["JWT_SECRET"]),
+        ({"api_keys": ("k" * 16, "schlüssel-mit-umlaut")}, ["API_KEYS", "2"]),
+        ({"jwt_public_key": "no pem"}, ["JWT_PUBLIC_KEY"]),
+        ({"jwt_jwks_url": "ftp://x"}, ["JWT_JWKS_URL"]),
+        ({"jwt_algorithms": ("RS256",)}, ["JWT_ALGORITHMS"]),
+        ({"jwt_algorithms": ("none",)}, ["JWT_ALGORITHMS"]),
+        ({"redis_url": "redis://x"}, ["REDIS_URL"]),
+        ({"workers": 2}, ["WORKERS"]),
+    ],
+)
+def test_service_refuses_to_start_and_names_what_is_wrong(missing: dict[str, Any], named: list[str]) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        create_app(Settings(**PROD | missing))
+
+    for name in named:
+        assert name in str(caught.value)
+    for secret in ("s" * 32, "k" * 16, "schlüssel", "no pem"):
+        assert secret not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {},
+        {"jwt_algorithms": ("HS512",), "jwt_secret": "s" * 64},
+        {"jwt_secret": None, "jwt_jwks_url": "https://provider.invalid/keys"},
+    ],
+)
+def test_service_starts_with_what_prod_needs(extra: dict[str, Any]) -> None:
+    assert create_app(Settings(**PROD | extra)).title == "stomp-notify"
+
+
+def test_dev_needs_nothing_but_refuses_what_cannot_be_used() -> None:
+    create_app(Settings())
+    with pytest.raises(ConfigurationError, match="JWT_PUBLIC_KEY"):
+        create_app(Settings(jwt_public_key="garbage"))

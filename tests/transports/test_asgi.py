@@ -1,0 +1,435 @@
+"""The ASGI transport against a server that does what servers do: block, vanish, cancel."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from starlette.websockets import WebSocket
+
+import app.transports.asgi as asgi
+from app.disconnects import FORCED, NORMAL
+from app.gateway.gateway import Gateway
+from app.gateway.routing import AppMessage, DestinationRoutes
+from app.hub.outbox import OutboxLimits
+from app.transports.asgi import serve_websocket
+from app.transports.websocket import WebSocketOptions
+from tests.gateway.conversation import Stage, settle
+
+CONNECT = "CONNECT\naccept-version:1.2\npasscode:alice\n\n\0"
+
+
+class Server:
+    """The other side of the ASGI interface. `writable` cleared: a peer that does not read."""
+
+    def __init__(self, **headers: str) -> None:
+        self.sent: list[dict[str, Any]] = []
+        self.writable = asyncio.Event()
+        self.writable.set()
+        self.gone = False
+        self.defect: Exception | None = None
+        self._messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._messages.put_nowait({"type": "websocket.connect"})
+        self.scope = {
+            "type": "websocket",
+            "path": "/stomp-ws",
+            "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+            "subprotocols": ["v10.stomp", "chat", "v12.stomp"],
+            "client": ("192.0.2.1", 4000),
+        }
+
+    async def _receive(self) -> Any:
+        return await self._messages.get()
+
+    async def _send(self, message: Any) -> None:
+        await self.writable.wait()
+        if self.defect is not None:
+            raise self.defect
+        if self.gone:
+            raise OSError("gone")
+        self.sent.append(message)
+
+    def websocket(self) -> WebSocket:
+        return WebSocket(self.scope, self._receive, self._send)
+
+    def text(self, text: str) -> None:
+        self._messages.put_nowait({"type": "websocket.receive", "text": text})
+
+    def octets(self, data: bytes) -> None:
+        self._messages.put_nowait({"type": "websocket.receive", "bytes": data, "text": None})
+
+    def vanish(self) -> None:
+        self.gone = True
+        self._messages.put_nowait({"type": "websocket.disconnect", "code": 1006})
+        self.writable.set()
+
+    @property
+    def waiting(self) -> int:
+        return self._messages.qsize()
+
+    @property
+    def closes(self) -> list[int]:
+        return [message["code"] for message in self.sent if message["type"] == "websocket.close"]
+
+    @property
+    def texts(self) -> list[str]:
+        return [message["text"] for message in self.sent if message.get("text") is not None]
+
+
+class Handlers(DestinationRoutes):
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = asyncio.Event()
+        self.message("/app/slow")(self.slow)
+
+    async def slow(self, message: AppMessage) -> None:
+        await self.gate.wait()
+
+
+class Scene:
+    def __init__(self, stage: Stage, handlers: Handlers) -> None:
+        self.stage = stage
+        self.handlers = handlers
+        self.running: list[asyncio.Task[None]] = []
+
+    @property
+    def gateway(self) -> Gateway:
+        return self.stage.gateway
+
+    async def open(self, server: Server, **outbox: int) -> asyncio.Task[None]:
+        options = WebSocketOptions(outbox=OutboxLimits(**outbox))
+        task = asyncio.create_task(serve_websocket(server.websocket(), self.gateway, options))
+        self.running.append(task)
+        await settle()
+        return task
+
+    async def connected(self, **outbox: int) -> tuple[Server, asyncio.Task[None]]:
+        server = Server()
+        task = await self.open(server, **outbox)
+        server.text(CONNECT)
+        server.text("SUBSCRIBE\nid:s\ndestination:/user/queue/msg\n\n\0")
+        await settle()
+        assert len(self.stage.hub) == 1
+        return server, task
+
+
+@pytest.fixture
+async def scene() -> AsyncIterator[Scene]:
+    """At the end nothing may be left: no connection, no session, no task."""
+    handlers = Handlers()
+    scene = Scene(Stage(routes=handlers), handlers)
+    yield scene
+    async with asyncio.timeout(2):
+        await asyncio.gather(*scene.running, return_exceptions=True)
+    await scene.gateway.aclose()
+    assert len(scene.gateway) == len(scene.stage.hub) == 0
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def done(task: asyncio.Task[None]) -> None:
+    async with asyncio.timeout(2):
+        await task
+
+
+async def test_conversation_from_handshake_to_good_bye(scene: Scene) -> None:
+    server, task = await scene.connected()
+    await scene.stage.push("alice", "grüße")
+    server.octets(b"SEND\ndestination:/app/sendMessage\nreceipt:1\n\nx\0")
+    server.text("DISCONNECT\nreceipt:bye\n\n\0")
+
+    await done(task)
+
+    assert server.sent[0]["subprotocol"] == "v12.stomp"
+    assert [text.split("\n")[0] for text in server.texts] == ["CONNECTED", "MESSAGE", "RECEIPT", "RECEIPT"]
+    assert "grüße" in server.texts[1]
+    assert server.closes == [1000]
+
+
+async def test_body_that_is_not_utf8_goes_out_as_octets(scene: Scene) -> None:
+    server, _ = await scene.connected()
+    server.text("SUBSCRIBE\nid:t\ndestination:/topic/a\n\n\0")
+    server.octets(b"SEND\ndestination:/topic/a\n\n\xff\0")
+    await settle()
+
+    (message,) = [message for message in server.sent if message.get("bytes")]
+    assert message["bytes"].endswith(b"\xff\0")
+    server.vanish()
+
+
+@pytest.mark.parametrize("frames", [0, 1, 2])
+async def test_client_may_vanish_at_any_step(frames: int, scene: Scene) -> None:
+    server = Server()
+    task = await scene.open(server)
+    for text in (CONNECT, "SUBSCRIBE\nid:s\ndestination:/user/queue/msg\n\n\0")[:frames]:
+        server.text(text)
+
+    server.vanish()
+    await done(task)
+
+    assert server.closes == []
+
+
+async def test_client_that_vanishes_before_the_handshake_leaves_nothing(scene: Scene) -> None:
+    server = Server()
+    server.gone = True
+
+    with pytest.raises(OSError, match="gone"):
+        await done(await scene.open(server))
+
+
+async def test_client_that_vanishes_while_a_write_waits_is_noticed(scene: Scene) -> None:
+    server, task = await scene.connected()
+    server.writable.clear()
+    await scene.stage.push("alice")
+    await settle()
+
+    server.vanish()
+
+    await done(task)
+    assert scene.stage.acks.open_records == 0
+
+
+async def test_client_that_vanishes_while_a_handler_runs_is_noticed_when_it_ends(scene: Scene) -> None:
+    server, task = await scene.connected()
+    server.text("SEND\ndestination:/app/slow\n\n\0")
+    server.vanish()
+    await settle()
+    assert not task.done()
+
+    scene.handlers.gate.set()
+
+    await done(task)
+
+
+async def test_reading_pauses_while_a_handler_runs_and_goes_on_after_it(scene: Scene) -> None:
+    server, _ = await scene.connected()
+    for number in range(5):
+        server.text(f"SEND\ndestination:/app/slow\nreceipt:{number}\n\n\0")
+    await settle()
+    assert server.waiting == 4
+
+    scene.handlers.gate.set()
+    await settle()
+
+    assert server.waiting == 0
+    assert [text[-4] for text in server.texts[1:]] == ["0", "1", "2", "3", "4"]
+    server.vanish()
+
+
+async def test_session_that_is_ended_while_a_handler_runs_ends_at_once(scene: Scene) -> None:
+    server, task = await scene.connected()
+    server.text("SEND\ndestination:/app/slow\n\n\0")
+    await settle()
+
+    scene.gateway.kick(next(iter(scene.stage.hub)).id)
+
+    await done(task)
+    assert server.closes == [4503]
+
+
+async def test_peer_of_an_ended_session_is_read_on_though_a_handler_had_paused_it(scene: Scene) -> None:
+    server, task = await scene.connected()
+    server.writable.clear()
+    await scene.stage.push("alice")
+    server.text("SEND\ndestination:/app/slow\n\n\0")
+    await settle()
+    scene.gateway.kick(next(iter(scene.stage.hub)).id)
+
+    server.text("x")
+    server.text("y")
+    await settle()
+
+    assert server.waiting == 0
+    server.vanish()
+    await done(task)
+
+
+async def test_slow_reader_is_cut_off_and_told_when_it_reads_again(scene: Scene) -> None:
+    server, task = await scene.connected(max_frames=3)
+    server.writable.clear()
+
+    for _ in range(4):  # one is in the hands of the server, three wait
+        await scene.stage.push("alice")
+        await settle()
+    assert len(scene.stage.hub) == 1
+    await scene.stage.push("alice")
+
+    assert len(scene.stage.hub) == 0
+    await settle()
+    assert not task.done()
+    server.writable.set()
+    await done(task)
+    assert server.closes == [4008]
+    assert len(server.texts) == 2  # CONNECTED, and what was being written: the rest was thrown away
+
+
+async def test_room_in_the_outbox_is_told_to_who_waits_for_it(scene: Scene) -> None:
+    server, _ = await scene.connected(max_frames=4)
+    (session,) = scene.stage.hub
+    server.writable.clear()
+    for _ in range(3):
+        await scene.stage.push("alice")
+        await settle()
+
+    waiter = asyncio.create_task(session.transport.writable())
+    await settle()
+    assert not waiter.done()
+    server.writable.set()
+    await settle()
+
+    assert waiter.done()
+    server.vanish()
+
+
+async def test_waiter_for_room_is_let_go_at_the_end(scene: Scene) -> None:
+    server, _ = await scene.connected(max_frames=4)
+    (session,) = scene.stage.hub
+    server.writable.clear()
+    for _ in range(3):
+        await scene.stage.push("alice")
+    waiter = asyncio.create_task(session.transport.writable())
+    await settle()
+
+    scene.gateway.kick(session.id)
+    await settle()
+
+    assert waiter.done()
+    server.vanish()
+
+
+async def test_peer_that_never_reads_is_given_up_in_the_end(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asgi, "LINGER_S", 0.05)
+    server, task = await scene.connected()
+    server.writable.clear()
+    await scene.stage.push("alice")
+    scene.gateway.kick(next(iter(scene.stage.hub)).id)
+    await settle()
+    assert not task.done()
+
+    await done(task)
+
+    assert server.closes == []
+
+
+async def test_flood_after_the_end_is_read_and_forgotten(scene: Scene) -> None:
+    server, task = await scene.connected()
+    server.writable.clear()
+    server.text("NONSENSE\n\n\0")
+    for _ in range(100):
+        server.text(CONNECT)
+    await settle()
+    await asyncio.sleep(0.01)
+    assert server.waiting == 0
+
+    server.writable.set()
+    await done(task)
+
+    assert [text.split("\n")[0] for text in server.texts] == ["CONNECTED", "ERROR"]
+    assert server.closes == [4501]
+
+
+@pytest.mark.parametrize("busy", [False, True])
+async def test_cancelled_by_the_server_it_leaves_nothing_behind(busy: bool, scene: Scene) -> None:
+    server, task = await scene.connected()
+    if busy:
+        server.text("SEND\ndestination:/app/slow\n\n\0")
+        server.writable.clear()
+        await scene.stage.push("alice")
+        await settle()
+
+    task.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await done(task)
+    assert len(scene.stage.hub) == len(scene.gateway) == 0
+    server.writable.set()
+
+
+async def test_defect_of_the_server_comes_to_light(scene: Scene) -> None:
+    server, task = await scene.connected()
+    server.defect = RuntimeError("what a server")
+    await scene.stage.push("alice")
+
+    with pytest.raises(RuntimeError, match="what a server"):
+        await done(task)
+
+
+async def test_server_that_breaks_the_protocol_of_asgi_comes_to_light(scene: Scene) -> None:
+    server, task = await scene.connected()
+    server._messages.put_nowait({"type": "websocket.nonsense"})
+
+    with pytest.raises(RuntimeError, match="nonsense"):
+        await done(task)
+
+
+async def test_first_of_two_closes_counts(scene: Scene) -> None:
+    server, task = await scene.connected()
+    (session,) = scene.stage.hub
+
+    session.transport.close(FORCED)
+    session.transport.close(NORMAL)
+    session.transport.send(b"late\0")
+    session.transport.pause_reading()
+    session.transport.resume_reading()
+    await done(task)
+
+    assert server.closes == [4503]
+    assert len(server.texts) == 1
+
+
+async def test_pause_after_the_close_does_not_stop_the_reader(scene: Scene) -> None:
+    server, task = await scene.connected()
+    (session,) = scene.stage.hub
+    server.writable.clear()
+    await scene.stage.push("alice")
+    await settle()
+    session.transport.close(FORCED)
+    session.transport.pause_reading()
+    await settle()
+
+    server.text("x")
+    server.text("y")
+    await settle()
+
+    assert server.waiting == 0
+    server.vanish()
+    await done(task)
+
+
+async def test_foreign_origin_is_refused_before_anything_is_made(scene: Scene) -> None:
+    server = Server(origin="https://evil.example", host="service.test")
+
+    await done(await scene.open(server))
+
+    assert [message["type"] for message in server.sent] == ["websocket.close"]
+    assert len(scene.gateway) == 0
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "allowed"),
+    [
+        (None, "service.test", True),
+        ("https://shop.example", "service.test", True),
+        ("http://shop.example", "service.test", False),
+        ("https://shop.example:8443", "service.test", False),
+        ("https://evil.shop.example", "service.test", False),
+        ("https://service.test", "service.test", True),
+        ("http://service.test:2025", "service.test:2025", True),
+        ("http://service.test:2026", "service.test:2025", False),
+        ("https://service.test.evil.example", "service.test", False),
+        ("https://evil.example/service.test", "service.test", False),
+        ("https://service.test@evil.example", "service.test", False),
+        ("null", "service.test", False),
+        ("null", "", False),
+        ("null", None, False),
+        ("", "", False),
+        ("http://[", "service.test", False),
+        ("http://[::1]:2025", "[::1]:2025", True),
+        ("\0", "service.test", False),
+    ],
+)
+def test_origin_is_listed_or_the_own(origin: str | None, host: str | None, allowed: bool) -> None:
+    options = WebSocketOptions(allowed_origins=("https://shop.example",))
+
+    assert options.allows(origin, host) is allowed
+    assert WebSocketOptions(allowed_origins=("*",)).allows(origin, host)
