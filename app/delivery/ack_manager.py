@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 from app.clock import Clock
 from app.delivery.ledger import Ledger
@@ -100,12 +101,8 @@ class AckManager:
         """
         if not self.is_open(session, message_id):
             return (message_id,)
-        ids = []
-        for record in self._ledger.records(session.id):
-            ids.append(record.message_id)
-            if record.message_id == message_id:
-                break
-        return ids
+        earlier = takewhile(lambda record: record.message_id != message_id, self._ledger.records(session.id))
+        return (*(record.message_id for record in earlier), message_id)
 
     def postpone(self, session: Session, message_id: str) -> None:
         """NACK: again later, after one retry interval."""
@@ -125,6 +122,7 @@ class AckManager:
         done = Sweep(total=len(self._ledger))
         due = self._ledger.pop_due(self._clock.monotonic())
         for count, (record, due_s) in enumerate([(record, record.due_s) for record in due], start=1):
+            # While the sweep gave way to the loop the record may have been acknowledged or put off.
             if record.envelope is not None and record.due_s == due_s:
                 self._retry(record, record.envelope, done)
             if count % SWEEP_SLICE == 0:

@@ -4,8 +4,6 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
-from pydantic_core import to_json
-
 from app.clock import Clock
 from app.delivery.ack_manager import AckManager, publication_of
 from app.delivery.inbox import Inbox
@@ -50,11 +48,10 @@ class Delivery:
         `given_id`: the caller chose the id. The same id with the same content answers as the first time and
         sends nothing. Raises IdConflict for other content, InboxFull, Unavailable.
         """
-        message = envelope.message
-        digest = _digest(message) if given_id else None
-        if given_id and (replay := self._replay(message, digest)):
+        trace = _trace(envelope, _digest(USER_MESSAGES, envelope.encoder) if given_id else None)
+        if given_id and (replay := self._replay(trace)):
             return replay
-        trace = _trace(envelope, digest)
+        envelope = envelope.without_data()
         self._log.add(trace)
         try:
             if envelope.acknowledged:
@@ -63,21 +60,22 @@ class Delivery:
             if not envelope.acknowledged and not sessions:
                 await self._inbox.put(envelope)
         except BaseException:
-            self._log.discard(message.id)
+            self._log.discard(trace.id)
             raise
         trace.outcome = PushOutcome(
-            id=message.id, receiver=message.receiver, status="sent" if sessions else "stored", sessions=sessions
+            id=trace.id, receiver=trace.receiver, status="sent" if sessions else "stored", sessions=sessions
         )
         return trace.outcome
 
-    def _replay(self, message: NotifyMessage, digest: int | None) -> PushOutcome | None:
-        trace = self._log.get(message.id)
+    def _replay(self, again: Trace) -> PushOutcome | None:
+        """What came of the push of this id, if there was one."""
+        trace = self._log.get(again.id)
         if trace is None:
             return None
-        if trace.digest != digest:
-            raise IdConflict(f"the id {message.id} was pushed before with other content")
+        if trace.digest != again.digest:
+            raise IdConflict(f"the id {trace.id} was pushed before with other content")
         if trace.outcome is None:
-            raise Unavailable(f"the id {message.id} is being pushed right now", retry_after_s=1)
+            raise Unavailable(f"the id {trace.id} is being pushed right now", retry_after_s=1)
         return replace(trace.outcome, replayed=True)
 
     def _send_here(self, envelope: Envelope, trace: Trace) -> int:
@@ -88,7 +86,7 @@ class Delivery:
                 continue
             if session.draining is not None and envelope.acknowledged:
                 session.draining.missed = True  # it waits in the inbox behind the older ones
-            else:
+            elif not self._has(session, trace):  # a drain may have found it in the inbox before the push came back
                 if prepared is None:
                     trace.attempts += 1
                     prepared = self._prepare(envelope, trace)
@@ -101,24 +99,33 @@ class Delivery:
         return PreparedMessage(publication_of(envelope, attempt=trace.attempts, now_ms=now_ms))
 
     async def broadcast(self, message: NotifyMessage, destination: str = USER_MESSAGES) -> PushOutcome:
-        """To all that listen to `destination` on all nodes now, at most once. Raises Unavailable."""
+        """To all that listen to `destination` on all nodes now, at most once.
+
+        An id that was pushed before answers as with `push`. Raises IdConflict, Unavailable.
+        """
         now_ms = self._clock.epoch_ms()
-        body = MessageEncoder(message).encode(ack_retry_count=0, ack_last_sent=now_ms)
-        reached = await self.publish(Publication(message_id=message.id, destination=destination, body=body))
-        outcome = PushOutcome(id=message.id, receiver=None, status="sent", sessions=reached)
-        self._log.add(
-            Trace(
-                id=message.id,
-                receiver=None,
-                type=message.type,
-                created_ms=message.created,
-                expires_ms=now_ms,
-                acknowledged=False,
-                attempts=1,
-                outcome=outcome,
-            )
+        encoder = MessageEncoder(message)
+        trace = Trace(
+            id=message.id,
+            receiver=None,
+            type=message.type,
+            created_ms=message.created,
+            expires_ms=now_ms,
+            acknowledged=False,
+            digest=_digest(destination, encoder),
+            attempts=1,
         )
-        return outcome
+        if replay := self._replay(trace):
+            return replay
+        self._log.add(trace)
+        body = encoder.encode(ack_retry_count=0, ack_last_sent=now_ms)
+        try:
+            reached = await self.publish(Publication(message_id=message.id, destination=destination, body=body))
+        except BaseException:
+            self._log.discard(trace.id)
+            raise
+        trace.outcome = PushOutcome(id=trace.id, receiver=None, status="sent", sessions=reached)
+        return trace.outcome
 
     async def publish(self, publication: Publication) -> int:
         """As `broadcast`, for a body that goes out as it is. How many sessions of this node got it."""
@@ -149,22 +156,27 @@ class Delivery:
                 if session.draining is not draining:
                     return
                 self._send_pending(session, envelope)
-            if not draining.missed:
+            if session.draining is draining and not draining.missed:
                 session.draining = None
 
     def _send_pending(self, session: Session, envelope: Envelope) -> None:
-        message = envelope.message
-        trace = self._log.get(message.id)
+        if envelope.expires_ms <= self._clock.epoch_ms():  # while it waited for the session to take the older ones
+            return
+        trace = self._log.get(envelope.message.id)
         if trace is None:
-            trace = _trace(envelope, None)
+            trace = _accepted_elsewhere(envelope)
             self._log.add(trace)
-        known = trace.records.get(session.id)
-        if self._acks.is_open(session, message.id) or (known is not None and known.acked_ms is not None):
+        if self._has(session, trace):
             return
         trace.attempts += 1
         self._acks.send(session, envelope, trace, self._prepare(envelope, trace))
         if not envelope.acknowledged:
-            self._inbox.remove(session.user, message.id)
+            self._inbox.remove(session.user, trace.id)
+
+    def _has(self, session: Session, trace: Trace) -> bool:
+        """Whether the message is on its way to this session, or was acknowledged by it."""
+        record = trace.records.get(session.id)
+        return self._acks.is_open(session, trace.id) or (record is not None and record.acked_ms is not None)
 
     def leave(self, session: Session) -> None:
         """The session is gone, or listens to user messages no more."""
@@ -219,5 +231,12 @@ def _trace(envelope: Envelope, digest: int | None) -> Trace:
     )
 
 
-def _digest(message: NotifyMessage) -> int:
-    return hash((message.receiver, message.type, to_json(message.data)))
+def _accepted_elsewhere(envelope: Envelope) -> Trace:
+    """Of a message that lies in the inbox and is not in the log, or no more."""
+    trace = _trace(envelope, _digest(USER_MESSAGES, envelope.encoder))
+    trace.outcome = PushOutcome(id=trace.id, receiver=trace.receiver, status="stored", sessions=0)
+    return trace
+
+
+def _digest(destination: str, encoder: MessageEncoder) -> int:
+    return hash((destination, encoder.content))

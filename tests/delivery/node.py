@@ -1,0 +1,220 @@
+"""One node of the service without a network: its hub and delivery, and devices that come and go."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from app.cluster.memory import MemoryBus
+from app.delivery.ack_manager import AckManager
+from app.delivery.delivery import Delivery
+from app.delivery.inbox import Inbox, InboxLimits, MemoryInbox
+from app.delivery.ledger import Ledger, MemoryLedger
+from app.delivery.log import DeliveryLog, PushOutcome, Trace
+from app.delivery.relay import Relay
+from app.delivery.retry import RetryPolicy
+from app.hub.hub import Hub
+from app.hub.session import Session
+from app.messages.destinations import USER_MESSAGES
+from app.messages.ids import id_factory
+from app.messages.message import Envelope, MessageEncoder, NotifyMessage
+from app.stomp.events import Subscription
+from app.stomp.frames import AckMode, Frame, Version
+from tests.clock import FakeClock
+from tests.fakes import FakeTransport
+
+TTL_MS = 60_000
+LATENESS_S = 0.05  # a resend comes at most so much after it is due
+
+
+class DeviceTransport(FakeTransport):
+    """Calls `on_send` after each frame, and can be `slow`: not writable, though it takes what it is sent."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.on_send: Callable[[], object] = lambda: None
+
+    def send(self, data: bytes, binary: bool = False) -> None:
+        super().send(data, binary)
+        self.on_send()
+
+    @property
+    def slow(self) -> bool:
+        return not self.room.is_set()
+
+    @slow.setter
+    def slow(self, value: bool) -> None:
+        if value:
+            self.room.clear()
+        else:
+            self.room.set()
+
+
+@dataclass(frozen=True)
+class Received:
+    """A MESSAGE as its client reads it; headers and body must tell the same."""
+
+    id: str
+    attempt: int
+    last_sent_ms: int
+    body: dict[str, Any]
+    frame: Frame
+
+
+def read(frame: Frame) -> Received:
+    body = json.loads(frame.body)
+    headers = frame.headers
+    attempt = int(headers.get("attempt", 1))
+    assert headers.get("redelivered") == ("true" if attempt > 1 else None)
+    assert ("attempt" in headers) == (attempt > 1)
+    assert body["ack_retry_count"] == attempt - 1
+    assert body["id"] == headers["message-id"]
+    assert headers["destination"] == USER_MESSAGES
+    return Received(body["id"], attempt, body["ack_last_sent"], body, frame)
+
+
+class Node:
+    def __init__(
+        self,
+        *,
+        clock: FakeClock | None = None,
+        policy: RetryPolicy | None = None,
+        limits: InboxLimits | None = None,
+        ledger: Ledger | None = None,
+        inbox: Inbox | None = None,
+        relay: Relay | None = None,
+        log_size: int = 1_000,
+        log_events: bool = False,
+    ) -> None:
+        self.clock = clock or FakeClock()
+        self.policy = policy or RetryPolicy()
+        self.hub = Hub()
+        self.ledger = MemoryLedger() if ledger is None else ledger
+        self.inbox = MemoryInbox(limits or InboxLimits()) if inbox is None else inbox
+        self.acks = AckManager(
+            hub=self.hub, ledger=self.ledger, policy=self.policy, clock=self.clock, log_events=log_events
+        )
+        self.delivery = Delivery(
+            hub=self.hub,
+            acks=self.acks,
+            inbox=self.inbox,
+            relay=relay or MemoryBus().relay(),
+            log=DeliveryLog(log_size),
+            clock=self.clock,
+            new_id=id_factory(self.clock),
+        )
+        self._devices = 0
+
+    def device(self, user: str = "ann", *, version: Version = Version.V12) -> "Device":
+        """One that has connected and not subscribed."""
+        self._devices += 1
+        return Device(self, user, f"s{self._devices}", version)
+
+    async def listening(self, user: str = "ann") -> "Device":
+        device = self.device(user)
+        await device.subscribe()
+        return device
+
+    async def push(
+        self,
+        id: str | None = None,
+        *,
+        to: str = "ann",
+        data: Any = "hello",
+        ttl_ms: int = TTL_MS,
+        ack: bool = True,
+    ) -> PushOutcome:
+        """With an `id` as a caller who chose it."""
+        now_ms = self.clock.epoch_ms()
+        message = NotifyMessage(
+            id=id or self.delivery.new_id(), type="STRING_MSG", receiver=to, data=data, created=now_ms
+        )
+        envelope = Envelope(
+            message=message, encoder=MessageEncoder(message), expires_ms=now_ms + ttl_ms, acknowledged=ack
+        )
+        return await self.delivery.push(envelope, given_id=id is not None)
+
+    async def pass_time(self, seconds: float, step_s: float = 0.25) -> None:
+        """With the retry job looking every `step_s`."""
+        for _ in range(round(seconds / step_s)):
+            self.clock.advance(step_s)
+            await self.delivery.sweep()
+
+    async def pending(self, user: str = "ann") -> list[str]:
+        return [envelope.message.id for envelope in await self.inbox.pending(user, self.clock.epoch_ms())]
+
+    def trace(self, message_id: str) -> Trace:
+        trace = self.delivery.trace(message_id)
+        assert trace is not None
+        return trace
+
+    def status(self, message_id: str) -> str:
+        return self.trace(message_id).status(self.clock.epoch_ms())
+
+
+class Device:
+    """A session, and what the gateway does for it."""
+
+    def __init__(self, node: Node, user: str, session_id: str, version: Version) -> None:
+        self.node = node
+        self.transport = DeviceTransport()
+        port: Any = self.transport
+        self.session = Session(
+            id=session_id,
+            user=user,
+            version=version,
+            transport=port,
+            connected_ms=node.clock.epoch_ms(),
+        )
+        self.subscriptions: list[Subscription] = []
+        node.hub.join(self.session)
+
+    def listen(self, ack_mode: AckMode = AckMode.AUTO) -> bool:
+        """SUBSCRIBE, before the inbox is drained; whether a drain has to follow."""
+        subscription = Subscription(str(len(self.subscriptions)), USER_MESSAGES, ack_mode)
+        self.subscriptions.append(subscription)
+        self.node.hub.subscribe(self.session, subscription)
+        if self.session.draining is not None:
+            return False
+        self.node.delivery.begin_drain(self.session)
+        return True
+
+    async def drain(self) -> None:
+        await self.node.delivery.drain(self.session)
+
+    async def subscribe(self, ack_mode: AckMode = AckMode.AUTO) -> None:
+        if self.listen(ack_mode):
+            await self.drain()
+
+    def unsubscribe(self) -> None:
+        self.node.hub.unsubscribe(self.session, self.subscriptions.pop())
+        if not self.subscriptions:
+            self.node.delivery.leave(self.session)
+
+    def leave(self) -> None:
+        if self.node.hub.leave(self.session):
+            self.node.delivery.leave(self.session)
+
+    def ack(self, *message_ids: str) -> None:
+        for message_id in message_ids:
+            self.node.delivery.acknowledge(self.session, message_id)
+
+    def ack_up_to(self, message_id: str) -> None:
+        self.node.delivery.acknowledge(self.session, message_id, cumulative=True)
+
+    def nack(self, message_id: str, *, cumulative: bool = False) -> None:
+        self.node.delivery.refuse(self.session, message_id, cumulative=cumulative)
+
+    def received(self) -> list[Received]:
+        """Since the last call."""
+        return [read(frame) for frame in self.transport.frames(self.session.version)]
+
+    def got(self) -> list[str]:
+        return [message.id for message in self.received()]
+
+    def attempts(self) -> list[tuple[str, int]]:
+        return [(message.id, message.attempt) for message in self.received()]
+
+    @property
+    def open(self) -> Sequence[str]:
+        return [record.message_id for record in self.node.ledger.records(self.session.id)]

@@ -1,0 +1,44 @@
+"""An inbox that lives elsewhere: its answers take a turn of the loop or more."""
+
+import asyncio
+from collections.abc import Sequence
+
+from app.delivery.inbox import InboxLimits, MemoryInbox
+from app.errors import Unavailable
+from app.messages.message import Envelope
+
+
+class RemoteInbox(MemoryInbox):
+    """Answers only while `answering`; `failures` calls of `put` and `pending` fail first."""
+
+    def __init__(self) -> None:
+        super().__init__(InboxLimits())
+        self.answering = asyncio.Event()
+        self.answering.set()
+        self.failures = 0
+        self.puts = self.looks = 0
+
+    async def put(self, envelope: Envelope) -> None:
+        """The message is there before the answer is."""
+        self._fail()
+        self.puts += 1
+        await super().put(envelope)
+        await self._answer()
+
+    async def pending(self, receiver: str, now_ms: int) -> Sequence[Envelope]:
+        """The answer may be old when it comes."""
+        self._fail()
+        self.looks += 1
+        envelopes = await super().pending(receiver, now_ms)
+        await self._answer()
+        return envelopes
+
+    async def _answer(self) -> None:
+        answering = self.answering
+        await asyncio.sleep(0)
+        await answering.wait()
+
+    def _fail(self) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise Unavailable("the inbox is away")

@@ -1,0 +1,77 @@
+import pytest
+
+from app.delivery.log import MAX_RECORDS, DeliveryLog, Record, Trace
+
+
+def new_trace(id: str = "m1", *, acknowledged: bool = True) -> Trace:
+    return Trace(id=id, receiver="ann", type="STRING_MSG", created_ms=0, expires_ms=60_000, acknowledged=acknowledged)
+
+
+def new_record(trace: Trace, session_id: str) -> Record:
+    return Record(trace=trace, session_id=session_id, envelope=None, attempt=1, sent_ms=0, due_s=0.0, expires_s=0.0)
+
+
+def test_the_log_finds_what_was_added_until_it_is_discarded() -> None:
+    log, trace = DeliveryLog(10), new_trace()
+    assert log.get("m1") is None
+    log.add(trace)
+    assert (log.get("m1"), len(log)) == (trace, 1)
+    log.discard("m1")
+    log.discard("m1")
+    assert (log.get("m1"), len(log)) == (None, 0)
+
+
+def test_a_full_log_forgets_the_oldest() -> None:
+    log = DeliveryLog(3)
+    for id in ("a", "b", "c", "d"):
+        log.add(new_trace(id))
+    assert len(log) == 3
+    assert log.get("a") is None
+    assert log.get("b") is not None
+
+
+def test_refused_pushes_do_not_empty_a_full_log() -> None:
+    log = DeliveryLog(3)
+    for id in ("a", "b", "c"):
+        log.add(new_trace(id))
+    for n in range(100):
+        log.add(new_trace(f"refused{n}"))
+        log.discard(f"refused{n}")
+    assert len(log) == 2
+
+
+def test_a_trace_remembers_the_last_sessions_only() -> None:
+    trace = new_trace()
+    for n in range(MAX_RECORDS + 5):
+        trace.add(new_record(trace, f"s{n}"))
+    assert len(trace.records) == MAX_RECORDS
+    assert next(iter(trace.records)) == "s5"
+    assert list(trace.records)[-1] == f"s{MAX_RECORDS + 4}"
+
+
+def test_a_record_knows_its_message() -> None:
+    assert new_record(new_trace("m7"), "s1").message_id == "m7"
+
+
+@pytest.mark.parametrize(
+    ("acknowledged", "attempts", "acked_ms", "now_ms", "status"),
+    [
+        (True, 0, None, 59_999, "stored"),
+        (True, 1, None, 59_999, "sent"),
+        (True, 1, 5, 59_999, "delivered"),
+        (True, 0, 5, 59_999, "delivered"),
+        (True, 1, 5, 60_000, "delivered"),
+        (True, 0, None, 60_000, "expired"),
+        (True, 1, None, 60_000, "expired"),
+        (False, 0, None, 59_999, "stored"),
+        (False, 0, None, 60_000, "expired"),
+        (False, 1, None, 60_000, "sent"),
+        (False, 1, 5, 60_000, "delivered"),
+    ],
+)
+def test_the_status_tells_how_far_a_message_came(
+    acknowledged: bool, attempts: int, acked_ms: int | None, now_ms: int, status: str
+) -> None:
+    trace = new_trace(acknowledged=acknowledged)
+    trace.attempts, trace.acked_ms = attempts, acked_ms
+    assert trace.status(now_ms) == status

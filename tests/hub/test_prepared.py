@@ -1,0 +1,62 @@
+import pytest
+
+from app.hub.prepared import PreparedMessage, Profile, Publication, encode_message
+from app.stomp.frames import Version
+
+PUBLICATION = Publication(message_id="m:1", destination="/topic/a", body=b'{"a":1}')
+V10, V11, V12 = Version
+
+
+@pytest.mark.parametrize(
+    ("profile", "frame"),
+    [
+        (
+            Profile(V12, "s:1", False),
+            b"MESSAGE\nsubscription:s\\c1\nmessage-id:m\\c1\ndestination:/topic/a\ncontent-type:application/json\n"
+            b'content-length:7\n\n{"a":1}\0',
+        ),
+        (
+            Profile(V12, "7", True),
+            b"MESSAGE\nsubscription:7\nmessage-id:m\\c1\ndestination:/topic/a\ncontent-type:application/json\n"
+            b'content-length:7\nack:m\\c1/7\n\n{"a":1}\0',
+        ),
+        (
+            Profile(V11, "7", True),
+            b"MESSAGE\nsubscription:7\nmessage-id:m\\c1\ndestination:/topic/a\ncontent-type:application/json\n"
+            b'content-length:7\n\n{"a":1}\0',
+        ),
+        (
+            Profile(V10, None, True),
+            b"MESSAGE\nmessage-id:m:1\ndestination:/topic/a\ncontent-type:application/json\n"
+            b'content-length:7\n\n{"a":1}\0',
+        ),
+    ],
+)
+def test_a_message_is_written_for_the_version_and_the_subscription(profile: Profile, frame: bytes) -> None:
+    assert encode_message(PUBLICATION, profile) == frame
+
+
+def test_an_ack_id_without_a_subscription_id_ends_with_the_slash() -> None:
+    assert b"\nack:m\\c1/\n" in encode_message(PUBLICATION, Profile(V12, None, True))
+
+
+def test_own_headers_go_between_the_standard_ones_and_the_body() -> None:
+    publication = Publication(
+        message_id="m", destination="/topic/a", body=b"", content_type="text/plain", headers=(("attempt", "2"),)
+    )
+    assert encode_message(publication, Profile(V12, "0", False)).endswith(
+        b"content-type:text/plain\ncontent-length:0\nattempt:2\n\n\0"
+    )
+
+
+def test_a_publication_is_encoded_once_for_each_profile() -> None:
+    prepared = PreparedMessage(PUBLICATION)
+    first = prepared.frame_for(Profile(V12, "0", False))
+    assert prepared.frame_for(Profile(V12, "0", False)) is first
+    assert prepared.frame_for(Profile(V12, "1", False)) != first
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_a_prepared_message_says_whether_it_is_binary(binary: bool) -> None:
+    publication = Publication(message_id="m", destination="/topic/a", body=b"\xff", binary=binary)
+    assert PreparedMessage(publication).binary is binary
