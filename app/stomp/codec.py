@@ -23,6 +23,7 @@ _UNESCAPES = {
     Version.V11: {"\\\\": "\\", "\\n": "\n", "\\c": ":"},
     Version.V12: {"\\\\": "\\", "\\n": "\n", "\\c": ":", "\\r": "\r"},
 }
+_LINE_ENDS, _LFS = re.compile(rb"(?:\r?\n)*"), re.compile(rb"\n*")
 _ESCAPE_SEQUENCE = re.compile(r"\\.?", re.DOTALL)
 
 
@@ -60,7 +61,7 @@ class FrameParser:
 
         Raises ProtocolError; the parser is of no use after that.
         """
-        if self._head is None and not self._read_head():
+        if self._start == len(self._buffer) or (self._head is None and not self._read_head()):
             return None
         assert self._head is not None
         end = self._body_end()
@@ -102,20 +103,16 @@ class FrameParser:
 
     def _skip_line_ends(self) -> bool:
         """Whether a frame starts at `_start` now. Between frames any number of line ends may stand (heart-beats)."""
-        buffer, at, size = self._buffer, self._start, len(self._buffer)
-        while at < size:
-            if buffer[at] == _LF:
-                at += 1
-            elif buffer[at] == _CR and self._allows_cr():
-                if at + 1 == size:
-                    break
-                if buffer[at + 1] != _LF:
-                    raise ProtocolError("malformed frame", "a CR between frames is not followed by LF")
-                at += 2
-            else:
-                if at > self._start:
-                    self._start = self._scan = at
-                return True
+        buffer, size = self._buffer, len(self._buffer)
+        line_ends = (_LINE_ENDS if self._allows_cr() else _LFS).match(buffer, self._start)
+        assert line_ends is not None, "no line end at all matches as well"
+        at = line_ends.end()
+        if at < size and not (buffer[at] == _CR and self._allows_cr()):
+            if at > self._start:
+                self._start = self._scan = at
+            return True
+        if at + 1 < size:
+            raise ProtocolError("malformed frame", "a CR between frames is not followed by LF")
         self._consume(at)
         return False
 

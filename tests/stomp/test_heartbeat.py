@@ -1,0 +1,107 @@
+"""1.2, "Heart-beating"."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.stomp.errors import ProtocolError
+from app.stomp.heartbeat import SILENT_INTERVALS, Due, Heartbeat, parse_heartbeat, plan_heartbeat
+
+INTERVALS = st.integers(0, 10**10 - 1)
+
+
+@pytest.mark.parametrize(
+    ("server", "client", "agreed"),
+    [
+        (Heartbeat(10_000, 10_000), Heartbeat(0, 0), Heartbeat(0, 0)),
+        (Heartbeat(0, 0), Heartbeat(10_000, 10_000), Heartbeat(0, 0)),
+        # "MAX(<cx>,<sy>)", each way on its own
+        (Heartbeat(10_000, 20_000), Heartbeat(30_000, 5_000), Heartbeat(10_000, 30_000)),
+        (Heartbeat(10_000, 20_000), Heartbeat(1, 40_000), Heartbeat(40_000, 20_000)),
+        # "there will be none" if either declines
+        (Heartbeat(10_000, 10_000), Heartbeat(10_000, 0), Heartbeat(0, 10_000)),
+        (Heartbeat(10_000, 10_000), Heartbeat(0, 10_000), Heartbeat(10_000, 0)),
+        (Heartbeat(0, 10_000), Heartbeat(10_000, 10_000), Heartbeat(0, 10_000)),
+        (Heartbeat(10_000, 0), Heartbeat(10_000, 10_000), Heartbeat(10_000, 0)),
+    ],
+)
+def test_both_sides_agree_on_the_slower_of_what_one_can_and_the_other_wants(
+    server: Heartbeat, client: Heartbeat, agreed: Heartbeat
+) -> None:
+    assert server.agree(client) == agreed
+
+
+@given(server=st.builds(Heartbeat, INTERVALS, INTERVALS), client=st.builds(Heartbeat, INTERVALS, INTERVALS))
+def test_both_sides_come_to_the_same_agreement(server: Heartbeat, client: Heartbeat) -> None:
+    here, there = server.agree(client), client.agree(server)
+    assert (here.send_ms, here.receive_ms) == (there.receive_ms, there.send_ms)
+
+
+@given(offer=st.builds(Heartbeat, INTERVALS, INTERVALS))
+def test_a_heartbeat_header_is_read_as_it_is_written(offer: Heartbeat) -> None:
+    assert parse_heartbeat(str(offer)) == offer
+
+
+def test_a_heartbeat_header_names_first_what_the_sender_can_do() -> None:
+    assert str(Heartbeat(send_ms=1, receive_ms=2)) == "1,2"
+    assert parse_heartbeat(" 1 , 2 ") == Heartbeat(send_ms=1, receive_ms=2)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["", "1", ",", "1,", ",1", "1,2,3", "-1,0", "0,-1", "+1,0", "1.5,0", "a,b", "²,0", "0,٣", "1 0,0", "9" * 11 + ",0"],
+)
+def test_another_heartbeat_header_is_refused(value: str) -> None:
+    with pytest.raises(ProtocolError) as caught:
+        parse_heartbeat(value)
+    assert caught.value.message == "bad heart-beat"
+    assert repr(value) in caught.value.detail
+
+
+def test_a_long_heartbeat_header_is_quoted_only_in_part() -> None:
+    with pytest.raises(ProtocolError) as caught:
+        parse_heartbeat("1" * 8000)
+    assert len(caught.value.detail) < 100
+
+
+AGREED = Heartbeat(send_ms=10_000, receive_ms=2_000)
+
+
+def plan(agreed: Heartbeat, *, silent_s: float = 0, idle_s: float = 0, tick_s: float = 0) -> Due:
+    now = 1_000_000.0
+    return plan_heartbeat(agreed, now=now, last_sent=now - idle_s, last_received=now - silent_s, tick_s=tick_s)
+
+
+def test_nothing_is_due_on_a_busy_connection() -> None:
+    assert plan(AGREED, silent_s=0, idle_s=0, tick_s=1) is Due.NOTHING
+
+
+def test_nothing_is_ever_due_if_nothing_was_agreed() -> None:
+    assert plan(Heartbeat(), silent_s=1e9, idle_s=1e9, tick_s=1) is Due.NOTHING
+
+
+def test_a_beat_is_sent_while_the_next_look_would_be_too_late() -> None:
+    # "the sender MUST send new data over the network connection at least every <n> milliseconds"
+    assert plan(AGREED, idle_s=9, tick_s=1) is Due.NOTHING
+    assert plan(AGREED, idle_s=9.001, tick_s=1) is Due.SEND
+    assert plan(AGREED, idle_s=11, tick_s=1) is Due.SEND
+
+
+def test_a_client_is_lost_after_three_silent_intervals() -> None:
+    # "because of timing inaccuracies, the receiver SHOULD be tolerant and take into account an error margin"
+    assert SILENT_INTERVALS == 3
+    assert plan(AGREED, silent_s=6) is Due.NOTHING
+    assert plan(AGREED, silent_s=6.001) is Due.LOST
+
+
+def test_a_lost_client_is_sent_nothing() -> None:
+    assert plan(AGREED, silent_s=7, idle_s=11) is Due.LOST
+
+
+def test_a_client_that_promised_no_beats_may_be_silent_and_still_gets_them() -> None:
+    assert plan(Heartbeat(send_ms=10_000), silent_s=1e9, idle_s=11) is Due.SEND
+
+
+def test_a_client_that_wants_no_beats_gets_none_and_is_still_watched() -> None:
+    assert plan(Heartbeat(receive_ms=2_000), silent_s=1, idle_s=1e9) is Due.NOTHING
+    assert plan(Heartbeat(receive_ms=2_000), silent_s=7, idle_s=1e9) is Due.LOST
