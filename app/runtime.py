@@ -125,7 +125,12 @@ def _build(settings: Settings, extensions: Extensions, stack: AsyncExitStack) ->
     policy = _retry_policy(settings)
     hub = Hub()
     acks = AckManager(
-        hub=hub, ledger=MemoryLedger(), policy=policy, clock=clock, log_events=bool(settings.log_ack_events)
+        hub=hub,
+        ledger=MemoryLedger(),
+        policy=policy,
+        clock=clock,
+        log_events=bool(settings.log_ack_events),
+        max_open_per_session=settings.max_unacked_per_session,
     )
     delivery = Delivery(
         hub=hub,

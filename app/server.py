@@ -7,6 +7,7 @@ import socket
 import sys
 
 import uvicorn
+from fastapi import FastAPI
 
 from app.errors import ConfigurationError
 from app.logs import logging_config
@@ -42,7 +43,21 @@ def serve(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them again once it has ended as it was asked to
         signal.signal(number, lambda *_: sys.exit(0))
     with listener:
-        uvicorn.Server(config).run(sockets=[listener])
+        DrainingServer(config, app).run(sockets=[listener])
+
+
+class DrainingServer(uvicorn.Server):
+    """Ends the sessions before uvicorn closes their sockets: they get what was sent, and learn why it ends."""
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
+        super().__init__(config)
+        self._app = app
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        await self._app.state.runtime.gateway.drain()
+        await super().shutdown(sockets)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -75,6 +75,9 @@ class Settings(BaseSettings):
         1_048_576, description="bytes that wait for a slow reader before it is cut off"
     )
     inbox_max_messages: PositiveInt = Field(300, description="unacknowledged transient messages of one user")
+    max_unacked_per_session: PositiveInt = Field(
+        1000, description="messages a session may leave unacknowledged before it is cut off"
+    )
     max_inboxes_bytes: PositiveInt = Field(
         268_435_456, description="bytes of all unacknowledged messages in memory; protects the process"
     )

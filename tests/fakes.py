@@ -23,6 +23,10 @@ class FakeTransport:
         self.room = asyncio.Event()
         self.room.set()
 
+    @property
+    def has_room(self) -> bool:
+        return self.room.is_set()
+
     def send(self, data: bytes, binary: bool = False) -> None:
         if self.reason is None:
             self.sent.append(data)

@@ -6,6 +6,8 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict
 
 from app.api.dependencies import RuntimeDep
+from app.api.problems import responses
+from app.errors import Unavailable
 from app.version import VERSION
 
 router = APIRouter(tags=["Health"])
@@ -31,7 +33,9 @@ async def health() -> Health:
     return Health()
 
 
-@router.get("/readyz", summary="Can it take work?")
+@router.get("/readyz", summary="Can it take work?", responses=responses(Unavailable))
 async def readiness(runtime: RuntimeDep) -> Readiness:
-    """For the readiness probe: the service has started, and all that it needs is there."""
+    """For the readiness probe: the service has started, and is not about to end."""
+    if runtime.gateway.draining:
+        raise Unavailable("the service is about to end")
     return Readiness(sessions=len(runtime.hub))

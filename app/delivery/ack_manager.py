@@ -10,6 +10,7 @@ from app.clock import Clock
 from app.delivery.ledger import Ledger
 from app.delivery.log import Record, Trace
 from app.delivery.retry import Retry, RetryPolicy, plan_retry
+from app.disconnects import SLOW_CONSUMER
 from app.hub.hub import Hub
 from app.hub.prepared import PreparedMessage, Publication
 from app.hub.session import Session
@@ -34,12 +35,22 @@ class Sweep:
 class AckManager:
     """The only writer of the ledger. `log_events`: a line for every enqueue, ack and resend."""
 
-    def __init__(self, *, hub: Hub, ledger: Ledger, policy: RetryPolicy, clock: Clock, log_events: bool) -> None:
+    def __init__(
+        self,
+        *,
+        hub: Hub,
+        ledger: Ledger,
+        policy: RetryPolicy,
+        clock: Clock,
+        log_events: bool,
+        max_open_per_session: int = 1_000,
+    ) -> None:
         self._hub = hub
         self._ledger = ledger
         self._policy = policy
         self._clock = clock
         self._log_events = log_events
+        self._max_open = max_open_per_session
         self.acknowledged_total = 0
         self.resent_total = 0
         self.expired_total = 0
@@ -49,12 +60,19 @@ class AckManager:
         return len(self._ledger)
 
     def open_records_of(self, session: Session) -> int:
-        return len(self._ledger.records(session.id))
+        return self._ledger.count(session.id)
 
     # Sending
 
     def send(self, session: Session, envelope: Envelope, trace: Trace, prepared: PreparedMessage) -> None:
-        """Sends to one session, which must listen and have no open record of this message."""
+        """Sends to one session, which must listen and have no open record of this message.
+
+        A session that leaves too many unacknowledged is cut off, as one that does not read: what nobody has
+        acknowledged is in the inbox when it comes back.
+        """
+        if envelope.acknowledged and self._ledger.count(session.id) >= self._max_open:
+            session.end(SLOW_CONSUMER)
+            return
         now_ms = self._clock.epoch_ms()
         now_s = self._clock.monotonic()
         expires_s = now_s + (envelope.expires_ms - now_ms) / 1000
@@ -124,7 +142,7 @@ class AckManager:
         for count, (record, due_s) in enumerate([(record, record.due_s) for record in due], start=1):
             # While the sweep gave way to the loop the record may have been acknowledged or put off.
             if record.envelope is not None and record.due_s == due_s:
-                self._retry(record, record.envelope, done)
+                self._retry_safely(record, record.envelope, done)
             if count % SWEEP_SLICE == 0:
                 await asyncio.sleep(0)
         if due:
@@ -138,6 +156,12 @@ class AckManager:
             )
         return done
 
+    def _retry_safely(self, record: Record, envelope: Envelope, done: Sweep) -> None:
+        try:
+            self._retry(record, envelope, done)
+        except Exception:  # the outer edge of the job: one session's fault must not cost the others their resends
+            logger.exception("message %s could not be sent again to session %s", record.message_id, record.session_id)
+
     def _retry(self, record: Record, envelope: Envelope, done: Sweep) -> None:
         now_s = self._clock.monotonic()
         decision = plan_retry(now_s=now_s, expires_s=record.expires_s, retries=record.retries, policy=self._policy)
@@ -147,18 +171,22 @@ class AckManager:
         elif session is None or not session.listens_to(USER_MESSAGES):
             self._ledger.close(record)
             done.not_online += 1
+        elif not session.transport.has_room:  # it has not read yet what was sent before: more would only cut it off
+            self._ledger.reschedule(record, self._next_due_s(record, now_s))
         else:
             self._resend(session, record, envelope, now_s)
             done.retried += 1
+
+    def _next_due_s(self, record: Record, now_s: float) -> float:
+        """From when it was due, so that late looks add up to nothing; what was missed is not made up for."""
+        intervals = (now_s - record.due_s) // self._policy.interval_s + 1
+        return min(record.due_s + intervals * self._policy.interval_s, record.expires_s)
 
     def _resend(self, session: Session, record: Record, envelope: Envelope, now_s: float) -> None:
         record.retries += 1
         record.attempt = record.trace.attempts = max(record.trace.attempts, record.attempt + 1)
         record.sent_ms = self._clock.epoch_ms()
-        # From when it was due, so that late looks add up to nothing; what was missed is not made up for.
-        intervals = (now_s - record.due_s) // self._policy.interval_s + 1
-        due_s = record.due_s + intervals * self._policy.interval_s
-        self._ledger.reschedule(record, min(due_s, record.expires_s))
+        self._ledger.reschedule(record, self._next_due_s(record, now_s))
         self.resent_total += 1
         self._log_event(
             "[%s] 重发, msgId %s, sessionId %s, retryCount %d", record.message_id, session.id, record.retries

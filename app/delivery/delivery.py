@@ -17,6 +17,7 @@ from app.messages.destinations import USER_MESSAGES
 from app.messages.message import Envelope, MessageEncoder, NotifyMessage
 
 DRAIN_RETRY_S = 1.0
+DRAIN_SLICE = 50  # messages that one session is sent before the loop gets a turn
 
 
 class Delivery:
@@ -151,7 +152,9 @@ class Delivery:
             except Unavailable:
                 await asyncio.sleep(DRAIN_RETRY_S)
                 continue
-            for envelope in envelopes:
+            for count, envelope in enumerate(envelopes, start=1):
+                if count % DRAIN_SLICE == 0:
+                    await asyncio.sleep(0)
                 await session.transport.writable()
                 if session.draining is not draining:
                     return

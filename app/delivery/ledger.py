@@ -28,6 +28,9 @@ class Ledger(Protocol):
     def records(self, session_id: str) -> Sequence[Record]:
         """Of one session, in the order in which they were opened."""
 
+    def count(self, session_id: str) -> int:
+        """How many records of the session are open."""
+
     def close(self, record: Record) -> None:
         """Takes the record out and lets go of its message."""
 
@@ -64,6 +67,9 @@ class MemoryLedger:
 
     def records(self, session_id: str) -> Sequence[Record]:
         return tuple(self._sessions.get(session_id, {}).values())
+
+    def count(self, session_id: str) -> int:
+        return len(self._sessions.get(session_id, ()))
 
     def close(self, record: Record) -> None:
         records = self._sessions[record.session_id]

@@ -67,6 +67,7 @@ class Services:
     options: ConnectionOptions
     clock: Clock
     ended: Callable[["Connection", DisconnectReason], None]
+    gone: Callable[["Connection"], None]
 
 
 class Connection:
@@ -99,6 +100,7 @@ class Connection:
     def closed(self) -> None:
         """The transport is gone, for whatever reason."""
         self._finish(GONE)
+        self._services.gone(self)
 
     # Called by the gateway
 
@@ -214,6 +216,7 @@ class Connection:
             transport=self.transport,
             connected_ms=services.clock.epoch_ms(),
         )
+        session.end = self.end
         services.hub.join(session)
         session.send(self._stomp.accept(session_id=session.id, user=session.user))
         logger.info(

@@ -1,6 +1,8 @@
 """All connections of this node, and the one timer that looks after them."""
 
 import asyncio
+import contextlib
+import math
 from collections import Counter
 from collections.abc import Iterator
 
@@ -14,12 +16,19 @@ from app.gateway.routing import DestinationRoutes
 from app.gateway.tasks import TaskOwner
 from app.hub.hub import Hub
 from app.hub.transport import Transport
+from app.stomp.heartbeat import Heartbeat
 
-TICK_S = 1.0
+LONGEST_TICK_S = 1.0
+SHORTEST_TICK_S = 0.05
+TICKS_PER_INTERVAL = 4
+DRAIN_S = 5.0  # for clients to take what was sent to them before the process ends
 
 
 class Gateway:
-    """Makes connections of transports. `run` must be running for heart-beats and time limits to be kept."""
+    """Makes connections of transports. `run` must be running for heart-beats and time limits to be kept.
+
+    `draining`: the process is about to end; nobody should come any more.
+    """
 
     def __init__(
         self,
@@ -33,6 +42,10 @@ class Gateway:
         clock: Clock,
     ) -> None:
         self._connections: dict[Connection, None] = {}
+        self._transports: set[Connection] = set()  # those of connections that are over may still have to flush
+        self._all_gone = asyncio.Event()
+        self._tick_s = tick_s(options.heartbeat)
+        self.draining = False
         self._tasks = TaskOwner()
         self._clock = clock
         self.disconnects: Counter[DisconnectReason] = Counter()
@@ -47,6 +60,7 @@ class Gateway:
             options=options,
             clock=clock,
             ended=self._ended,
+            gone=self._gone,
         )
 
     def __len__(self) -> int:
@@ -59,11 +73,20 @@ class Gateway:
         """The transport owes the connection every byte that comes, and one `closed` at the end."""
         connection = Connection(transport, self._services)
         self._connections[connection] = None
+        self._transports.add(connection)
+        self._all_gone.clear()
+        if self.draining:
+            connection.end(RESTART)
         return connection
 
     def _ended(self, connection: Connection, reason: DisconnectReason) -> None:
         del self._connections[connection]
         self.disconnects[reason] += 1
+
+    def _gone(self, connection: Connection) -> None:
+        self._transports.discard(connection)
+        if not self._transports:
+            self._all_gone.set()
 
     def kick(self, session_id: str) -> bool:
         """Ends a session of this node so that its client stays away. False if there is none of that id."""
@@ -75,13 +98,27 @@ class Gateway:
 
     async def run(self) -> None:
         while True:
-            await asyncio.sleep(TICK_S)
+            await asyncio.sleep(self._tick_s)
             now_s = self._clock.monotonic()
             for connection in self:
-                connection.tick(now_s, TICK_S)
+                connection.tick(now_s, self._tick_s)
 
-    async def aclose(self) -> None:
-        """Tells every client to reconnect elsewhere."""
+    async def drain(self) -> None:
+        """Tells every client to reconnect elsewhere, and waits a while until they have got all that was sent."""
+        self.draining = True
         for connection in self:
             connection.end(RESTART)
+        if self._transports:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._all_gone.wait(), DRAIN_S)
+
+    async def aclose(self) -> None:
+        await self.drain()
         await self._tasks.aclose()
+
+
+def tick_s(heartbeat: Heartbeat) -> float:
+    """How often to look, for the shortest interval that was promised to be kept."""
+    intervals = [ms for ms in (heartbeat.send_ms, heartbeat.receive_ms) if ms]
+    wanted = min(intervals, default=math.inf) / 1000 / TICKS_PER_INTERVAL
+    return min(max(wanted, SHORTEST_TICK_S), LONGEST_TICK_S)

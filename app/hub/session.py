@@ -1,8 +1,9 @@
 """One STOMP connection as the rest of the service sees it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from app.disconnects import DisconnectReason
 from app.hub.prepared import Profile
 from app.hub.transport import Transport
 from app.stomp.events import Subscription
@@ -27,6 +28,7 @@ class Session:
     __slots__ = (
         "connected_ms",
         "draining",
+        "end",
         "has_sent",
         "id",
         "live",
@@ -42,6 +44,8 @@ class Session:
         self.user = user
         self.version = version
         self.transport = transport
+        self.end: Callable[[DisconnectReason], None] = transport.close
+        """Hangs up; a connection puts its own way here, which leaves the hub at once."""
         self.connected_ms = connected_ms
         self.subscribers: dict[str, tuple[Subscriber, ...]] = {}
         self.live = False

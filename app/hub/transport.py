@@ -17,6 +17,10 @@ class Transport(Protocol):
     remote: str | None
     """Address of the client, if it is known."""
 
+    @property
+    def has_room(self) -> bool:
+        """Whether there is room for more than what has to be sent now; what can wait should."""
+
     def send(self, data: bytes, binary: bool = False) -> None:
         """Hands over one STOMP frame or heart-beat. A full outbox ends the connection with SLOW_CONSUMER."""
 

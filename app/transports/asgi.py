@@ -54,6 +54,10 @@ class AsgiTransport:
 
     # The port
 
+    @property
+    def has_room(self) -> bool:
+        return self._outbox.has_room
+
     def send(self, data: bytes, binary: bool = False) -> None:
         if self._reason is not None:
             return

@@ -85,6 +85,7 @@ class Node:
         relay: Relay | None = None,
         log_size: int = 1_000,
         log_events: bool = False,
+        max_open_per_session: int = 1_000,
     ) -> None:
         self.clock = clock or FakeClock()
         self.policy = policy or RetryPolicy()
@@ -92,7 +93,12 @@ class Node:
         self.ledger = MemoryLedger() if ledger is None else ledger
         self.inbox = MemoryInbox(limits or InboxLimits()) if inbox is None else inbox
         self.acks = AckManager(
-            hub=self.hub, ledger=self.ledger, policy=self.policy, clock=self.clock, log_events=log_events
+            hub=self.hub,
+            ledger=self.ledger,
+            policy=self.policy,
+            clock=self.clock,
+            log_events=log_events,
+            max_open_per_session=max_open_per_session,
         )
         self.delivery = Delivery(
             hub=self.hub,

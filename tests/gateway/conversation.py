@@ -15,7 +15,7 @@ from app.delivery.log import DeliveryLog
 from app.delivery.retry import RetryPolicy
 from app.gateway.connection import ConnectionOptions
 from app.gateway.core_routes import core_routes
-from app.gateway.gateway import TICK_S, Gateway
+from app.gateway.gateway import Gateway
 from app.gateway.routing import DestinationRoutes
 from app.hub.hub import Hub
 from app.messages.message import Envelope, MessageEncoder, NotifyMessage
@@ -29,6 +29,9 @@ async def settle() -> None:
     """Lets everything run that can run without waiting for time."""
     for _ in range(20):
         await asyncio.sleep(0)
+
+
+TICK_S = 1.0
 
 
 class Peer:

@@ -2,8 +2,12 @@
 
 import asyncio
 
+import pytest
+
+from app.gateway.gateway import tick_s
 from app.gateway.routing import AppMessage, DestinationRoutes
 from app.stomp.codec import HEARTBEAT
+from app.stomp.heartbeat import Heartbeat
 from tests.gateway.conversation import Stage, settle
 from tests.gateway.test_connect import SlowAuthenticator
 
@@ -155,3 +159,41 @@ async def test_timer_of_the_gateway_runs_by_itself() -> None:
         timer.cancel()
 
     assert peer.close_code == 4011
+
+
+# The end of the process
+
+
+async def test_draining_tells_all_to_reconnect_and_waits_until_they_have_got_what_was_sent() -> None:
+    stage = Stage()
+    peer = await stage.connected()
+
+    draining = asyncio.create_task(stage.gateway.drain())
+    await settle()
+    assert peer.close_code == 1012
+    assert stage.gateway.draining
+    assert not draining.done()
+
+    peer.connection.closed()
+    await asyncio.wait_for(draining, 1)
+
+
+async def test_who_comes_while_the_process_ends_is_sent_elsewhere() -> None:
+    stage = Stage()
+    await stage.gateway.drain()
+
+    assert stage.peer().close_code == 1012
+
+
+@pytest.mark.parametrize(
+    ("heartbeat", "seconds"),
+    [
+        (Heartbeat(10_000, 10_000), 1.0),
+        (Heartbeat(400, 10_000), 0.1),
+        (Heartbeat(0, 2_000), 0.5),
+        (Heartbeat(1, 1), 0.05),
+        (Heartbeat(0, 0), 1.0),
+    ],
+)
+def test_the_timer_looks_often_enough_for_what_was_promised(heartbeat: Heartbeat, seconds: float) -> None:
+    assert tick_s(heartbeat) == pytest.approx(seconds)
