@@ -105,16 +105,20 @@ class Gateway:
 
     async def drain(self) -> None:
         """Tells every client to reconnect elsewhere, and waits a while until they have got all that was sent."""
-        self.draining = True
-        for connection in self:
-            connection.end(RESTART)
+        self._end_all()
         if self._transports:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._all_gone.wait(), DRAIN_S)
 
     async def aclose(self) -> None:
-        await self.drain()
+        """Ends what is left at once."""
+        self._end_all()
         await self._tasks.aclose()
+
+    def _end_all(self) -> None:
+        self.draining = True
+        for connection in self:
+            connection.end(RESTART)
 
 
 def tick_s(heartbeat: Heartbeat) -> float:
