@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: run test check format clean tools
+.PHONY: run test check bench format clean tools
 
 run: $(VENV)/.run
 	$(BIN)/stomp-notify serve
@@ -18,6 +18,9 @@ check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m bench.persistence
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .

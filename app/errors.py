@@ -78,6 +78,10 @@ class IdConflict(ServiceError):
     status, slug, title = 422, "id-conflict", "The id stands for another message already"
 
 
+class InProgress(ServiceError):
+    status, slug, title = 409, "in-progress", "The same request is under way"
+
+
 class InboxFull(ServiceError):
     status, slug, title = 429, "inbox-full", "The inbox of the receiver is full"
 

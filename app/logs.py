@@ -39,6 +39,7 @@ def logging_config(*, level: str, format: Literal["text", "json"]) -> dict[str, 
         "root": {"level": level, "handlers": ["stderr"]},
         "loggers": {
             "apscheduler": {"level": "ERROR"},
+            "alembic": {"level": "WARNING"},
             "uvicorn.error": {"level": level, "filters": ["connection_noise"]},
             "httpx": {"level": "WARNING"},
         },

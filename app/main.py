@@ -6,9 +6,8 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
-from starlette.staticfiles import StaticFiles
 
-from app.api import health, pages, problems, push, sessions, websocket
+from app.api import health, notify, pages, problems, push, sessions, websocket
 from app.auth.ports import Authenticator
 from app.clock import Clock
 from app.gateway.routing import DestinationRoutes
@@ -28,6 +27,7 @@ with a SEND to `/app/ack`. Errors are `application/problem+json` (RFC 9457).
 
 TAGS = [
     {"name": "Push", "description": "Reach one user, everybody, or the subscribers of a topic."},
+    {"name": "Notifications", "description": "What a user sees of his own messages."},
     {"name": "Sessions", "description": "Who is online."},
     {"name": "Health", "description": "For probes."},
 ]
@@ -75,8 +75,8 @@ def create_app(
             allow_headers=["*"],
             expose_headers=["Idempotency-Replay", "Retry-After"],
         )
-    routers = [push.router, sessions.router, health.router, websocket.router, pages.router]
+    routers = [push.router, notify.router, sessions.router, health.router, websocket.router, pages.router]
     for router in routers + ([pages.home_router] if settings.app_env == "dev" else []):
         app.include_router(router)
-    app.mount("/static", StaticFiles(directory=pages.STATIC), name="static")
+    app.mount("/static", pages.RevalidatedFiles(directory=pages.STATIC), name="static")
     return app

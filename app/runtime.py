@@ -1,6 +1,5 @@
 """From settings to a running service: the only place that builds and wires."""
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -15,6 +14,8 @@ from app.auth.ports import Authenticator
 from app.auth.tokens import JwtAuthenticator
 from app.clock import Clock, SystemClock
 from app.cluster.memory import MemoryBus
+from app.db.database import Database, parse_url
+from app.db.migrations import migrate
 from app.delivery.ack_manager import AckManager
 from app.delivery.delivery import Delivery
 from app.delivery.inbox import InboxLimits, MemoryInbox
@@ -27,16 +28,22 @@ from app.gateway.connection import ConnectionOptions
 from app.gateway.core_routes import core_routes
 from app.gateway.gateway import Gateway
 from app.gateway.routing import DestinationRoutes
+from app.gateway.tasks import TaskOwner
 from app.hub.hub import Hub
 from app.hub.outbox import OutboxLimits
 from app.messages.ids import id_factory
 from app.messages.types import TypeRegistry
+from app.notifications.idempotency import IdempotencyStore
+from app.notifications.jobs import every
+from app.notifications.manager import NotifyManager, NotifyPolicy
 from app.settings import Settings
 from app.stomp.frames import FrameLimits
 from app.stomp.heartbeat import Heartbeat
 from app.stomp.session import SessionLimits
 from app.transports.websocket import WebSocketOptions
 from app.version import SERVER
+
+RETENTION_PERIOD_S = 600
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +56,7 @@ class PushOptions:
     max_ttl_ms: int
     max_body_bytes: int
     max_batch_items: int
+    history_page_max: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,11 +67,19 @@ class Runtime:
     acks: AckManager
     delivery: Delivery
     gateway: Gateway
+    notify: NotifyManager
+    idempotency: IdempotencyStore
+    authenticator: Authenticator
     access: PushAccess
     types: TypeRegistry
     push: PushOptions
     websocket: WebSocketOptions
     clock: Clock
+
+    async def run_retention(self) -> None:
+        """The job: deletes what is past its time."""
+        await self.notify.run_retention()
+        await self.idempotency.run_retention()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,15 +104,19 @@ def check_settings(settings: Settings, extensions: Extensions) -> None:
             problems.append("APP_ENV=prod needs a way to verify tokens: JWT_SECRET, JWT_PUBLIC_KEY or JWT_JWKS_URL")
         if not settings.api_keys:
             problems.append("APP_ENV=prod needs API_KEYS, or nobody could push")
-    problems.extend(_key_problems(settings, extensions))
+    problems.extend(_value_problems(settings, extensions))
     if problems:
         raise ConfigurationError("; ".join(problems))
 
 
-def _key_problems(settings: Settings, extensions: Extensions) -> Iterator[str]:
-    """What the makers of the keys say: before the server starts, whose only answer would be a traceback."""
+def _value_problems(settings: Settings, extensions: Extensions) -> Iterator[str]:
+    """What the makers of keys and database say: before the server starts, whose only answer would be a traceback."""
     try:
         _api_keys(settings)
+    except ConfigurationError as error:
+        yield str(error)
+    try:
+        parse_url(settings.database_url)
     except ConfigurationError as error:
         yield str(error)
     try:
@@ -112,15 +132,26 @@ async def open_runtime(settings: Settings, extensions: Extensions | None = None)
     extensions = extensions or Extensions()
     check_settings(settings, extensions)
     async with AsyncExitStack() as stack:
-        runtime, policy = _build(settings, extensions, stack)
+        database = Database(settings.database_url)
+        stack.push_async_callback(database.aclose)
+        if settings.auto_migrate or (settings.auto_migrate is None and database.is_sqlite):
+            await migrate(database)
+        runtime, policy = _build(settings, extensions, stack, database)
         await stack.enter_async_context(retry_job(runtime.delivery.sweep, policy))
-        timer = asyncio.create_task(runtime.gateway.run(), name="heart-beats")
+        tasks = TaskOwner()
+        stack.push_async_callback(tasks.aclose)
+        tasks.start(runtime.gateway.run(), "heart-beats")
+        tasks.start(runtime.notify.run(), "writers")
+        tasks.start(every(settings.recovery_interval_ms / 1000, runtime.notify.run_recovery), "recovery")
+        tasks.start(every(RETENTION_PERIOD_S, runtime.run_retention), "retention")
+        stack.push_async_callback(runtime.notify.close)
         stack.push_async_callback(runtime.gateway.aclose)
-        stack.callback(timer.cancel)
         yield runtime
 
 
-def _build(settings: Settings, extensions: Extensions, stack: AsyncExitStack) -> tuple[Runtime, RetryPolicy]:
+def _build(
+    settings: Settings, extensions: Extensions, stack: AsyncExitStack, database: Database
+) -> tuple[Runtime, RetryPolicy]:
     clock = extensions.clock or SystemClock()
     policy = _retry_policy(settings)
     hub = Hub()
@@ -151,6 +182,17 @@ def _build(settings: Settings, extensions: Extensions, stack: AsyncExitStack) ->
         allow_topic_send=bool(settings.allow_client_topic_send),
         clock=clock,
     )
+    notify = NotifyManager(
+        database=database,
+        delivery=delivery,
+        clock=clock,
+        policy=NotifyPolicy(
+            ack_ttl_ms=settings.ack_message_ttl_ms,
+            retention_days=settings.retention_days,
+            grace_ms=settings.recovery_grace_ms,
+        ),
+    )
+    delivery.use_archive(notify, limit=settings.inbox_max_messages)
     keys = _api_keys(settings)
     for number in keys.guessable:
         logger.warning("API_KEYS: key %d is short enough to be guessed", number)
@@ -160,6 +202,9 @@ def _build(settings: Settings, extensions: Extensions, stack: AsyncExitStack) ->
         acks=acks,
         delivery=delivery,
         gateway=gateway,
+        notify=notify,
+        idempotency=IdempotencyStore(database=database, clock=clock, ttl_ms=settings.idempotency_ttl_ms),
+        authenticator=authenticator,
         access=access,
         types=extensions.types or TypeRegistry(strict=settings.strict_types),
         push=PushOptions(
@@ -167,6 +212,7 @@ def _build(settings: Settings, extensions: Extensions, stack: AsyncExitStack) ->
             max_ttl_ms=settings.max_message_ttl_ms,
             max_body_bytes=settings.http_max_body_bytes,
             max_batch_items=settings.max_batch_items,
+            history_page_max=settings.history_page_max,
         ),
         websocket=_websocket_options(settings),
         clock=clock,

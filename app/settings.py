@@ -24,6 +24,21 @@ class Settings(BaseSettings):
         None, description="a line for every enqueue, ack and resend; default: true in dev, false in prod"
     )
 
+    database_url: str = Field(
+        "sqlite+aiosqlite:///./notify.db",
+        description="where persisted messages are; PostgreSQL: postgresql+asyncpg://…",
+    )
+    auto_migrate: bool | None = Field(
+        None, description="bring the schema up to date at start; default: true for SQLite, false for PostgreSQL"
+    )
+    recovery_grace_ms: PositiveInt = Field(
+        10_000, description="age at which a stored message that nobody pushed is taken for forgotten, and pushed"
+    )
+    recovery_interval_ms: PositiveInt = Field(5000, description="time between two looks for such messages")
+    retention_days: PositiveInt = Field(30, description="days that persisted messages are kept")
+    idempotency_ttl_ms: PositiveInt = Field(86_400_000, description="how long an Idempotency-Key is remembered")
+    history_page_max: PositiveInt = Field(100, description="messages of one page of the history")
+
     ack_check_wait_ms: PositiveInt = Field(5000, description="time a device has to acknowledge before the first resend")
     ack_retry_interval_ms: PositiveInt = Field(5000, description="time between two resends")
     ack_message_ttl_ms: PositiveInt = Field(60_000, description="how long a transient message is kept for its receiver")

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,21 +18,30 @@ START_TIMEOUT_S = 20
 
 
 class Server:
-    """`env` are the settings; the environment of the test run and its .env play no part."""
+    """`env` are the settings; the environment of the test run and its .env play no part.
 
-    def __init__(self, env: dict[str, str] | None = None) -> None:
+    `program` is what Python is told to run in place of the service itself.
+    """
+
+    def __init__(self, env: dict[str, str] | None = None, program: Sequence[str] = ("-m", "app")) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="stomp-notify-")
         self._log = Path(self._directory.name) / "log"
         inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-        with self._log.open("wb") as log:
+        self._env = inherited | {"PYTHONPATH": str(Path(__file__).parent.parent)} | (env or {})
+        self._program = program
+        self.port = 0
+        self.start()
+
+    def start(self) -> None:
+        """Again after `stop`: in the same directory, with the same database, on the same port."""
+        with self._log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "app", "serve"],
+                [sys.executable, *self._program, "serve"],
                 cwd=self._directory.name,
-                env=inherited | {"PORT": "0", "PYTHONPATH": str(Path(__file__).parent.parent)} | (env or {}),
+                env={"PORT": str(self.port)} | self._env,
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        self.port = 0
 
     def wait_until_ready(self) -> None:
         deadline = time.monotonic() + START_TIMEOUT_S
@@ -61,7 +70,7 @@ class Server:
         return self._log.read_text(errors="replace")
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
-        """The exit status, negative for a signal."""
+        """The exit status, negative for a signal. With SIGKILL nothing of the process gets a last word."""
         if self.process.poll() is None:
             self.process.send_signal(how)
         try:
@@ -78,9 +87,9 @@ class Server:
 
 
 @contextmanager
-def running_server(**env: str) -> Iterator[Server]:
+def running_server(program: Sequence[str] = ("-m", "app"), **env: str) -> Iterator[Server]:
     """Fails at the end if the server logged an unhandled exception."""
-    server = Server(env)
+    server = Server(env, program)
     try:
         server.wait_until_ready()
         yield server

@@ -1,6 +1,7 @@
 """Wiring: what is opened is closed, and every setting arrives where it counts."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,12 @@ from tests.api.service import settings
 from tests.clock import FakeClock
 from tests.fakes import FakeAuthenticator, FakeTransport
 from tests.gateway.conversation import Peer, settle
+
+
+@pytest.fixture(autouse=True)
+def own_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Where the database of the default settings is."""
+    monkeypatch.chdir(tmp_path)
 
 
 async def test_end_of_the_runtime_ends_every_task_and_session() -> None:

@@ -6,14 +6,17 @@ from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 from starlette.requests import HTTPConnection
 
+from app.auth.bearer import bearer_token
 from app.delivery.delivery import Delivery
-from app.errors import PayloadTooLarge
+from app.errors import PayloadTooLarge, Unauthorized
 from app.runtime import Runtime
 
 MAX_LENGTH_DIGITS = 20  # of a content-length that is a number and no attack
 
 _api_key = APIKeyHeader(name="X-API-Key", auto_error=False, description="A key of API_KEYS. Not needed in dev.")
-_bearer = HTTPBearer(auto_error=False, description="A JWT with the scope `push`, instead of an API key.")
+_bearer = HTTPBearer(auto_error=False, description="A JWT: of the user, or with the scope `push`.")
+
+BearerDep = Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
 
 
 async def get_runtime(connection: HTTPConnection) -> Runtime:
@@ -36,7 +39,7 @@ async def require_push_access(
     request: Request,
     runtime: RuntimeDep,
     api_key: Annotated[str | None, Security(_api_key)],
-    bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
+    bearer: BearerDep,
 ) -> None:
     await runtime.access.check(api_key=api_key, authorization=request.headers.get("authorization"))
 
@@ -60,3 +63,15 @@ async def read_body(request: Request, runtime: RuntimeDep) -> bytes:
 
 
 BodyDep = Annotated[bytes, Depends(read_body)]
+
+
+async def get_user(request: Request, runtime: RuntimeDep, bearer: BearerDep) -> str:
+    """The id of the user whose token the request carries. Raises Unauthorized."""
+    authorization = request.headers.get("authorization")
+    if authorization is None:
+        raise Unauthorized("the user's token is needed: Authorization: Bearer <token>")
+    identity = await runtime.authenticator.authenticate(bearer_token(authorization))
+    return identity.user
+
+
+UserDep = Annotated[str, Depends(get_user)]

@@ -84,12 +84,14 @@ class Intake:
 
     async def push(self, request: PushRequest) -> PushOutcome:
         """To one user, or to all if there is no receiver. Raises ServiceError."""
-        if request.persist:
-            raise InvalidMessage("persist: this service keeps no history", errors=_at_persist)
         if request.receiver is None:
+            if request.persist:
+                raise InvalidMessage("persist: a broadcast is not stored", errors=_at_persist)
             return await self._delivery.broadcast(self._message(request))
         _check_receiver(request.receiver)
         message = self._message(request)
+        if request.persist:
+            return await self._runtime.notify.save_and_publish(message)
         expires_ms = message.created + self._ttl_ms(request.ttl_ms)
         envelope = Envelope(
             message=message, encoder=MessageEncoder(message), expires_ms=expires_ms, acknowledged=request.ack
@@ -129,4 +131,4 @@ class Intake:
         return wanted
 
 
-_at_persist: tuple[dict[str, object], ...] = ({"loc": ["persist"], "msg": "must be false"},)
+_at_persist: tuple[dict[str, object], ...] = ({"loc": ["persist"], "msg": "must be false for a broadcast"},)

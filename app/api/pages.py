@@ -1,9 +1,11 @@
 """The page to try it with, and its files."""
 
 from pathlib import Path
+from typing import Any
 
 from fastapi import APIRouter
-from starlette.responses import FileResponse, RedirectResponse
+from starlette.responses import FileResponse, RedirectResponse, Response
+from starlette.staticfiles import StaticFiles
 
 STATIC = Path(__file__).parent.parent / "static"
 DEMO = "/stomp-websocket-sockjs.html"
@@ -14,6 +16,16 @@ SECURITY_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
+
+
+class RevalidatedFiles(StaticFiles):
+    """Browsers ask each time whether a file has changed, so that a page never meets the scripts of another version."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(*args, **kwargs)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
+
 
 router = APIRouter(include_in_schema=False)
 home_router = APIRouter(include_in_schema=False)

@@ -17,6 +17,7 @@ from app.errors import (
     Forbidden,
     IdConflict,
     InboxFull,
+    InProgress,
     InvalidMessage,
     NotFound,
     PayloadTooLarge,
@@ -76,7 +77,8 @@ def responses(*errors: type[ServiceError]) -> dict[int | str, dict[str, Any]]:
 
 
 GUARDED = (Unauthorized, Forbidden)
-PUSH_ERRORS = (*GUARDED, PayloadTooLarge, InvalidMessage, IdConflict, InboxFull, Unavailable)
+PUSH_ERRORS = (*GUARDED, InProgress, PayloadTooLarge, InvalidMessage, IdConflict, InboxFull, Unavailable)
+USER_ERRORS = (Unauthorized, InvalidMessage, Unavailable)
 QUERY_ERRORS = (*GUARDED, NotFound)
 
 

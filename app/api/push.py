@@ -1,18 +1,21 @@
 """The push routes."""
 
 import asyncio
-from typing import Annotated, Any
+from collections.abc import Sequence
+from functools import partial
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Path, Request
-from pydantic_core import to_json
 from starlette.responses import Response
 
 from app.api.dependencies import BodyDep, DeliveryDep, PushAccess, RuntimeDep
+from app.api.idempotency import IdempotencyDep
 from app.api.intake import Intake, parse_content, parse_json, parse_push
 from app.api.problems import PUSH_ERRORS, QUERY_ERRORS, problem_of, responses
 from app.api.schemas import BatchResult, PushRequest, PushResult, PushStatus, SessionStatus
-from app.delivery.log import PushOutcome
-from app.errors import InvalidMessage, NotFound, PayloadTooLarge, ServiceError
+from app.delivery.log import PushOutcome, Trace
+from app.errors import InvalidMessage, NotFound, PayloadTooLarge, ServiceError, Unavailable
+from app.messages.ids import message_id_problem
 
 BATCH_SLICE = 100  # items that are pushed before the loop gets a turn
 
@@ -67,12 +70,12 @@ _BATCH = _request_body(
     responses=responses(*PUSH_ERRORS),
     openapi_extra=_CONTENT,
 )
-async def push_to_all(intake: IntakeDep, content: ContentDep) -> Response:
+async def push_to_all(intake: IntakeDep, idempotency: IdempotencyDep, content: ContentDep) -> Response:
     """Sends the body to all sessions that are online now, on all nodes, at most once and without acknowledgement.
 
     A body of any content type is the text of the message; with a JSON content type it is the JSON value.
     """
-    return _answer(await intake.push(PushRequest(receiver=None, data=content)))
+    return await idempotency.answer(partial(_push, intake, PushRequest(receiver=None, data=content)))
 
 
 @router.post(
@@ -82,12 +85,29 @@ async def push_to_all(intake: IntakeDep, content: ContentDep) -> Response:
     responses=responses(*PUSH_ERRORS),
     openapi_extra=_CONTENT,
 )
-async def push_to_user(receiver: Receiver, intake: IntakeDep, content: ContentDep) -> Response:
+async def push_to_user(
+    receiver: Receiver, intake: IntakeDep, idempotency: IdempotencyDep, content: ContentDep
+) -> Response:
     """Sends the body to every session of one user, again and again until each has acknowledged it.
 
     If the user is away the message waits in the inbox until he comes, or expires.
     """
-    return _answer(await intake.push(PushRequest(receiver=receiver, data=content)))
+    return await idempotency.answer(partial(_push, intake, PushRequest(receiver=receiver, data=content)))
+
+
+@router.post(
+    "/cluster/notify/{receiver:path}",
+    summary="Store a message for one user, and push it",
+    response_model=PushResult,
+    responses=responses(*PUSH_ERRORS),
+    openapi_extra=_CONTENT,
+)
+async def store_and_push(
+    receiver: Receiver, intake: IntakeDep, idempotency: IdempotencyDep, content: ContentDep
+) -> Response:
+    """As the push to one user, but in the database before it is sent: it is in the history, and survives a restart."""
+    request = PushRequest(receiver=receiver, data=content, persist=True)
+    return await idempotency.answer(partial(_push, intake, request))
 
 
 @router.post(
@@ -97,13 +117,13 @@ async def push_to_user(receiver: Receiver, intake: IntakeDep, content: ContentDe
     responses=responses(*PUSH_ERRORS),
     openapi_extra=_MESSAGE,
 )
-async def push_message(intake: IntakeDep, value: JsonDep) -> Response:
+async def push_message(intake: IntakeDep, idempotency: IdempotencyDep, value: JsonDep) -> Response:
     """The push that all others are cases of. `receiver: null` is a broadcast.
 
     A push with an `id` that was pushed before sends nothing: the same content is answered as the first time, with the
     header `Idempotency-Replay: true`; other content is refused with 422.
     """
-    return _answer(await intake.push(parse_push(value)))
+    return await idempotency.answer(partial(_push, intake, parse_push(value)))
 
 
 @router.post(
@@ -113,22 +133,14 @@ async def push_message(intake: IntakeDep, value: JsonDep) -> Response:
     responses=responses(*PUSH_ERRORS),
     openapi_extra=_BATCH,
 )
-async def push_batch(intake: IntakeDep, runtime: RuntimeDep, value: JsonDep) -> Response:
+async def push_batch(intake: IntakeDep, idempotency: IdempotencyDep, runtime: RuntimeDep, value: JsonDep) -> Response:
     """Pushes the items in their order. Each has a result of its own: a bad item never stops the good ones."""
     limit = runtime.push.max_batch_items
     if not isinstance(value, list):
         raise InvalidMessage("the body is not a JSON array of messages")
     if len(value) > limit:
         raise PayloadTooLarge(f"the batch has {len(value)} items, at most {limit} are allowed")
-    results: list[dict[str, Any]] = []
-    for count, item in enumerate(value, start=1):
-        try:
-            results.append(_result(await intake.push(parse_push(item))))
-        except ServiceError as error:
-            results.append({"error": problem_of(error)})
-        if count % BATCH_SLICE == 0:
-            await asyncio.sleep(0)
-    return _json({"results": results})
+    return await idempotency.answer(partial(_push_all, intake, value))
 
 
 @router.post(
@@ -138,12 +150,14 @@ async def push_batch(intake: IntakeDep, runtime: RuntimeDep, value: JsonDep) -> 
     responses=responses(*PUSH_ERRORS),
     openapi_extra=_CONTENT,
 )
-async def push_topic(topic: Topic, intake: IntakeDep, content: ContentDep) -> Response:
+async def push_topic(topic: Topic, intake: IntakeDep, idempotency: IdempotencyDep, content: ContentDep) -> Response:
     """Sends the body to all who listen to `/topic/{topic}` now, on all nodes, at most once."""
-    return _answer(await intake.push_topic(topic, content))
+    return await idempotency.answer(partial(_push_topic, intake, topic, content))
 
 
-@router.get("/push_status/{message_id}", summary="What became of a push", responses=responses(*QUERY_ERRORS))
+@router.get(
+    "/push_status/{message_id}", summary="What became of a push", responses=responses(*QUERY_ERRORS, Unavailable)
+)
 async def push_status(
     message_id: Annotated[str, Path(description="the `id` that the push was answered with")],
     delivery: DeliveryDep,
@@ -151,17 +165,25 @@ async def push_status(
 ) -> PushStatus:
     """Whether it is stored, sent, delivered (acknowledged by a device) or expired, and how each session took it.
 
-    The node remembers its latest deliveries (DELIVERY_LOG_SIZE).
+    The node remembers its latest deliveries (DELIVERY_LOG_SIZE); what was persisted is in the database after that.
     """
     trace = delivery.trace(message_id)
-    if trace is None:
+    if trace is not None:
+        return _status_of(trace, runtime.clock.epoch_ms())
+    row = await runtime.notify.find(message_id) if message_id_problem(message_id) is None else None
+    if row is None:
         raise NotFound(f"no push of the id {message_id[:64]!r} is remembered")
+    status: Literal["delivered", "stored"] = "stored" if row.delivered_at is None else "delivered"
+    return PushStatus(id=row.id, receiver=row.receiver, type=row.type, created=row.created, status=status, sessions=[])
+
+
+def _status_of(trace: Trace, now_ms: int) -> PushStatus:
     return PushStatus(
         id=trace.id,
         receiver=trace.receiver,
         type=trace.type,
         created=trace.created_ms,
-        status=trace.status(runtime.clock.epoch_ms()),
+        status=trace.status(now_ms),
         sessions=[
             SessionStatus(
                 session=record.session_id, sent=record.sent_ms, attempts=record.retries + 1, acked_at=record.acked_ms
@@ -171,6 +193,34 @@ async def push_status(
     )
 
 
+async def _push(intake: Intake, request: PushRequest) -> tuple[dict[str, Any], bool]:
+    outcome = await intake.push(request)
+    return _result(outcome), outcome.replayed
+
+
+async def _push_topic(intake: Intake, topic: str, content: Any) -> tuple[dict[str, Any], bool]:
+    return _result(await intake.push_topic(topic, content)), False
+
+
+async def _push_all(intake: Intake, items: Sequence[Any]) -> tuple[dict[str, Any], bool]:
+    if any(isinstance(item, dict) and item.get("persist") is True for item in items):
+        # Together, so that they share a commit; each starts in its turn, and so they are committed and pushed.
+        return {"results": await asyncio.gather(*(_push_item(intake, item) for item in items))}, False
+    results = []
+    for count, item in enumerate(items, start=1):
+        results.append(await _push_item(intake, item))
+        if count % BATCH_SLICE == 0:
+            await asyncio.sleep(0)
+    return {"results": results}, False
+
+
+async def _push_item(intake: Intake, item: Any) -> dict[str, Any]:
+    try:
+        return _result(await intake.push(parse_push(item)))
+    except ServiceError as error:
+        return {"error": problem_of(error)}
+
+
 def _result(outcome: PushOutcome) -> dict[str, Any]:
     return {
         "id": outcome.id,
@@ -178,12 +228,3 @@ def _result(outcome: PushOutcome) -> dict[str, Any]:
         "status": outcome.status,
         "sessions": outcome.sessions,
     }
-
-
-def _answer(outcome: PushOutcome) -> Response:
-    headers = {"Idempotency-Replay": "true"} if outcome.replayed else None
-    return _json(_result(outcome), headers)
-
-
-def _json(value: dict[str, Any], headers: dict[str, str] | None = None) -> Response:
-    return Response(to_json(value), headers=headers, media_type="application/json")

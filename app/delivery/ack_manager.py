@@ -129,6 +129,12 @@ class AckManager:
             due_s = self._clock.monotonic() + self._policy.interval_s
             self._ledger.reschedule(record, min(due_s, record.expires_s))
 
+    def withdraw(self, session: Session, message_id: str) -> None:
+        """Nobody needs it any more."""
+        record = self._ledger.get(session.id, message_id)
+        if record is not None:
+            self._ledger.close(record)
+
     def release(self, session: Session) -> None:
         """The session ends or listens no more: its records leave; unacknowledged messages stay in the inbox."""
         self._ledger.close_session(session.id)
@@ -220,7 +226,7 @@ def publication_of(envelope: Envelope, *, attempt: int, now_ms: int) -> Publicat
     )
 
 
-def transmit(session: Session, prepared: PreparedMessage) -> None:
-    """To each subscription of the session for user messages."""
-    for subscriber in session.listens_to(USER_MESSAGES):
+def transmit(session: Session, prepared: PreparedMessage, destination: str = USER_MESSAGES) -> None:
+    """To each subscription of the session for the destination of the message."""
+    for subscriber in session.listens_to(destination):
         session.deliver(prepared.frame_for(subscriber.profile))

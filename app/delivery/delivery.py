@@ -1,23 +1,23 @@
 """Takes messages in and brings them to sessions: the service that everything that pushes calls."""
 
-import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from app.clock import Clock
-from app.delivery.ack_manager import AckManager, publication_of
+from app.delivery.ack_manager import AckManager, publication_of, transmit
+from app.delivery.archive import Archive, NoArchive
+from app.delivery.drain import Drain
 from app.delivery.inbox import Inbox
 from app.delivery.log import DeliveryLog, PushOutcome, Trace
 from app.delivery.relay import Relay
 from app.errors import IdConflict, Unavailable
 from app.hub.hub import Hub
 from app.hub.prepared import PreparedMessage, Publication
-from app.hub.session import Draining, Session
+from app.hub.session import Session
 from app.messages.destinations import USER_MESSAGES
 from app.messages.message import Envelope, MessageEncoder, NotifyMessage
 
-DRAIN_RETRY_S = 1.0
-DRAIN_SLICE = 50  # messages that one session is sent before the loop gets a turn
+MAX_UNKNOWN_ACKS = 1_000
 
 
 class Delivery:
@@ -38,8 +38,15 @@ class Delivery:
         self._relay = relay
         self._log = log
         self._clock = clock
+        self._archive: Archive = NoArchive()
+        self._drain = Drain(inbox=inbox, clock=clock, send=self._send_pending, new_id=new_id)
         self.new_id = new_id
         relay.listen(hub.fan_out)
+
+    def use_archive(self, archive: Archive, *, limit: int) -> None:
+        """From here on `archive` has what was persisted; a session that comes gets at most `limit` of it."""
+        self._archive = archive
+        self._drain.use_archive(archive, limit=limit)
 
     # Pushing
 
@@ -55,7 +62,7 @@ class Delivery:
         envelope = envelope.without_data()
         self._log.add(trace)
         try:
-            if envelope.acknowledged:
+            if envelope.acknowledged and not envelope.persisted:
                 await self._inbox.put(envelope)
             sessions = self._send_here(envelope, trace)
             if not envelope.acknowledged and not sessions:
@@ -86,7 +93,7 @@ class Delivery:
             if not session.listens_to(USER_MESSAGES):
                 continue
             if session.draining is not None and envelope.acknowledged:
-                session.draining.missed = True  # it waits in the inbox behind the older ones
+                self._drain.hold(session, session.draining, envelope)
             elif not self._has(session, trace):  # a drain may have found it in the inbox before the push came back
                 if prepared is None:
                     trace.attempts += 1
@@ -137,34 +144,15 @@ class Delivery:
 
     def begin_drain(self, session: Session) -> None:
         """From here on new messages wait for `drain`."""
-        session.draining = Draining()
+        self._drain.begin(session)
 
     async def drain(self, session: Session) -> None:
-        """Sends all that waits in the inbox, oldest first, no faster than the session takes it.
-
-        What it has been sent already and not acknowledged is left to the retries.
-        """
-        draining = session.draining
-        while draining is not None and session.draining is draining:
-            draining.missed = False
-            try:
-                envelopes = await self._inbox.pending(session.user, self._clock.epoch_ms())
-            except Unavailable:
-                await asyncio.sleep(DRAIN_RETRY_S)
-                continue
-            for count, envelope in enumerate(envelopes, start=1):
-                if count % DRAIN_SLICE == 0:
-                    await asyncio.sleep(0)
-                await session.transport.writable()
-                if session.draining is not draining:
-                    return
-                self._send_pending(session, envelope)
-            if session.draining is draining and not draining.missed:
-                session.draining = None
+        """Sends all that waits for the user of the session; see `Drain.run`."""
+        await self._drain.run(session)
 
     def _send_pending(self, session: Session, envelope: Envelope) -> None:
-        if envelope.expires_ms <= self._clock.epoch_ms():  # while it waited for the session to take the older ones
-            return
+        if not envelope.persisted and envelope.expires_ms <= self._clock.epoch_ms():
+            return  # it expired while the session took the older ones
         trace = self._log.get(envelope.message.id)
         if trace is None:
             trace = _accepted_elsewhere(envelope)
@@ -194,6 +182,15 @@ class Delivery:
             if not self._acks.acknowledge(session, acknowledged):
                 self._note_late_ack(session, acknowledged)
             self._inbox.remove(session.user, acknowledged)
+            self._note_delivered(session, acknowledged)
+
+    def _note_delivered(self, session: Session, message_id: str) -> None:
+        """What is not in the log may be of before a restart, or made up: a session has only so many of those."""
+        trace = self._log.get(message_id)
+        if trace is None:
+            session.unknown_acks += 1
+        if trace.persisted if trace is not None else session.unknown_acks <= MAX_UNKNOWN_ACKS:
+            self._archive.delivered(session.user, message_id)
 
     def _note_late_ack(self, session: Session, message_id: str) -> None:
         """A device acknowledges on a new connection what an earlier one received."""
@@ -205,6 +202,24 @@ class Delivery:
         """NACK: the record becomes due again after the retry interval."""
         for refused in self._acks.up_to(session, message_id) if cumulative else (message_id,):
             self._acks.postpone(session, refused)
+
+    # Changes of other devices
+
+    def withdraw(self, user: str, ids: Iterable[str]) -> None:
+        """The user has seen or deleted these: no session is sent them again."""
+        for message_id in ids:
+            for session in self._hub.sessions_of(user):
+                self._acks.withdraw(session, message_id)
+                if session.draining is not None:
+                    session.draining.withdrawn.add(message_id)
+            self._inbox.remove(user, message_id)
+
+    def tell(self, message: NotifyMessage) -> None:
+        """To the sessions of its receiver that are here now, at most once."""
+        body = MessageEncoder(message).encode(ack_retry_count=0, ack_last_sent=self._clock.epoch_ms())
+        prepared = PreparedMessage(Publication(message_id=message.id, destination=USER_MESSAGES, body=body))
+        for session in self._hub.sessions_of(message.receiver or ""):
+            transmit(session, prepared)
 
     # Looking after
 
@@ -230,6 +245,7 @@ def _trace(envelope: Envelope, digest: int | None) -> Trace:
         created_ms=message.created,
         expires_ms=envelope.expires_ms,
         acknowledged=envelope.acknowledged,
+        persisted=envelope.persisted,
         digest=digest,
     )
 

@@ -53,6 +53,7 @@ class Trace:
     created_ms: int
     expires_ms: int
     acknowledged: bool = True
+    persisted: bool = False
     digest: int | None = None
     outcome: PushOutcome | None = None
     attempts: int = 0
@@ -69,7 +70,7 @@ class Trace:
             return "delivered"
         if self.attempts and not self.acknowledged:
             return "sent"
-        if now_ms >= self.expires_ms:
+        if now_ms >= self.expires_ms and not self.persisted:
             return "expired"
         return "sent" if self.attempts else "stored"
 

@@ -1,7 +1,8 @@
 """One STOMP connection as the rest of the service sees it."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from app.disconnects import DisconnectReason
 from app.hub.prepared import Profile
@@ -35,6 +36,7 @@ class Session:
         "subscribers",
         "transport",
         "unanswered",
+        "unknown_acks",
         "user",
         "version",
     )
@@ -52,6 +54,7 @@ class Session:
         self.draining: Draining | None = None
         self.has_sent = False
         self.unanswered = 0
+        self.unknown_acks = 0
 
     def listens_to(self, destination: str) -> Sequence[Subscriber]:
         return self.subscribers.get(destination, ())
@@ -69,6 +72,10 @@ class Session:
 
 @dataclass(slots=True)
 class Draining:
-    """The inbox is being sent to a session; new messages wait there, so that none overtakes an older one."""
+    """The inbox is being sent to a session; new messages are held back, so that none overtakes an older one.
 
-    missed: bool = False
+    `held` are envelopes, into which the hub does not look; `withdrawn` are ids that are not to be sent any more.
+    """
+
+    held: list[Any] = field(default_factory=list)
+    withdrawn: set[str] = field(default_factory=set)

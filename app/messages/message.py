@@ -52,13 +52,14 @@ class Envelope:
     """A message on its way to its receiver.
 
     `expires_ms` (since 1970) ends its stay in the inbox. Without `acknowledged` it is sent once to each session and
-    waits in the inbox only while there is no session at all.
+    waits in the inbox only while there is no session at all. `persisted`: the database keeps it, and no inbox.
     """
 
     message: NotifyMessage
     encoder: MessageEncoder
     expires_ms: int
     acknowledged: bool = True
+    persisted: bool = False
 
     def without_data(self) -> Self:
         """For those who keep it: the encoder has the text, and parsed JSON can take 20 times the memory of its text."""

@@ -13,11 +13,12 @@ NOTIFY_DELETED = "NOTIFY_DELETED"
 
 
 class NotifyIds(BaseModel):
-    """The messages that another device of the user has read or deleted."""
+    """The messages that another device of the user has read or deleted, and how many unread ones are left."""
 
     model_config = ConfigDict(extra="forbid")
 
     ids: list[str]
+    unread: int | None = None
 
 
 class TypeRegistry:

@@ -1,36 +1,25 @@
 /** The console: one `NotifyClient`, what it receives, and the pushes that make it receive something. */
 
 import { NotifyClient } from "./notify-client.js";
+import { byId, create, createRow, describeData, onSubmit, shorten } from "./page-elements.js";
+import { HistoryPanel, isHistoryEvent } from "./page-history.js";
+import { curlCommand, describeAnswer, send, startCopyButtons } from "./page-requests.js";
 
 const MAX_ROWS = 200;
 const MAX_LOG_LINES = 500;
-const MAX_SHOWN_CHARS = 4000;
 const MAX_LOGGED_CHARS = 300;
 const MAX_PIPS = 12;
 const PUSH_PATH = "/vh-stomp-wsend";
 const USER_MESSAGES = "/user/queue/msg";
 const TOPIC_PREFIX = "/topic/";
 
-const byId = (id) => document.getElementById(id);
 const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)");
-
-function create(tag, className, text) {
-  const node = document.createElement(tag);
-  node.className = className;
-  node.textContent = text;
-  return node;
-}
-
-function shorten(text, limit) {
-  return text.length <= limit ? text : `${text.slice(0, limit)}… (${text.length - limit} more characters)`;
-}
 
 // ------------------------------------------------------------------------------------------------------- messages
 
 /** The rows of the live list, newest first. A row's `data-state` is received, waiting or acknowledged. */
 class MessageList {
   #list = byId("messages");
-  #template = byId("message-row");
   #rows = new Map(); // message id -> row
 
   show(message, context, state) {
@@ -64,7 +53,6 @@ class MessageList {
   }
 
   #insert(message, { destination }) {
-    const row = this.#template.content.firstElementChild.cloneNode(true);
     const texts = {
       "message-type": message.type ?? "text",
       "message-receiver": describeReceiver(message, destination),
@@ -72,7 +60,7 @@ class MessageList {
       "message-data": describeData(message.data),
       "message-id": message.id,
     };
-    for (const [name, text] of Object.entries(texts)) row.querySelector(`.${name}`).textContent = text;
+    const row = createRow("message-row", texts);
     row.dataset.messageId = message.id;
     this.#rows.set(message.id, row);
     this.#list.prepend(row);
@@ -102,10 +90,6 @@ class MessageList {
 function describeReceiver({ receiver }, destination) {
   if (destination !== USER_MESSAGES) return destination;
   return receiver === null ? "broadcast" : `to ${receiver}`;
-}
-
-function describeData(data) {
-  return shorten(typeof data === "string" ? data : JSON.stringify(data, null, 2) ?? "", MAX_SHOWN_CHARS);
 }
 
 // ------------------------------------------------------------------------------------------------------------ log
@@ -143,8 +127,13 @@ class Log {
 
 const messages = new MessageList();
 const log = new Log();
+const historyPanel = new HistoryPanel({
+  token: tokenInField,
+  onError: (text) => log.add("event", "history failed", text),
+});
+let sessionToken = null;
 const client = new NotifyClient({
-  token: () => byId("token").value.trim(),
+  token: () => (sessionToken = tokenInField()),
   onMessage: showMessage,
   onDuplicate: (message, context) => messages.showResend(message, context),
   onAck: (ids) => messages.showAcknowledged(ids),
@@ -153,9 +142,16 @@ const client = new NotifyClient({
   onTrace: (event) => log.addFrame(event),
 });
 
+function tokenInField() {
+  return byId("token").value.trim();
+}
+
 function showMessage(message, context) {
-  const wantsAck = context.destination === USER_MESSAGES && message.receiver !== null;
-  messages.show(message, context, wantsAck && !client.autoAck ? "waiting" : "received");
+  const forUser = context.destination === USER_MESSAGES && message.receiver !== null;
+  const waits = forUser && !client.autoAck && !isHistoryEvent(message);
+  messages.show(message, context, waits ? "waiting" : "received");
+  // the panel follows the field, the session keeps the token it began with
+  if (forUser && sessionToken === tokenInField()) historyPanel.receive(message);
 }
 
 function showStatus(status) {
@@ -168,7 +164,10 @@ function showStatus(status) {
   byId("user").textContent = user ?? "–";
   byId("transport").textContent = transport ?? "–";
   if (ending) byId("last-close").textContent = ending;
-  if (state === "connected") byId("connection-error").hidden = true;
+  if (state === "connected") {
+    byId("connection-error").hidden = true;
+    historyPanel.reload();
+  }
   enableControls(state);
   log.add("event", state, [ending, session && `session ${session}`, describeDetail(status)].filter(Boolean).join("  "));
 }
@@ -201,6 +200,8 @@ function showError({ source, message, detail }) {
 
 function startConnection() {
   byId("token").value = new URLSearchParams(location.search).get("token") ?? byId("token").value;
+  byId("token").addEventListener("input", () => historyPanel.clear());
+  historyPanel.clear(); // for the token that is there now
   onSubmit("connection-form", () => client.connect());
   byId("disconnect").addEventListener("click", () => client.disconnect());
   byId("ack-auto").addEventListener("change", () => (client.autoAck = true));
@@ -208,13 +209,6 @@ function startConnection() {
   client.autoAck = byId("ack-auto").checked; // a reload may keep what was chosen
   byId("messages-clear").addEventListener("click", () => messages.clear());
   byId("log-clear").addEventListener("click", () => log.clear());
-}
-
-function onSubmit(id, handler) {
-  byId(id).addEventListener("submit", (event) => {
-    event.preventDefault();
-    handler();
-  });
 }
 
 // --------------------------------------------------------------------------------------------------------- topics
@@ -257,45 +251,29 @@ function startTopics() {
 // ----------------------------------------------------------------------------------------------------------- push
 
 const paths = {
-  user: () => `/push_all_obj/${encodeURIComponent(byId("push-user-receiver").value.trim())}`,
+  user: () => `${userPath()}/${encodeURIComponent(byId("push-user-receiver").value.trim())}`,
   broadcast: () => "/push_all_obj",
   topic: () => `/push_topic/${topicNameIn("push-topic-name").split("/").map(encodeURIComponent).join("/")}`,
 };
 
+function userPath() {
+  return byId("push-user-persist").checked ? "/cluster/notify" : "/push_all_obj";
+}
+
 function requestOf(kind) {
   const apiKey = byId("api-key").value.trim();
   const headers = { "Content-Type": "text/plain; charset=utf-8", ...(apiKey && { "X-API-Key": apiKey }) };
-  return { url: location.origin + PUSH_PATH + paths[kind](), headers, body: byId(`push-${kind}-body`).value };
-}
-
-function curlCommand({ url, headers, body }) {
-  const options = Object.entries(headers).map(([name, value]) => `-H ${shellQuote(`${name}: ${value}`)}`);
-  // --data-raw, because -d would read a file where the text starts with "@"
-  return ["curl -X POST", ...options, `--data-raw ${shellQuote(body)}`, shellQuote(url)].join(" ");
-}
-
-/** For any POSIX shell: nothing is special between single quotes but the single quote. */
-function shellQuote(text) {
-  return /^[\w@%+:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
+  const url = location.origin + PUSH_PATH + paths[kind]();
+  return { method: "POST", url, headers, body: byId(`push-${kind}-body`).value };
 }
 
 async function push(kind) {
-  const { url, headers, body } = requestOf(kind);
   try {
-    const response = await fetch(url, { method: "POST", headers, body });
+    const response = await send(requestOf(kind));
     showPushResult(kind, response.ok, await describeAnswer(response));
   } catch (error) {
-    showPushResult(kind, false, `No answer: ${error.message}`);
+    showPushResult(kind, false, error.message);
   }
-}
-
-async function describeAnswer(response) {
-  const status = [response.status, response.statusText].filter(Boolean).join(" ");
-  const text = await response.text();
-  if (!response.headers.get("content-type")?.includes("json")) return `${status}\n${shorten(text, MAX_LOGGED_CHARS)}`;
-  const answer = JSON.parse(text);
-  if (response.ok) return `${status}\n${JSON.stringify(answer, null, 2)}`;
-  return [status, answer.title, answer.detail].filter(Boolean).join("\n");
 }
 
 function showPushResult(kind, ok, text) {
@@ -304,17 +282,6 @@ function showPushResult(kind, ok, text) {
   result.dataset.state = ok ? "ok" : "failed";
   result.textContent = text;
   log.add("event", ok ? "push" : "push failed", text.replace(/\s+/g, " "));
-}
-
-async function copy(source, button) {
-  try {
-    await navigator.clipboard.writeText(source.textContent);
-  } catch {
-    getSelection().selectAllChildren(source); // no clipboard outside of https and localhost
-    document.execCommand("copy");
-  }
-  button.textContent = "Copied";
-  setTimeout(() => (button.textContent = "Copy"), 1500);
 }
 
 function startPush() {
@@ -326,12 +293,10 @@ function startPush() {
     byId(`push-${kind}`).addEventListener("input", refresh);
   }
   byId("api-key").addEventListener("input", refresh);
-  for (const button of document.querySelectorAll("[data-copy]")) {
-    button.addEventListener("click", () => copy(byId(button.dataset.copy), button));
-  }
   refresh();
 }
 
 startConnection();
 startTopics();
 startPush();
+startCopyButtons();

@@ -1,7 +1,8 @@
 """The whole application in this process, without a socket."""
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from typing import Any
 
 import httpx
@@ -10,7 +11,9 @@ from fastapi import FastAPI
 from app.main import create_app
 from app.runtime import Runtime
 from app.settings import Settings
+from tests.databases import migrated_database
 from tests.fakes import FakeTransport
+from tests.gateway.conversation import settle as turns
 
 PUSH = "/vh-stomp-wsend"
 PROBLEM = "application/problem+json"
@@ -55,11 +58,28 @@ class Service:
 async def service(**options: Any) -> AsyncIterator[Service]:
     """`options` that are no settings go to `create_app`. A defect of the service fails the test by itself."""
     extensions = {name: options.pop(name) for name in ("authenticator", "routes", "types", "clock") if name in options}
-    app = create_app(settings(**options), **extensions)
+    with ExitStack() as stack:
+        if "database_url" not in options:
+            options["database_url"] = stack.enter_context(migrated_database("sqlite"))
+        async with _running(create_app(settings(**options), **extensions)) as running:
+            yield running
+
+
+@asynccontextmanager
+async def _running(app: FastAPI) -> AsyncIterator[Service]:
     async with app.router.lifespan_context(app):
         transport = httpx.ASGITransport(app, client=("192.0.2.7", 1234))
         async with httpx.AsyncClient(transport=transport, base_url="http://service.test") as http:
             yield Service(app, http)
+
+
+async def settle() -> None:
+    """Lets everything be done that was begun for a session, reading what waits for it included."""
+    await turns()
+    begun = [task for task in asyncio.all_tasks() if task.get_name().startswith(("drain to", "frame of"))]
+    if begun:
+        await asyncio.wait(begun, timeout=5)
+        await turns()
 
 
 def problem(response: httpx.Response, status: int, slug: str | None = None) -> dict[str, Any]:

@@ -6,9 +6,8 @@ import pytest
 
 from app.auth.tokens import mint_token
 from app.clock import SystemClock
-from tests.api.service import KEY, PUSH, SECRET, Service, problem, service
+from tests.api.service import KEY, PUSH, SECRET, Service, problem, service, settle
 from tests.fakes import FakeAuthenticator
-from tests.gateway.conversation import settle
 
 GUARDED = [
     ("POST", f"{PUSH}/push_all_obj"),

@@ -9,9 +9,8 @@ import pytest
 from pydantic import BaseModel
 
 from app.messages.types import TypeRegistry
-from tests.api.service import PUSH, Service, problem, service
+from tests.api.service import PUSH, Service, problem, service, settle
 from tests.fakes import FakeTransport
-from tests.gateway.conversation import settle
 
 JSON = "application/json"
 NESTED_TOO_DEEP = b"[" * 5000
@@ -263,7 +262,7 @@ BAD_MESSAGES: list[tuple[Any, list[Any]]] = [
     ({"receiver": "test1", "data": 1, "ttl_ms": 10**30}, ["ttl_ms"]),
     ({"receiver": "test1", "data": 1, "persist": "yes"}, ["body", "persist"]),
     ({"receiver": "test1", "data": 1, "persist": 0}, ["body", "persist"]),
-    ({"receiver": "test1", "data": 1, "persist": True}, ["persist"]),
+    ({"receiver": None, "data": 1, "persist": True}, ["persist"]),
     ({"receiver": "test1", "data": 1, "ack": None}, ["body", "ack"]),
     ({"receiver": "test1", "data": 1, "ttl": 1000}, ["body", "ttl"]),
     ({"receiver": "test1", "data": 1, "Receiver": "x"}, ["body", "Receiver"]),

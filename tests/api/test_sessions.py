@@ -1,7 +1,6 @@
 import pytest
 
-from tests.api.service import Service, problem, service
-from tests.gateway.conversation import settle
+from tests.api.service import Service, problem, service, settle
 
 
 async def test_sessions_are_listed_with_what_operators_ask_for(dev: Service) -> None:

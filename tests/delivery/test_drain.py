@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-import app.delivery.delivery
+import app.delivery.drain
 from app.delivery.retry import RetryPolicy
 from tests.delivery.node import Device, Node
 from tests.delivery.remote import RemoteInbox
@@ -326,7 +326,7 @@ async def test_a_drain_that_was_replaced_while_the_inbox_answered_leaves_the_new
 
 
 async def test_a_drain_waits_for_an_inbox_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app.delivery.delivery, "DRAIN_RETRY_S", 0)
+    monkeypatch.setattr(app.delivery.drain, "RETRY_S", 0)
     inbox = RemoteInbox()
     node = Node(inbox=inbox)
     await node.push("m1")
@@ -337,7 +337,7 @@ async def test_a_drain_waits_for_an_inbox_that_is_away(monkeypatch: pytest.Monke
 
 
 async def test_a_session_that_ends_while_the_inbox_is_away_ends_its_drain(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app.delivery.delivery, "DRAIN_RETRY_S", 0)
+    monkeypatch.setattr(app.delivery.drain, "RETRY_S", 0)
     inbox = RemoteInbox()
     node = Node(inbox=inbox)
     inbox.failures = 1_000_000

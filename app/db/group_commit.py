@@ -1,0 +1,76 @@
+"""Concurrent writes share one transaction: a commit costs the same for one row and for hundreds."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from app.errors import Unavailable
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+MAX_ITEMS = 500
+MAX_WAITING = 20_000
+RETRY_AFTER_S = 5
+WAIT_S = 4.8
+
+
+@dataclass(slots=True)
+class _Waiting(Generic[T, R]):
+    item: T
+    done: "asyncio.Future[R]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+class GroupCommit(Generic[T, R]):
+    """While one transaction commits, the next gathers what comes. `run` must be running.
+
+    `write` makes one transaction of its items and answers one result each. When it raises Unavailable, all of them do;
+    after any other error each item is tried alone, so that a bad one fails alone.
+    """
+
+    def __init__(self, write: Callable[[Sequence[T]], Awaitable[Sequence[R]]]) -> None:
+        self._write = write
+        self._waiting: list[_Waiting[T, R]] = []
+        self._wake = asyncio.Event()
+        self.transactions = 0
+
+    async def submit(self, item: T) -> R:
+        """Returns once the item is committed. Raises Unavailable when that cannot be said in time."""
+        if len(self._waiting) >= MAX_WAITING:
+            raise Unavailable("too many writes wait for the database", retry_after_s=RETRY_AFTER_S)
+        waiting: _Waiting[T, R] = _Waiting(item)
+        self._waiting.append(waiting)
+        self._wake.set()
+        try:
+            async with asyncio.timeout(WAIT_S):
+                return await waiting.done
+        except TimeoutError:
+            raise Unavailable("the database does not answer in time", retry_after_s=RETRY_AFTER_S) from None
+
+    async def run(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._waiting:
+                batch, self._waiting = self._waiting[:MAX_ITEMS], self._waiting[MAX_ITEMS:]
+                batch = [waiting for waiting in batch if not waiting.done.done()]  # who gave up is not written
+                if batch:
+                    await self._commit(batch)
+
+    async def _commit(self, batch: Sequence[_Waiting[T, R]]) -> None:
+        self.transactions += 1
+        try:
+            results = await self._write([waiting.item for waiting in batch])
+        except Exception as error:
+            if len(batch) > 1 and not isinstance(error, Unavailable):
+                for waiting in batch:
+                    await self._commit([waiting])
+                return
+            for waiting in batch:
+                if not waiting.done.done():
+                    waiting.done.set_exception(error)
+            return
+        for waiting, result in zip(batch, results, strict=True):
+            if not waiting.done.done():
+                waiting.done.set_result(result)

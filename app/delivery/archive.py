@@ -1,0 +1,27 @@
+"""Where persisted messages wait for a user who is away: the port."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from app.messages.message import Envelope
+
+
+class Archive(Protocol):
+    async def pending(self, receiver: str, *, limit: int) -> tuple[Sequence[Envelope], int]:
+        """The oldest that no session has acknowledged, in their order, and how many more there are.
+
+        Raises Unavailable.
+        """
+
+    def delivered(self, receiver: str, message_id: str) -> None:
+        """Someone acknowledged it. Instant, written behind; ids that are not there are passed over."""
+
+
+class NoArchive:
+    """Nothing is persisted."""
+
+    async def pending(self, receiver: str, *, limit: int) -> tuple[Sequence[Envelope], int]:
+        return (), 0
+
+    def delivered(self, receiver: str, message_id: str) -> None:
+        pass

@@ -1,0 +1,119 @@
+"""What waits for a user is sent to a session that comes."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from pydantic_core import to_json
+
+from app.clock import Clock
+from app.delivery.ack_manager import transmit
+from app.delivery.archive import Archive, NoArchive
+from app.delivery.inbox import Inbox
+from app.disconnects import SLOW_CONSUMER
+from app.errors import Unavailable
+from app.hub.prepared import PreparedMessage, Publication
+from app.hub.session import Draining, Session
+from app.messages.destinations import USER_ERRORS, USER_MESSAGES
+from app.messages.message import Envelope
+
+RETRY_S = 1.0
+ARCHIVE_PATIENCE_S = 1.0  # so long does what is in the inbox wait for what is in the archive
+MAX_HELD = 1_000  # messages that come while a session takes the older ones
+SLICE = 50  # messages that one session is sent before the loop gets a turn
+
+
+class Drain:
+    """`send` sends one message to one session, unless it has it already."""
+
+    def __init__(
+        self,
+        *,
+        inbox: Inbox,
+        clock: Clock,
+        send: Callable[[Session, Envelope], None],
+        new_id: Callable[[], str],
+    ) -> None:
+        self._inbox = inbox
+        self._clock = clock
+        self._send = send
+        self._new_id = new_id
+        self._archive: Archive = NoArchive()
+        self._archive_limit = 0
+
+    def use_archive(self, archive: Archive, *, limit: int) -> None:
+        self._archive, self._archive_limit = archive, limit
+
+    def begin(self, session: Session) -> None:
+        """From here on new messages wait for `run`."""
+        session.draining = Draining()
+
+    def hold(self, session: Session, draining: Draining, envelope: Envelope) -> None:
+        """Until the older ones have been sent."""
+        draining.held.append(envelope)
+        if len(draining.held) > MAX_HELD:
+            session.end(SLOW_CONSUMER)
+
+    async def run(self, session: Session) -> None:
+        """Sends all that waits in the inbox and the archive, oldest first, no faster than the session takes it.
+
+        What it has been sent already and not acknowledged is left to the retries. While inbox or archive cannot be
+        read, new messages go on.
+        """
+        while (draining := session.draining) is not None:
+            try:
+                complete = await self._drain_once(session, draining)
+            finally:
+                if session.draining is draining:
+                    session.draining = None  # whatever happened, new messages must not wait for ever
+            if complete:
+                return
+            await asyncio.sleep(RETRY_S)
+            if session.draining is not None or not session.listens_to(USER_MESSAGES):
+                return
+            self.begin(session)
+
+    async def _drain_once(self, session: Session, draining: Draining) -> bool:
+        """False if not everything could be read. From its end on the session gets new messages at once."""
+        archived, left_over, complete = await self._archived(session.user)
+        try:
+            transient = await self._inbox.pending(session.user, self._clock.epoch_ms())
+        except Unavailable:
+            transient, complete = (), False
+        envelopes = sorted([*transient, *archived], key=lambda envelope: envelope.message.created)
+        while await self._send_slowly(session, draining, envelopes):
+            if not draining.held:
+                break
+            envelopes, draining.held = draining.held, []
+        else:
+            return True
+        session.draining = None
+        self._tell_left_over(session, left_over)
+        return complete
+
+    async def _archived(self, user: str) -> tuple[Sequence[Envelope], int, bool]:
+        """What waits there, how many more do, and whether that could be found out."""
+        try:
+            async with asyncio.timeout(ARCHIVE_PATIENCE_S):
+                return *await self._archive.pending(user, limit=self._archive_limit), True
+        except (Unavailable, TimeoutError):
+            return (), 0, False
+
+    async def _send_slowly(self, session: Session, draining: Draining, envelopes: Sequence[Envelope]) -> bool:
+        """False if the session has gone, or drains anew, before the end."""
+        for count, envelope in enumerate(envelopes, start=1):
+            if count % SLICE == 0:
+                await asyncio.sleep(0)
+            await session.transport.writable()
+            if session.draining is not draining:
+                return False
+            if envelope.message.id not in draining.withdrawn:
+                self._send(session, envelope)
+        return session.draining is draining
+
+    def _tell_left_over(self, session: Session, count: int) -> None:
+        if count:
+            detail = f"{count} more messages that were not acknowledged are in the history"
+            publication = Publication(
+                message_id=self._new_id(), destination=USER_ERRORS, body=to_json({"detail": detail, "more": count})
+            )
+            transmit(session, PreparedMessage(publication), USER_ERRORS)

@@ -1,0 +1,252 @@
+"""Messages that are stored first and pushed after."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from app.clock import Clock
+from app.db.database import Database
+from app.db.group_commit import GroupCommit
+from app.db.write_behind import WriteBehind
+from app.delivery.delivery import Delivery
+from app.delivery.log import PushOutcome
+from app.errors import IdConflict, Unavailable
+from app.messages.message import Envelope, MessageEncoder, NotifyMessage
+from app.messages.types import NOTIFY_DELETED, NOTIFY_VIEWED
+from app.notifications.repository import Cursor, NotifyRepository
+from app.notifications.tables import NotifyLog
+
+DAY_MS = 86_400_000
+RECOVERY_SLICE = 200  # rows of one recovery transaction
+RETENTION_SLICE = 1_000  # rows of one deleting transaction
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotifyPolicy:
+    """`grace_ms`: so long a stored message is left to the request that stored it, before recovery pushes it."""
+
+    ack_ttl_ms: int = 60_000
+    retention_days: int = 30
+    grace_ms: int = 10_000
+
+
+class NotifyManager:
+    """Stores, pushes, and looks after what was stored. `run` must be running."""
+
+    def __init__(self, *, database: Database, delivery: Delivery, clock: Clock, policy: NotifyPolicy) -> None:
+        self._database = database
+        self._delivery = delivery
+        self._clock = clock
+        self._policy = policy
+        self.inserts: GroupCommit[NotifyLog, bool] = GroupCommit(self._insert)
+        self._pushed: WriteBehind[str] = WriteBehind(self._mark_pushed)
+        self._delivered: WriteBehind[tuple[str, str]] = WriteBehind(self._mark_delivered)
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for writer in (self.inserts, self._pushed, self._delivered):
+                group.create_task(writer.run())
+
+    async def close(self) -> None:
+        """Writes what was noted; what cannot be written is found again by recovery, or sent once more."""
+        for notes in (self._delivered, self._pushed):
+            try:
+                await notes.flush()
+            except Unavailable as error:
+                logger.warning("%d notes are lost: %s", len(notes), error.detail)
+
+    # Pushing
+
+    async def save_and_publish(self, message: NotifyMessage) -> PushOutcome:
+        """Pushes after the commit: from then on the message is safe, whatever happens to this process.
+
+        An id that is stored already with the same content answers as before and sends nothing. Raises IdConflict for
+        other content, Unavailable if it cannot be stored: nothing is pushed then.
+        """
+        if not await self.inserts.submit(_row(message)):
+            return await self._replay(message)
+        return await self._publish(message)
+
+    async def _publish(self, message: NotifyMessage) -> PushOutcome:
+        outcome = await self._delivery.push(self._envelope(message))
+        self._pushed.note(message.id)
+        return outcome
+
+    def _envelope(self, message: NotifyMessage) -> Envelope:
+        return Envelope(
+            message=message,
+            encoder=MessageEncoder(message),
+            expires_ms=self._clock.epoch_ms() + self._policy.ack_ttl_ms,
+            persisted=True,
+        )
+
+    async def _replay(self, message: NotifyMessage) -> PushOutcome:
+        row = await self.find(message.id)
+        if row is None or _content(message_of(row)) != _content(message):
+            raise IdConflict(f"the id {message.id} was pushed before with other content")
+        trace = self._delivery.trace(message.id)
+        if trace is not None and trace.outcome is not None:
+            return PushOutcome(
+                id=row.id,
+                receiver=row.receiver,
+                status=trace.outcome.status,
+                sessions=trace.outcome.sessions,
+                replayed=True,
+            )
+        return PushOutcome(
+            id=row.id,
+            receiver=row.receiver,
+            status="stored" if row.delivered_at is None else "sent",
+            sessions=0,
+            replayed=True,
+        )
+
+    async def find(self, message_id: str) -> NotifyLog | None:
+        async with self._database.read() as session:
+            return await NotifyRepository(session).get(message_id)
+
+    # The archive of the delivery
+
+    async def pending(self, receiver: str, *, limit: int) -> tuple[Sequence[Envelope], int]:
+        """What no session of the receiver has acknowledged, oldest first, and how many more there are."""
+        since_ms = self._clock.epoch_ms() - self._policy.retention_days * DAY_MS
+        async with self._database.read() as session:
+            repository = NotifyRepository(session)
+            rows = await repository.undelivered(receiver, since_ms=since_ms, limit=limit)
+            total = len(rows)
+            if total == limit:
+                total = await repository.count_undelivered(receiver, since_ms=since_ms)
+        return [self._envelope(message_of(row)) for row in rows], max(0, total - len(rows))
+
+    def delivered(self, receiver: str, message_id: str) -> None:
+        self._delivered.note((receiver, message_id))
+
+    # What a user does
+
+    async def history(
+        self, user: str, *, before: Cursor | int | None, offset: int, limit: int
+    ) -> tuple[Sequence[NotifyLog], Cursor | None]:
+        """A page, newest first, and where the next one begins."""
+        async with self._database.read() as session:
+            rows = await NotifyRepository(session).history(user, before=before, offset=offset, limit=limit + 1)
+        page = rows[:limit]
+        return page, Cursor(page[-1].created, page[-1].id) if len(rows) > limit else None
+
+    async def unread_count(self, user: str) -> int:
+        async with self._database.read() as session:
+            return await NotifyRepository(session).unread_count(user)
+
+    async def mark_viewed(self, user: str, ids: Sequence[str]) -> tuple[int, int]:
+        """How many were unread, and how many are left. All devices of the user are told."""
+        async with self._database.transaction() as session:
+            repository = NotifyRepository(session)
+            changed = await repository.mark_viewed(user, ids, self._clock.epoch_ms())
+            unread = await repository.unread_count(user)
+        await self._tell_devices(user, NOTIFY_VIEWED, changed, unread)
+        return len(changed), unread
+
+    async def delete(self, user: str, ids: Sequence[str]) -> tuple[int, int]:
+        """As `mark_viewed`, for rows that are to go."""
+        async with self._database.transaction() as session:
+            repository = NotifyRepository(session)
+            changed = await repository.delete(user, ids)
+            unread = await repository.unread_count(user)
+        await self._tell_devices(user, NOTIFY_DELETED, changed, unread)
+        return len(changed), unread
+
+    async def _tell_devices(self, user: str, type: str, ids: Sequence[str], unread: int) -> None:
+        if not ids:
+            return
+        self._delivery.withdraw(user, ids)
+        message = NotifyMessage(
+            id=self._delivery.new_id(),
+            type=type,
+            receiver=user,
+            data={"ids": list(ids), "unread": unread},
+            created=self._clock.epoch_ms(),
+        )
+        self._delivery.tell(message)
+
+    # Jobs
+
+    async def recover(self) -> int:
+        """Pushes what was stored and, because a process died in between, not pushed. How many."""
+        before_ms = self._clock.epoch_ms() - self._policy.grace_ms
+        async with self._database.transaction() as session:
+            repository = NotifyRepository(session)
+            rows = await repository.lock_unpushed(before_ms=before_ms, limit=RECOVERY_SLICE)
+            messages = [message_of(row) for row in rows]
+            for message in messages:
+                if message.id not in self._pushed:  # it was pushed, and only the note of it waits
+                    await self._delivery.push(self._envelope(message))
+            if messages:
+                await repository.mark_pushed([message.id for message in messages], self._clock.epoch_ms())
+        if messages:
+            logger.warning("%d stored messages had not been pushed", len(messages))
+        return len(messages)
+
+    async def run_recovery(self) -> None:
+        """The job: all there is, slice by slice; a database that is away is tried again next time."""
+        try:
+            while await self.recover() == RECOVERY_SLICE:
+                pass
+        except Unavailable as error:
+            logger.warning("recovery waits: %s", error.detail)
+
+    async def run_retention(self) -> None:
+        """The job: deletes what is older than the retention, in steps that hold no lock for long."""
+        before_ms = self._clock.epoch_ms() - self._policy.retention_days * DAY_MS
+        try:
+            while await self._delete_older(before_ms) == RETENTION_SLICE:
+                pass
+        except Unavailable as error:
+            logger.warning("retention waits: %s", error.detail)
+
+    async def _delete_older(self, before_ms: int) -> int:
+        async with self._database.transaction() as session:
+            return await NotifyRepository(session).delete_older(before_ms, RETENTION_SLICE)
+
+    # Writers
+
+    async def _insert(self, rows: Sequence[NotifyLog]) -> Sequence[bool]:
+        """Whether each is new; of the same id twice in one transaction the first is."""
+        unique = {row.id: row for row in reversed(rows)}
+        async with self._database.transaction() as session:
+            new = await NotifyRepository(session).insert(list(unique.values()))
+        return [row.id in new and unique[row.id] is row for row in rows]
+
+    async def _mark_pushed(self, ids: Sequence[str]) -> None:
+        async with self._database.transaction() as session:
+            await NotifyRepository(session).mark_pushed(ids, self._clock.epoch_ms())
+
+    async def _mark_delivered(self, ids: Sequence[tuple[str, str]]) -> None:
+        async with self._database.transaction() as session:
+            await NotifyRepository(session).mark_delivered(ids, self._clock.epoch_ms())
+
+
+def _content(message: NotifyMessage) -> bytes:
+    """As JSON, where 1 and true differ."""
+    return MessageEncoder(replace(message, viewed=False)).content
+
+
+def _row(message: NotifyMessage) -> NotifyLog:
+    assert message.receiver is not None, "a broadcast is not stored"
+    return NotifyLog(
+        id=message.id,
+        type=message.type,
+        receiver=message.receiver,
+        data=message.data,
+        viewed=message.viewed,
+        created=message.created,
+        last_modified=message.created,
+    )
+
+
+def message_of(row: NotifyLog) -> NotifyMessage:
+    return NotifyMessage(
+        id=row.id, type=row.type, receiver=row.receiver, data=row.data, created=row.created, viewed=row.viewed
+    )

@@ -1,0 +1,211 @@
+"""All SQL of notifications. Nothing here commits."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, delete, func, select, tuple_, update
+from sqlalchemy.dialects.postgresql import insert as postgres_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import SQLModel, col
+
+from app.notifications.tables import NotifyLog, UnreadCount
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """The place of a message in the history; a page goes on behind it."""
+
+    created: int
+    id: str
+
+    def __str__(self) -> str:
+        return f"{self.created}_{self.id}"
+
+
+def _insert(session: AsyncSession, table: type[SQLModel]) -> Any:
+    """Both dialects have the same ON CONFLICT, each in a class of its own.
+
+    Of the bare table, to be executed with the rows: SQLAlchemy then compiles it once. As `values` of the statement, or
+    through the ORM, hundreds of rows cost several times what the database takes to store them.
+    """
+    insert: Any = postgres_insert if session.get_bind().dialect.name == "postgresql" else sqlite_insert
+    return insert(SQLModel.metadata.tables[str(table.__tablename__)])
+
+
+async def insert_if_new(
+    session: AsyncSession, table: type[SQLModel], rows: Sequence[dict[str, Any]], key: str
+) -> set[str]:
+    """One statement for all rows; those whose `key` is there already are left out. The keys that are new."""
+    statement = _insert(session, table).on_conflict_do_nothing(index_elements=[key])
+    return set((await session.execute(statement.returning(statement.table.c[key]), rows)).scalars())
+
+
+_BLIND = {"synchronize_session": False}  # nothing that the session holds shows these changes
+
+
+def _locked(*conditions: ColumnElement[bool]) -> ColumnElement[bool]:
+    """For the `where` of a change: its rows, which PostgreSQL locks in the order of their ids.
+
+    Who locks in the same order as all others waits for them, but never in a circle.
+    """
+    rows = select(col(NotifyLog.id)).where(*conditions).order_by(col(NotifyLog.id)).with_for_update()
+    return col(NotifyLog.id).in_(rows.scalar_subquery())
+
+
+class NotifyRepository:
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    # Storing and pushing
+
+    async def insert(self, rows: Sequence[NotifyLog]) -> set[str]:
+        """One statement for all. The ids that are new; a row whose id is there already is left out."""
+        ordered = sorted(rows, key=lambda row: row.id)  # as `_locked` does it
+        new = await insert_if_new(self._session, NotifyLog, [row.model_dump() for row in ordered], "id")
+        await self._add_unread(Counter(row.receiver for row in rows if row.id in new))
+        return new
+
+    async def _add_unread(self, changes: Mapping[str, int]) -> None:
+        """Always after the rows and in the order of the receivers, so that no two transactions wait for each other."""
+        rows = [{"receiver": receiver, "unread": change} for receiver, change in sorted(changes.items()) if change]
+        if rows:
+            statement = _insert(self._session, UnreadCount)
+            total = col(UnreadCount.unread) + statement.excluded.unread
+            await self._session.execute(
+                statement.on_conflict_do_update(index_elements=["receiver"], set_={"unread": total}), rows
+            )
+
+    async def get(self, message_id: str) -> NotifyLog | None:
+        return await self._session.get(NotifyLog, message_id)
+
+    async def mark_pushed(self, ids: Sequence[str], now_ms: int) -> None:
+        rows = _locked(col(NotifyLog.id).in_(ids), col(NotifyLog.pushed_at).is_(None))
+        await self._session.execute(update(NotifyLog).where(rows).values(pushed_at=now_ms).execution_options(**_BLIND))
+
+    async def mark_delivered(self, ids: Sequence[tuple[str, str]], now_ms: int) -> None:
+        """`ids` are (receiver, id): nobody acknowledges for another. Recovery has nothing to do with them any more."""
+        rows = _locked(
+            tuple_(col(NotifyLog.receiver), col(NotifyLog.id)).in_(ids), col(NotifyLog.delivered_at).is_(None)
+        )
+        await self._session.execute(
+            update(NotifyLog)
+            .where(rows)
+            .values(delivered_at=now_ms, pushed_at=func.coalesce(NotifyLog.pushed_at, now_ms))
+            .execution_options(**_BLIND)
+        )
+
+    async def lock_unpushed(self, *, before_ms: int, limit: int) -> Sequence[NotifyLog]:
+        """The oldest rows that have not been pushed and that no other transaction has locked.
+
+        PostgreSQL keeps them for this transaction; with SQLite there is one process and nobody to keep them from.
+        """
+        rows = await self._session.execute(
+            select(NotifyLog)
+            .where(col(NotifyLog.pushed_at).is_(None), col(NotifyLog.created) < before_ms)
+            .order_by(col(NotifyLog.created), col(NotifyLog.id))
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+        return rows.scalars().all()
+
+    async def undelivered(self, receiver: str, *, since_ms: int, limit: int) -> Sequence[NotifyLog]:
+        """What nobody acknowledged, oldest first."""
+        rows = await self._session.execute(
+            select(NotifyLog)
+            .where(
+                col(NotifyLog.receiver) == receiver,
+                col(NotifyLog.delivered_at).is_(None),
+                col(NotifyLog.viewed).is_(False),
+                col(NotifyLog.created) >= since_ms,
+            )
+            .order_by(col(NotifyLog.created), col(NotifyLog.id))
+            .limit(limit)
+        )
+        return rows.scalars().all()
+
+    async def count_undelivered(self, receiver: str, *, since_ms: int) -> int:
+        count = await self._session.execute(
+            select(func.count()).where(
+                col(NotifyLog.receiver) == receiver,
+                col(NotifyLog.delivered_at).is_(None),
+                col(NotifyLog.viewed).is_(False),
+                col(NotifyLog.created) >= since_ms,
+            )
+        )
+        return count.scalar_one()
+
+    # What a user sees
+
+    async def history(
+        self, receiver: str, *, before: Cursor | int | None, offset: int, limit: int
+    ) -> Sequence[NotifyLog]:
+        """Newest first. `before` a time (ms) or the place of a message; either is left out itself."""
+        statement = select(NotifyLog).where(col(NotifyLog.receiver) == receiver)
+        if isinstance(before, Cursor):
+            place = tuple_(col(NotifyLog.created), col(NotifyLog.id))
+            statement = statement.where(place < (before.created, before.id))
+        elif before is not None:
+            statement = statement.where(col(NotifyLog.created) < before)
+        statement = statement.order_by(col(NotifyLog.created).desc(), col(NotifyLog.id).desc())
+        return (await self._session.execute(statement.offset(offset).limit(limit))).scalars().all()
+
+    async def unread_count(self, receiver: str) -> int:
+        count = await self._session.execute(
+            select(col(UnreadCount.unread)).where(col(UnreadCount.receiver) == receiver)
+        )
+        return count.scalar_one_or_none() or 0
+
+    async def mark_viewed(self, receiver: str, ids: Sequence[str], now_ms: int) -> Sequence[str]:
+        """The ids that were unread and the receiver's own."""
+        rows = _locked(
+            col(NotifyLog.receiver) == receiver, col(NotifyLog.id).in_(ids), col(NotifyLog.viewed).is_(False)
+        )
+        changed = await self._session.execute(
+            update(NotifyLog)
+            .where(rows)
+            .values(
+                viewed=True,
+                last_modified=now_ms,
+                version=NotifyLog.version + 1,
+                pushed_at=func.coalesce(NotifyLog.pushed_at, now_ms),
+                delivered_at=func.coalesce(NotifyLog.delivered_at, now_ms),
+            )
+            .returning(col(NotifyLog.id))
+            .execution_options(**_BLIND)
+        )
+        ids = changed.scalars().all()
+        await self._add_unread({receiver: -len(ids)})
+        return ids
+
+    async def delete(self, receiver: str, ids: Sequence[str]) -> Sequence[str]:
+        """The ids that were there and the receiver's own."""
+        gone = await self._session.execute(
+            delete(NotifyLog)
+            .where(_locked(col(NotifyLog.receiver) == receiver, col(NotifyLog.id).in_(ids)))
+            .returning(col(NotifyLog.id), col(NotifyLog.viewed))
+            .execution_options(**_BLIND)
+        )
+        rows = gone.all()
+        await self._add_unread({receiver: -sum(not viewed for _, viewed in rows)})
+        return [message_id for message_id, _ in rows]
+
+    # Retention
+
+    async def delete_older(self, before_ms: int, limit: int) -> int:
+        """At most `limit` rows, and how many they were."""
+        older = select(col(NotifyLog.id)).where(col(NotifyLog.created) < before_ms).order_by(col(NotifyLog.created))
+        # What is being changed right now goes next time. PostgreSQL evaluates a CTE that locks once: the limit holds.
+        old = older.limit(limit).with_for_update(skip_locked=True).cte()
+        gone = await self._session.execute(
+            delete(NotifyLog)
+            .where(col(NotifyLog.id).in_(select(old.c.id)))
+            .returning(col(NotifyLog.receiver), col(NotifyLog.viewed))
+            .execution_options(**_BLIND)
+        )
+        rows = gone.all()
+        unread = Counter(receiver for receiver, viewed in rows if not viewed)
+        await self._add_unread({receiver: -count for receiver, count in unread.items()})
+        return len(rows)

@@ -1,0 +1,109 @@
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import pytest
+
+from app.db import write_behind
+from app.db.write_behind import MAX_ITEMS, WriteBehind
+from app.errors import Unavailable
+
+
+class Table:
+    def __init__(self) -> None:
+        self.batches: list[Sequence[int]] = []
+        self.failures: list[Exception] = []
+
+    async def write(self, items: Sequence[int]) -> None:
+        await asyncio.sleep(0)
+        if self.failures:
+            raise self.failures.pop()
+        self.batches.append(items)
+
+
+@asynccontextmanager
+async def running(table: Table) -> AsyncIterator[WriteBehind[int]]:
+    notes = WriteBehind(table.write)
+    task = asyncio.create_task(notes.run())
+    try:
+        yield notes
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def until_written(notes: WriteBehind[int]) -> None:
+    async with asyncio.timeout(5):
+        while notes:  # noqa: ASYNC110 — it says nothing when it is done
+            await asyncio.sleep(0.005)
+
+
+async def test_notes_are_gathered_into_few_transactions() -> None:
+    table = Table()
+    async with running(table) as notes:
+        for number in range(1_200):
+            notes.note(number)
+        assert table.batches == []
+        await until_written(notes)
+    assert [len(batch) for batch in table.batches] == [MAX_ITEMS, MAX_ITEMS, 200]
+    assert [item for batch in table.batches for item in batch] == list(range(1_200))
+
+
+async def test_the_same_note_twice_is_one_and_a_waiting_note_can_be_seen() -> None:
+    table = Table()
+    async with running(table) as notes:
+        notes.note(1)
+        notes.note(1)
+        assert 1 in notes
+        assert 2 not in notes
+        await until_written(notes)
+        assert 1 not in notes
+    assert table.batches == [[1]]
+
+
+async def test_what_comes_while_a_batch_is_written_is_written_too() -> None:
+    table = Table()
+    async with running(table) as notes:
+        notes.note(1)
+        flushing = asyncio.create_task(notes.flush())
+        await asyncio.sleep(0)
+        notes.note(2)
+        await flushing
+        await until_written(notes)
+    assert table.batches == [[1], [2]]
+
+
+@pytest.mark.parametrize("failure", [Unavailable("away"), ValueError("a defect")])
+async def test_what_could_not_be_written_is_tried_again(
+    failure: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(write_behind, "RETRY_S", 0.01)
+    table = Table()
+    table.failures = [failure, failure]
+    async with running(table) as notes:
+        notes.note(1)
+        await until_written(notes)
+    assert table.batches == [[1]]
+    assert "1 notes" in caplog.text
+
+
+async def test_flush_says_that_it_could_not_and_keeps_the_notes() -> None:
+    table = Table()
+    table.failures = [Unavailable("away")]
+    notes = WriteBehind(table.write)
+    notes.note(1)
+    with pytest.raises(Unavailable):
+        await notes.flush()
+    assert 1 in notes
+    await notes.flush()
+    assert table.batches == [[1]]
+
+
+async def test_too_many_notes_push_out_the_oldest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(write_behind, "MAX_WAITING", 3)
+    table = Table()
+    notes = WriteBehind(table.write)
+    for number in range(5):
+        notes.note(number)
+    await notes.flush()
+    assert table.batches == [[2, 3, 4]]

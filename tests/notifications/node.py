@@ -1,0 +1,157 @@
+"""One node of the service without a network: its delivery, its database, and devices that come and go."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from sqlalchemy import text
+
+from app.cluster.memory import MemoryBus
+from app.db.database import Database
+from app.delivery.ack_manager import AckManager
+from app.delivery.delivery import Delivery
+from app.delivery.inbox import InboxLimits, MemoryInbox
+from app.delivery.ledger import MemoryLedger
+from app.delivery.log import DeliveryLog, PushOutcome
+from app.delivery.retry import RetryPolicy
+from app.hub.hub import Hub
+from app.hub.session import Session
+from app.messages.destinations import USER_ERRORS, USER_MESSAGES
+from app.messages.ids import id_factory
+from app.messages.message import NotifyMessage
+from app.notifications.manager import NotifyManager, NotifyPolicy
+from app.stomp.events import Subscription
+from app.stomp.frames import AckMode, Frame, Version
+from tests.clock import FakeClock
+from tests.fakes import FakeTransport
+
+INBOX_LIMIT = 10
+
+
+class Node:
+    def __init__(self, url: str, clock: FakeClock, *, log_size: int = 1_000) -> None:
+        self.clock = clock
+        self.database = Database(url)
+        self.hub = Hub()
+        self.acks = AckManager(hub=self.hub, ledger=MemoryLedger(), policy=RetryPolicy(), clock=clock, log_events=False)
+        self.delivery = Delivery(
+            hub=self.hub,
+            acks=self.acks,
+            inbox=MemoryInbox(InboxLimits()),
+            relay=MemoryBus().relay(),
+            log=DeliveryLog(log_size),
+            clock=clock,
+            new_id=id_factory(clock),
+        )
+        self.manager = NotifyManager(database=self.database, delivery=self.delivery, clock=clock, policy=NotifyPolicy())
+        self.delivery.use_archive(self.manager, limit=INBOX_LIMIT)
+        self._sessions = 0
+
+    def message(self, id: str | None = None, *, to: str = "ann", data: Any = "hello") -> NotifyMessage:
+        return NotifyMessage(
+            id=id or self.delivery.new_id(),
+            type="STRING_MSG",
+            receiver=to,
+            data=data,
+            created=self.clock.epoch_ms(),
+        )
+
+    async def push(self, id: str | None = None, *, to: str = "ann", data: Any = "hello") -> PushOutcome:
+        return await self.manager.save_and_publish(self.message(id, to=to, data=data))
+
+    async def store(self, *ids: str, to: str = "ann") -> None:
+        """Without pushing: as if the process had died in between."""
+        for id in ids:
+            message = self.message(id, to=to)
+            await self.sql(
+                "INSERT INTO notify_log (id, type, receiver, data, viewed, created, last_modified, version)"
+                f" VALUES ('{id}', 'STRING_MSG', '{to}', '\"hello\"', false, {message.created}, {message.created}, 0);"
+            )
+            await self.sql(
+                f"INSERT INTO unread_count (receiver, unread) VALUES ('{to}', 1)"
+                " ON CONFLICT (receiver) DO UPDATE SET unread = unread_count.unread + 1"
+            )
+
+    def device(self, user: str = "ann", transport: FakeTransport | None = None) -> "Device":
+        self._sessions += 1
+        return Device(self, user, f"s{self._sessions}", transport or FakeTransport())
+
+    async def listening(self, user: str = "ann") -> "Device":
+        device = self.device(user)
+        await device.drain()
+        return device
+
+    # What the database holds
+
+    async def sql(self, statement: str) -> list[tuple[Any, ...]]:
+        async with self.database.transaction() as session:
+            result = await session.execute(text(statement))
+            return [tuple(row) for row in result] if result.returns_rows else []  # type: ignore[attr-defined]
+
+    async def ids(self, condition: str = "true") -> list[str]:
+        rows = await self.sql(f"SELECT id FROM notify_log WHERE {condition} ORDER BY created, id")
+        return [row[0] for row in rows]
+
+    async def noted(self) -> None:
+        """Returns once nothing waits to be written behind."""
+        await self.manager.close()
+
+    async def unread_is_exact(self) -> bool:
+        counted = await self.sql("SELECT receiver, count(*) FROM notify_log WHERE NOT viewed GROUP BY receiver")
+        kept = await self.sql("SELECT receiver, unread FROM unread_count WHERE unread <> 0")
+        return sorted(counted) == sorted(kept)
+
+
+class Device:
+    """A session that listens to its messages and errors; `drain` begins its life."""
+
+    def __init__(self, node: Node, user: str, session_id: str, transport: FakeTransport) -> None:
+        self.node = node
+        self.transport = transport
+        port: Any = transport
+        self.session = Session(
+            id=session_id, user=user, version=Version.V12, transport=port, connected_ms=node.clock.epoch_ms()
+        )
+        node.hub.join(self.session)
+        for destination in (USER_MESSAGES, USER_ERRORS):
+            node.hub.subscribe(self.session, Subscription(destination, destination, AckMode.AUTO))
+        node.delivery.begin_drain(self.session)
+
+    async def drain(self) -> None:
+        await self.node.delivery.drain(self.session)
+
+    def ack(self, *ids: str) -> None:
+        for id in ids:
+            self.node.delivery.acknowledge(self.session, id)
+
+    def leave(self) -> None:
+        if self.node.hub.leave(self.session):
+            self.node.delivery.leave(self.session)
+
+    def frames(self, destination: str = USER_MESSAGES) -> Sequence[Frame]:
+        """Since the last call; those of other destinations are passed over."""
+        return [frame for frame in self.transport.frames() if frame.headers["destination"] == destination]
+
+    def received(self) -> list[dict[str, Any]]:
+        return [json.loads(frame.body) for frame in self.frames()]
+
+    def got(self) -> list[str]:
+        return [frame.headers["message-id"] for frame in self.frames()]
+
+    @property
+    def open(self) -> int:
+        return self.node.acks.open_records_of(self.session)
+
+
+@asynccontextmanager
+async def running_node(url: str, clock: FakeClock | None = None, **options: Any) -> AsyncIterator[Node]:
+    node = Node(url, clock or FakeClock(), **options)
+    task = asyncio.create_task(node.manager.run())
+    try:
+        yield node
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await node.database.aclose()
