@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
 
-from app.api import health, notify, pages, problems, push, sessions, websocket
+from app.api import health, notify, openapi, pages, problems, push, sessions, websocket
 from app.auth.ports import Authenticator
 from app.clock import Clock
 from app.gateway.routing import DestinationRoutes
@@ -78,5 +78,6 @@ def create_app(
     routers = [push.router, notify.router, sessions.router, health.router, websocket.router, pages.router]
     for router in routers + ([pages.home_router] if settings.app_env == "dev" else []):
         app.include_router(router)
+    openapi.document_types(app, extensions.types or TypeRegistry(strict=settings.strict_types))
     app.mount("/static", pages.RevalidatedFiles(directory=pages.STATIC), name="static")
     return app

@@ -26,7 +26,9 @@ class TypeRegistry:
 
     def __init__(self, *, strict: bool = True) -> None:
         """Not `strict`: types that are not registered may carry any JSON value."""
-        self._strict = strict
+        self.strict = strict
+        self.models: dict[str, type[BaseModel] | None] = {STRING_MSG: None}
+        """The model of each type; None takes any JSON value."""
         self._adapters: dict[str, TypeAdapter[Any] | None] = {STRING_MSG: None}
         self.register(NOTIFY_VIEWED, NotifyIds)
         self.register(NOTIFY_DELETED, NotifyIds)
@@ -37,6 +39,7 @@ class TypeRegistry:
             raise ValueError(f"the message type {name!r} must be an identifier of at most 64 characters")
         if name in self._adapters:
             raise ValueError(f"the message type {name!r} is registered already")
+        self.models[name] = model
         self._adapters[name] = TypeAdapter(model)
 
     def __iter__(self) -> Iterator[str]:
@@ -45,7 +48,7 @@ class TypeRegistry:
     def check(self, name: str, data: Any) -> None:
         """Raises InvalidMessage that names the field that does not fit."""
         if name not in self._adapters:
-            if self._strict or not name.isidentifier() or len(name) > 64:
+            if self.strict or not name.isidentifier() or len(name) > 64:
                 known = ", ".join(self._adapters)
                 raise InvalidMessage(f"the type {name[:64]!r} is not known; known types are {known}", errors=_at_type)
             return
