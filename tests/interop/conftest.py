@@ -3,8 +3,10 @@
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from playwright.sync_api import Browser
 
 from tests.e2e.backend import Backend, open_backend
+from tests.interop.console import Console, open_console, running_browser
 from tests.server import Server, running_server
 
 
@@ -18,3 +20,15 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
 async def backend(server: Server) -> AsyncIterator[Backend]:
     async with open_backend(server) as backend:
         yield backend
+
+
+@pytest.fixture(scope="module")  # and no longer: playwright keeps an event loop running, which asyncio tests refuse
+def browser() -> Iterator[Browser]:
+    with running_browser() as browser:
+        yield browser
+
+
+@pytest.fixture
+def console(browser: Browser, server: Server) -> Iterator[Console]:
+    with open_console(browser, server) as console:
+        yield console

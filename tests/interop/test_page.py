@@ -1,17 +1,13 @@
 """The console page in a real browser, as a developer uses it on the first day."""
 
-import json
-import os
 import re
-import subprocess
-from collections.abc import Iterator
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, WebSocket, expect, sync_playwright
+from playwright.sync_api import Browser, expect
 
-from tests.interop.tools import find_program
-from tests.server import Server, running_server
+from tests.interop.console import Console
+from tests.server import running_server
 
 INTERVAL_MS = 1000
 SETTINGS = {
@@ -19,99 +15,6 @@ SETTINGS = {
     "ACK_RETRY_INTERVAL_MS": str(INTERVAL_MS),
     "ACK_MESSAGE_TTL_MS": "60000",
 }
-PAGE = "/stomp-websocket-sockjs.html"
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
-OFFLINE = (
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    path = find_program(*CHROMIUM)
-    root = ["--no-sandbox"] if os.geteuid() == 0 else []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, headless=True, args=[*OFFLINE, *root])
-        yield browser
-        browser.close()
-
-
-class Console:
-    """One tab with the page, and all that must not happen on it."""
-
-    def __init__(self, page: Page, server: Server) -> None:
-        self.page = page
-        self.server = server
-        self.problems: list[str] = []
-        self.hosts: set[str] = set()
-        self.connections = 0
-        page.on("console", self._note)
-        page.on("pageerror", lambda error: self.problems.append(str(error)))
-        page.on("request", lambda request: self.hosts.add(request.url.split("/")[2]))
-        page.on("websocket", self._count)
-        page.goto(server.url + PAGE)
-
-    def _note(self, message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning"):
-            self.problems.append(message.text)
-
-    def _count(self, websocket: WebSocket) -> None:
-        self.connections += 1
-        self.hosts.add(websocket.url.split("/")[2])
-
-    def at(self, name: str) -> Locator:
-        return self.page.get_by_test_id(name)
-
-    def connect(self, token: str) -> str:
-        """The session."""
-        self.at("token").fill(token)
-        self.at("connect").click()
-        expect(self.at("status")).to_have_text("connected")
-        expect(self.at("session")).to_have_text(re.compile(r"^[0-9a-f]{16}$"))
-        return self.at("session").inner_text()
-
-    def push(self, user: str, text: str) -> str:
-        """By the form; the id from the answer, which the page shows."""
-        self.at("push-user-receiver").fill(user)
-        return self._push("user", text)
-
-    def broadcast(self, text: str) -> str:
-        return self._push("broadcast", text)
-
-    def push_topic(self, topic: str, text: str) -> str:
-        self.at("push-topic-name").fill(topic)
-        return self._push("topic", text)
-
-    def _push(self, kind: str, text: str) -> str:
-        self.at(f"push-{kind}-body").fill(text)
-        with self.page.expect_response(re.compile("/vh-stomp-wsend/")) as response:
-            self.at(f"push-{kind}-send").click()
-        message_id: str = response.value.json()["id"]
-        expect(self.at("push-result")).to_contain_text(message_id)
-        return message_id
-
-    def row(self, message_id: str) -> Locator:
-        return self.at("messages").locator(f'[data-message-id="{message_id}"]')
-
-    def status(self, message_id: str) -> str:
-        answer = httpx.get(f"{self.server.url}/vh-stomp-wsend/push_status/{message_id}").json()
-        status: str = answer["status"]
-        return status
-
-
-@pytest.fixture
-def console(browser: Browser, server: Server) -> Iterator[Console]:
-    context = browser.new_context()
-    console = Console(context.new_page(), server)
-    yield console
-    context.close()
-    assert console.problems == []
-    assert console.hosts == {f"127.0.0.1:{server.port}"}
 
 
 def test_push_by_the_form_arrives_and_is_acknowledged(console: Console) -> None:
@@ -181,17 +84,13 @@ def test_topic_messages_come_after_subscribing(console: Console) -> None:
 
 @pytest.mark.parametrize("kind", ["user", "broadcast", "topic"])
 def test_curl_command_of_the_page_does_what_its_form_does(console: Console, kind: str) -> None:
-    shell, _ = find_program("sh"), find_program("curl")
     user, text = "test-page-ü'9", f'@{kind} it\'s "quoted" $HOME `x` \\ 你好'
     console.connect(user)
     console.at("push-user-receiver").fill(user)
     console.at(f"push-{kind}-body").fill(text)
 
-    command = console.at(f"curl-{kind}").inner_text()
+    answer = console.run_curl(f"curl-{kind}")
 
-    env = {"PATH": os.environ["PATH"], "NO_PROXY": "*"}
-    done = subprocess.run([shell, "-c", command], env=env, capture_output=True, text=True, timeout=20, check=True)
-    answer = json.loads(done.stdout)
     assert answer["sessions"] >= 1
     expect(console.row(answer["id"])).to_contain_text(text)
 
