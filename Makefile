@@ -11,7 +11,7 @@ run: $(VENV)/.run
 	$(BIN)/stomp-notify serve
 
 test: $(VENV)/.dev tools
-	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --cov --cov-report=term-missing:skip-covered
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .

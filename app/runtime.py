@@ -161,7 +161,8 @@ def _build(
         policy=policy,
         clock=clock,
         log_events=bool(settings.log_ack_events),
-        max_open_per_session=settings.max_unacked_per_session,
+        # Who comes back gets a full inbox and as many persisted messages at once, before he can acknowledge any.
+        max_open_per_session=max(settings.max_unacked_per_session, 2 * settings.inbox_max_messages + 1),
     )
     delivery = Delivery(
         hub=hub,

@@ -91,7 +91,7 @@ class Settings(BaseSettings):
     )
     inbox_max_messages: PositiveInt = Field(300, description="unacknowledged transient messages of one user")
     max_unacked_per_session: PositiveInt = Field(
-        1000, description="messages a session may leave unacknowledged before it is cut off"
+        1000, description="messages a session may leave unacknowledged; at least two full inboxes"
     )
     max_inboxes_bytes: PositiveInt = Field(
         268_435_456, description="bytes of all unacknowledged messages in memory; protects the process"

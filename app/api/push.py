@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from functools import partial
+from itertools import groupby
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Path, Request
@@ -203,15 +204,20 @@ async def _push_topic(intake: Intake, topic: str, content: Any) -> tuple[dict[st
 
 
 async def _push_all(intake: Intake, items: Sequence[Any]) -> tuple[dict[str, Any], bool]:
-    if any(isinstance(item, dict) and item.get("persist") is True for item in items):
-        # Together, so that they share a commit; each starts in its turn, and so they are committed and pushed.
-        return {"results": await asyncio.gather(*(_push_item(intake, item) for item in items))}, False
-    results = []
-    for count, item in enumerate(items, start=1):
-        results.append(await _push_item(intake, item))
-        if count % BATCH_SLICE == 0:
-            await asyncio.sleep(0)
+    results: list[dict[str, Any]] = []
+    for stored, group in groupby(items, key=_is_stored):
+        if stored:  # neighbours share a commit; each starts in its turn, and so they are committed and pushed
+            results += await asyncio.gather(*(_push_item(intake, item) for item in group))
+        else:
+            for count, item in enumerate(group, start=1):
+                results.append(await _push_item(intake, item))
+                if count % BATCH_SLICE == 0:
+                    await asyncio.sleep(0)
     return {"results": results}, False
+
+
+def _is_stored(item: Any) -> bool:
+    return isinstance(item, dict) and item.get("persist") is True
 
 
 async def _push_item(intake: Intake, item: Any) -> dict[str, Any]:

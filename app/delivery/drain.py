@@ -39,6 +39,8 @@ class Drain:
         self._new_id = new_id
         self._archive: Archive = NoArchive()
         self._archive_limit = 0
+        self._runs: dict[str, Draining] = {}  # by session: what its latest run has in hand
+        self._reads: set[asyncio.Future[tuple[Sequence[Envelope], int]]] = set()  # of the archive, until they end
 
     def use_archive(self, archive: Archive, *, limit: int) -> None:
         self._archive, self._archive_limit = archive, limit
@@ -59,18 +61,35 @@ class Drain:
         What it has been sent already and not acknowledged is left to the retries. While inbox or archive cannot be
         read, new messages go on.
         """
-        while (draining := session.draining) is not None:
-            try:
-                complete = await self._drain_once(session, draining)
-            finally:
-                if session.draining is draining:
-                    session.draining = None  # whatever happened, new messages must not wait for ever
-            if complete:
-                return
-            await asyncio.sleep(RETRY_S)
-            if session.draining is not None or not session.listens_to(USER_MESSAGES):
-                return
-            self.begin(session)
+        draining = session.draining
+        if draining is None or self._runs.get(session.id) is draining:
+            return  # it was over before it began, or, begun twice in one tick, is another run's already
+        self._runs[session.id] = draining
+        try:
+            while not await self._drain_safely(session, draining):
+                await asyncio.sleep(RETRY_S)
+                replaced = session.draining is not None or self._runs.get(session.id) is not draining
+                if replaced or not session.listens_to(USER_MESSAGES):
+                    return
+                session.draining = draining
+        finally:
+            if self._runs.get(session.id) is draining:
+                del self._runs[session.id]
+
+    async def _drain_safely(self, session: Session, draining: Draining) -> bool:
+        try:
+            return await self._drain_once(session, draining)
+        finally:
+            if session.draining is draining:
+                self._let_go(session, draining)
+
+    def _let_go(self, session: Session, draining: Draining) -> None:
+        """It failed: new messages must not wait for ever, and those that did are sent after all."""
+        session.draining = None
+        held, draining.held = draining.held, []
+        for envelope in held:
+            if session.listens_to(USER_MESSAGES) and envelope.message.id not in draining.withdrawn:
+                self._send(session, envelope)
 
     async def _drain_once(self, session: Session, draining: Draining) -> bool:
         """False if not everything could be read. From its end on the session gets new messages at once."""
@@ -92,11 +111,16 @@ class Drain:
 
     async def _archived(self, user: str) -> tuple[Sequence[Envelope], int, bool]:
         """What waits there, how many more do, and whether that could be found out."""
+        read = asyncio.ensure_future(self._archive.pending(user, limit=self._archive_limit))
+        self._reads.add(read)
+        read.add_done_callback(self._reads.discard)
         try:
             async with asyncio.timeout(ARCHIVE_PATIENCE_S):
-                return *await self._archive.pending(user, limit=self._archive_limit), True
+                return *await asyncio.shield(read), True
         except (Unavailable, TimeoutError):
             return (), 0, False
+        finally:
+            read.cancel()  # and no wait for its end: to let go of a database that hangs takes seconds of its own
 
     async def _send_slowly(self, session: Session, draining: Draining, envelopes: Sequence[Envelope]) -> bool:
         """False if the session has gone, or drains anew, before the end."""

@@ -57,7 +57,8 @@ class NotifyManager:
             try:
                 await notes.flush()
             except Unavailable as error:
-                logger.warning("%d notes are lost: %s", len(notes), error.detail)
+                logger.warning("%d notes are lost: %s", len(self._delivered) + len(self._pushed), error.detail)
+                break
 
     # Pushing
 
@@ -67,6 +68,9 @@ class NotifyManager:
         An id that is stored already with the same content answers as before and sends nothing. Raises IdConflict for
         other content, Unavailable if it cannot be stored: nothing is pushed then.
         """
+        trace = self._delivery.trace(message.id)
+        if trace is not None and not trace.persisted:
+            raise IdConflict(f"the id {message.id} was pushed before, without being stored")
         if not await self.inserts.submit(_row(message)):
             return await self._replay(message)
         return await self._publish(message)
@@ -120,7 +124,7 @@ class NotifyManager:
             total = len(rows)
             if total == limit:
                 total = await repository.count_undelivered(receiver, since_ms=since_ms)
-        return [self._envelope(message_of(row)) for row in rows], max(0, total - len(rows))
+        return [self._envelope(message_of(row)).without_data() for row in rows], max(0, total - len(rows))
 
     def delivered(self, receiver: str, message_id: str) -> None:
         self._delivered.note((receiver, message_id))
@@ -182,7 +186,7 @@ class NotifyManager:
             messages = [message_of(row) for row in rows]
             for message in messages:
                 if message.id not in self._pushed:  # it was pushed, and only the note of it waits
-                    await self._delivery.push(self._envelope(message))
+                    await self._publish(message)  # the note counts if this transaction fails at its end
             if messages:
                 await repository.mark_pushed([message.id for message in messages], self._clock.epoch_ms())
         if messages:

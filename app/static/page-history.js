@@ -155,10 +155,8 @@ class HistoryList {
   }
 }
 
-function describePushed({ ack_last_sent, ack_retry_count }) {
-  if (ack_last_sent === null) return "not pushed yet";
-  const attempts = ack_retry_count ? `, ${ack_retry_count + 1} attempts` : "";
-  return `pushed ${clock.format(ack_last_sent)}${attempts}`;
+function describePushed({ ack_last_sent }) {
+  return ack_last_sent === null ? "not pushed yet" : `pushed ${clock.format(ack_last_sent)}`;
 }
 
 // ---------------------------------------------------------------------------------------------------------- panel

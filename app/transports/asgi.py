@@ -103,6 +103,7 @@ class AsgiTransport:
             await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             connection.closed()
+            self._room.set()
             self._abort()
             results = await asyncio.gather(*self._tasks, return_exceptions=True)
             if self._linger is not None:

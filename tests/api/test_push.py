@@ -493,3 +493,27 @@ async def test_pushes_at_the_same_time_do_not_get_in_each_others_way(dev: Servic
 
     assert len({answer.json()["id"] for answer in answers}) == 50
     assert sorted(int(message["data"]) for message in await received(listener)) == list(range(50))
+
+
+async def test_stored_and_transient_items_of_a_batch_arrive_in_their_order(dev: Service) -> None:
+    session = dev.listener()
+    await settle()
+    session.frames()
+
+    items = [
+        {"receiver": "test1", "data": number, "id": f"m{number}", "persist": number in (0, 1, 3)} for number in range(5)
+    ]
+    results = (await dev.push_json("/push_batch", items)).json()["results"]
+
+    assert [result["id"] for result in results] == ["m0", "m1", "m2", "m3", "m4"]
+    assert [frame.headers["message-id"] for frame in session.frames()] == ["m0", "m1", "m2", "m3", "m4"]
+
+
+async def test_id_of_a_transient_message_cannot_be_stored_again(dev: Service) -> None:
+    assert (await dev.push_json("/push_msg", {"receiver": "test1", "data": 1, "id": "m1"})).status_code == 200
+
+    stored = {"receiver": "test2", "data": 2, "id": "m1", "persist": True}
+    problem(await dev.push_json("/push_msg", stored), 422, "id-conflict")
+    trace = dev.runtime.delivery.trace("m1")
+    assert trace is not None
+    assert trace.receiver == "test1"

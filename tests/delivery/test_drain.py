@@ -307,7 +307,8 @@ async def test_a_drain_that_was_replaced_while_the_inbox_answered_leaves_the_new
     device = node.device()
     device.listen()
     old = asyncio.create_task(device.drain())
-    await asyncio.sleep(0)  # the inbox has looked and found nothing
+    while not inbox.looks:
+        await turns(1)  # the inbox has looked and found nothing
     device.unsubscribe()
     device.listen()
     late = asyncio.create_task(node.push("m1"))

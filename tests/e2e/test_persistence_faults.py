@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.client import TIMEOUT_S, StompClient, listening
+from tests.client import StompClient, listening
 from tests.e2e.storage import (
     PUSH,
     STORE,
@@ -199,8 +199,8 @@ async def test_postgresql_that_refuses_connections_keeps_nobody_waiting(
 async def test_postgresql_that_is_frozen_keeps_nobody_but_those_who_need_it_waiting(
     postgres: Postgres, on_postgres: tuple[Server, Storage]
 ) -> None:
-    # A newcomer's messages wait behind what the database may have for him.
-    await ride_out(*on_postgres, frozen(postgres), newcomer_s=TIMEOUT_S)
+    # A newcomer's messages wait a second for the older ones that the database may have for him.
+    await ride_out(*on_postgres, frozen(postgres), newcomer_s=3.0)
 
 
 @contextmanager

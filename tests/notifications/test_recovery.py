@@ -11,6 +11,7 @@ from app.errors import Unavailable
 from app.messages.destinations import USER_ERRORS
 from app.messages.message import Envelope
 from app.notifications.manager import DAY_MS, RECOVERY_SLICE, NotifyPolicy
+from app.notifications.repository import NotifyRepository
 from tests.clock import FakeClock
 from tests.fakes import FakeTransport
 from tests.notifications.node import INBOX_LIMIT, Device, Node, running_node
@@ -309,3 +310,36 @@ async def test_what_is_deleted_during_a_drain_is_not_sent_any_more(node: Node) -
     device.transport.room.set()
     await draining
     assert device.got() == ["m0000", "m0002"]
+
+
+async def test_what_recovery_pushed_and_could_not_mark_is_not_pushed_again(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(*_: object) -> None:
+        raise Unavailable("the database has just gone")
+
+    device = await node.listening()
+    await node.store("m1")
+    node.clock.advance(11)
+    with monkeypatch.context() as patch:
+        patch.setattr(NotifyRepository, "mark_pushed", fails)
+        with pytest.raises(Unavailable):
+            await node.manager.recover()
+        device.ack("m1")
+    await node.manager.recover()
+    assert device.got() == ["m1"]
+
+
+async def test_what_a_drain_has_sent_before_recovery_keeps_its_account(node: Node) -> None:
+    await node.store("m1")
+    device = await node.listening()
+    assert device.got() == ["m1"]
+    node.clock.advance(11)
+
+    await node.manager.recover()
+    device.ack("m1")
+
+    trace = node.delivery.trace("m1")
+    assert trace is not None
+    assert (trace.attempts, trace.status(node.clock.epoch_ms())) == (1, "delivered")
+    assert device.got() == []

@@ -433,3 +433,19 @@ def test_origin_is_listed_or_the_own(origin: str | None, host: str | None, allow
 
     assert options.allows(origin, host) is allowed
     assert WebSocketOptions(allowed_origins=("*",)).allows(origin, host)
+
+
+async def test_waiter_for_room_is_let_go_when_the_client_vanishes(scene: Scene) -> None:
+    server, task = await scene.connected(max_frames=4)
+    (session,) = scene.stage.hub
+    server.writable.clear()
+    for _ in range(3):
+        await scene.stage.push("alice")
+    waiter = asyncio.create_task(session.transport.writable())
+    await settle()
+    assert not waiter.done()
+
+    server._messages.put_nowait({"type": "websocket.disconnect", "code": 1006})
+    await done(task)
+
+    await asyncio.wait_for(waiter, 1)

@@ -1,0 +1,358 @@
+"""What a session gets that comes while the database has messages for its user, or does not answer, or fails."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+import app.delivery.drain
+from app.disconnects import SLOW_CONSUMER, DisconnectReason
+from app.errors import Unavailable
+from app.messages.destinations import USER_ERRORS
+from app.messages.message import Envelope, MessageEncoder, NotifyMessage
+from app.stomp.events import Subscription
+from app.stomp.frames import AckMode
+from tests.delivery.node import TTL_MS, Device, Node
+from tests.delivery.test_drain import one_frame, slow_device, turns
+
+LIMIT = 5
+
+
+class FakeArchive:
+    """Answers only while `answering`; raises `failure` then, if there is one."""
+
+    def __init__(self) -> None:
+        self.kept: list[Envelope] = []
+        self.answering = asyncio.Event()
+        self.answering.set()
+        self.failure: Exception | None = None
+        self.looked = asyncio.Event()
+
+    async def pending(self, receiver: str, *, limit: int) -> tuple[Sequence[Envelope], int]:
+        self.looked.set()
+        await asyncio.sleep(0)
+        await self.answering.wait()
+        if self.failure is not None:
+            raise self.failure
+        return self.kept[:limit], max(0, len(self.kept) - limit)
+
+    def delivered(self, receiver: str, message_id: str) -> None:
+        self.kept = [envelope for envelope in self.kept if envelope.message.id != message_id]
+
+
+class ArchiveNode(Node):
+    def __init__(self) -> None:
+        super().__init__()
+        self.archive = FakeArchive()
+        self.delivery.use_archive(self.archive, limit=LIMIT)
+
+    def keep(self, id: str) -> Envelope:
+        now_ms = self.clock.epoch_ms()
+        message = NotifyMessage(id=id, type="STRING_MSG", receiver="ann", data="hello", created=now_ms)
+        envelope = Envelope(
+            message=message, encoder=MessageEncoder(message), expires_ms=now_ms + TTL_MS, persisted=True
+        )
+        self.archive.kept.append(envelope)
+        return envelope
+
+    async def store(self, id: str) -> int:
+        """As a persisted push; to how many sessions."""
+        return (await self.delivery.push(self.keep(id))).sessions
+
+
+@pytest.fixture
+def node() -> ArchiveNode:
+    return ArchiveNode()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app.delivery.drain, "ARCHIVE_PATIENCE_S", 0.01)
+    monkeypatch.setattr(app.delivery.drain, "RETRY_S", 0.01)
+
+
+def connected(device: Device) -> None:
+    """A session whose end leaves the hub at once, as that of a connection does."""
+
+    def end(reason: DisconnectReason) -> None:
+        device.leave()
+        device.transport.close(reason)
+
+    device.session.end = end
+
+
+def room_from_now_on(device: Device) -> None:
+    device.transport.on_send = lambda: None
+    device.transport.slow = False
+
+
+# What comes
+
+
+async def test_what_is_in_inbox_and_archive_comes_in_one_order(node: ArchiveNode) -> None:
+    for n in range(6):
+        if n % 2:
+            node.keep(f"m{n}")
+        else:
+            await node.push(f"m{n}")
+        node.clock.advance(0.01)
+    device = await node.listening()
+    assert device.attempts() == [(f"m{n}", 1) for n in range(6)]
+    device.ack("m0", "m1")
+    assert (await node.listening()).attempts() == [(f"m{n}", 2) for n in range(2, 6)]
+
+
+@pytest.mark.parametrize("more", [0, 3])
+async def test_how_many_more_there_are_is_told_to_who_wants_to_know(node: ArchiveNode, more: int) -> None:
+    for n in range(LIMIT + more):
+        node.keep(f"m{n}")
+    device = node.device()
+    node.hub.subscribe(device.session, Subscription("errors", USER_ERRORS, AckMode.AUTO))
+    await device.subscribe()
+    frames = device.transport.frames()
+    assert [frame.headers["message-id"] for frame in frames[:LIMIT]] == [f"m{n}" for n in range(LIMIT)]
+    told = [(frame.headers["destination"], b'"more":3' in frame.body) for frame in frames[LIMIT:]]
+    assert told == ([(USER_ERRORS, True)] if more else [])
+
+
+# What comes meanwhile
+
+
+async def test_what_comes_during_a_drain_is_sent_after_the_older_ones_and_once(node: ArchiveNode) -> None:
+    node.keep("m1")
+    node.clock.advance(0.01)
+    await node.push("m2")
+    device = await slow_device(node)
+    drain = asyncio.create_task(device.subscribe())
+    await one_frame(device)
+    assert await node.store("m3") == 1
+    assert (await node.push("m4")).sessions == 1
+    for _ in range(2):  # the last one begins with what came meanwhile
+        await one_frame(device)
+    await node.store("m5")
+    assert device.got() == ["m1", "m2", "m3"]
+    room_from_now_on(device)
+    await drain
+    await node.store("m6")
+    assert device.attempts() == [("m4", 1), ("m5", 1), ("m6", 1)]
+    assert device.open == [f"m{n}" for n in range(1, 7)]
+
+
+async def test_what_the_drain_found_and_what_came_meanwhile_are_the_same_message_once(node: ArchiveNode) -> None:
+    device = node.device()
+    device.listen()
+    await node.push("m1")
+    await node.store("m2")
+    await device.drain()
+    assert device.attempts() == [("m1", 1), ("m2", 1)]
+
+
+async def test_too_many_that_come_meanwhile_end_the_session_and_none_is_lost(
+    node: ArchiveNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app.delivery.drain, "MAX_HELD", 3)
+    await node.push("m0")
+    device = await slow_device(node)
+    connected(device)
+    drain = asyncio.create_task(device.subscribe())
+    await turns()
+    for n in range(1, 4):
+        await node.push(f"m{n}")
+        assert device.transport.reason is None
+    await node.store("m4")
+    assert device.transport.reason is SLOW_CONSUMER
+    await node.store("m5")
+    device.transport.slow = False
+    await drain
+    assert (device.got(), node.acks.open_records) == ([], 0)
+    assert (await node.listening()).attempts() == [(f"m{n}", 1) for n in range(6)]
+
+
+async def test_what_is_withdrawn_during_a_drain_is_not_sent(node: ArchiveNode) -> None:
+    for id in ("m1", "m2", "m3"):
+        node.keep(id)
+    node.clock.advance(0.01)
+    await node.push("m4")
+    device = await slow_device(node)
+    drain = asyncio.create_task(device.subscribe())
+    await one_frame(device)
+    for id in ("m5", "m6"):
+        await node.store(id)
+    node.delivery.withdraw("ann", ["m1", "m2", "m4", "m5", "unknown"])
+    assert device.open == [], "m1 is not sent again"
+    room_from_now_on(device)
+    await drain
+    assert device.got() == ["m1", "m3", "m6"]
+    assert device.open == ["m3", "m6"]
+    assert await node.pending() == []
+
+
+async def test_what_is_withdrawn_is_no_longer_sent_again(node: ArchiveNode) -> None:
+    device = await node.listening()
+    await node.store("m1")
+    await node.store("m2")
+    node.delivery.withdraw("ann", ["m1"])
+    await node.pass_time(6)
+    assert device.attempts() == [("m1", 1), ("m2", 1), ("m2", 2)]
+
+
+async def test_what_devices_are_told_waits_for_no_drain_and_for_no_acknowledgement(node: ArchiveNode) -> None:
+    await node.push("m1")
+    device = node.device()
+    device.listen()
+    other = await node.listening("bob")
+    message = NotifyMessage(id="told", type="NOTIFY_VIEWED", receiver="ann", data={"ids": ["m1"]}, created=1)
+    node.delivery.tell(message)
+    assert (device.got(), device.open) == (["told"], [])
+    await device.drain()
+    assert (device.got(), other.got()) == (["m1"], [])
+
+
+# Subscribing again
+
+
+async def test_a_drain_that_is_begun_again_in_the_same_tick_loses_nothing(node: ArchiveNode) -> None:
+    """As a page does whose component is mounted, unmounted and mounted: all three frames come in one packet."""
+    for id in ("m1", "m2"):
+        await node.push(id)
+    device = await slow_device(node)
+    assert device.listen()
+    first = asyncio.create_task(device.drain())
+    device.unsubscribe()
+    assert device.listen()
+    second = asyncio.create_task(device.drain())
+    await turns()
+    for n in (3, 4, 5):
+        await node.push(f"m{n}")
+    for _ in range(4):
+        await one_frame(device)
+    await node.push("m6")
+    room_from_now_on(device)
+    await asyncio.gather(first, second)
+    assert device.attempts() == [(f"m{n}", 1) for n in range(1, 7)]
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_subscribing_again_and_again_leaves_one_drain_that_tries(
+    node: ArchiveNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app.delivery.drain, "RETRY_S", 0.05)
+    node.archive.failure = Unavailable("away")
+    node.keep("m1")
+    device = node.device()
+    drains = []
+    for _ in range(20):
+        assert device.listen()
+        drains.append(asyncio.create_task(device.drain()))
+        await turns()
+        assert device.session.draining is None
+        device.unsubscribe()
+    assert device.listen()
+    drains.append(asyncio.create_task(device.drain()))
+    await asyncio.wait(drains, timeout=0.2)
+    assert [drain.done() for drain in drains] == [True] * 20 + [False]
+    node.archive.failure = None
+    await asyncio.wait_for(drains[-1], 2)
+    assert device.got() == ["m1"]
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_retry_leaves_a_drain_alone_that_was_begun_and_waits_for_its_turn(node: ArchiveNode) -> None:
+    node.archive.failure = Unavailable("away")
+    device = node.device()
+    device.listen()
+    retrying = asyncio.create_task(device.drain())
+    await turns()
+    device.unsubscribe()
+    device.listen()
+    await asyncio.wait_for(retrying, 2)
+    assert device.session.draining is not None
+    node.archive.failure = None
+    node.keep("m1")
+    await device.drain()
+    assert device.got() == ["m1"]
+
+
+# An archive that hangs
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_an_archive_that_hangs_keeps_nothing_else_waiting_and_is_tried_again(node: ArchiveNode) -> None:
+    node.keep("kept")
+    await node.push("waiting")
+    node.archive.answering.clear()
+    device = node.device()
+    device.listen()
+    drain = asyncio.create_task(device.drain())
+    await turns()
+    await node.push("held")
+    assert device.got() == []
+    sent = asyncio.Event()
+    device.transport.on_send = sent.set
+    await asyncio.wait_for(sent.wait(), 2)
+    await node.push("new")
+    assert device.attempts() == [("waiting", 1), ("held", 1), ("new", 1)]
+    for _ in range(2):
+        node.archive.looked.clear()
+        await asyncio.wait_for(node.archive.looked.wait(), 2)
+    node.archive.answering.set()
+    await asyncio.wait_for(drain, 2)
+    assert device.attempts() == [("kept", 1)]
+    assert device.session.draining is None
+
+
+async def test_an_archive_that_hangs_holds_the_inbox_back_for_about_a_second(node: ArchiveNode) -> None:
+    await node.push("m1")
+    node.archive.answering.clear()
+    device = node.device()
+    drain = asyncio.create_task(device.subscribe())
+    sent = asyncio.Event()
+    device.transport.on_send = sent.set
+    async with asyncio.timeout(1.5):
+        await sent.wait()
+    device.leave()
+    await asyncio.wait_for(drain, 2)
+
+
+# A drain that fails
+
+
+async def failing(node: ArchiveNode) -> tuple[Device, "asyncio.Task[None]"]:
+    """A session whose drain is about to fail."""
+    await node.push("old")
+    node.archive.answering.clear()
+    node.archive.failure = ValueError("a defect")
+    device = node.device()
+    connected(device)
+    device.listen()
+    drain = asyncio.create_task(device.drain())
+    await turns()
+    return device, drain
+
+
+async def test_a_drain_that_fails_keeps_no_new_message_back(node: ArchiveNode) -> None:
+    device, drain = await failing(node)
+    for n in (1, 2, 3):
+        await node.push(f"m{n}")
+    node.delivery.withdraw("ann", ["m2"])
+    node.archive.answering.set()
+    with pytest.raises(ValueError, match="a defect"):
+        await drain
+    await node.push("m4")
+    assert device.attempts() == [("m1", 1), ("m3", 1), ("m4", 1)]
+    node.archive.failure = None
+    device.unsubscribe()
+    await device.subscribe()
+    assert "old" in device.got(), "the next one is a new chance"
+
+
+async def test_a_session_that_ends_with_what_came_before_its_drain_failed_gets_nothing_more(node: ArchiveNode) -> None:
+    device, drain = await failing(node)
+    for n in (1, 2):
+        await node.push(f"m{n}")
+    device.transport.on_send = device.leave
+    node.archive.answering.set()
+    with pytest.raises(ValueError, match="a defect"):
+        await drain
+    assert (device.got(), node.acks.open_records) == (["m1"], 0)
+    assert await node.pending() == ["old", "m1", "m2"]
