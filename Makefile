@@ -1,6 +1,7 @@
 # Two commands on a fresh machine: `make run` and `make test`. Each makes what it needs, in .venv.
 
 PYTHON ?= python3
+PROCESSES ?= 3
 VENV := .venv
 BIN := $(VENV)/bin
 CORE_TESTS := tests/stomp tests/hub tests/delivery tests/contracts
@@ -12,7 +13,7 @@ run: $(VENV)/.run
 	$(BIN)/stomp-notify serve
 
 test: $(VENV)/.dev tools
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile
 
 # The pure core is held to full branch coverage; apart from `test`, because watching every line takes its time.
 coverage: $(VENV)/.dev

@@ -8,7 +8,7 @@ from tests.client import listening, stomp_client
 from tests.e2e.backend import Backend
 from tests.e2e.faults import cut
 
-WAIT_S, INTERVAL_S, TTL_S = 0.3, 0.2, 1.6
+WAIT_S, INTERVAL_S, TTL_S = 0.5, 0.5, 4.2
 MAX_RETRIES = 8  # TTL / interval
 SETTINGS = {
     "ACK_CHECK_WAIT_MS": str(int(WAIT_S * 1000)),
@@ -34,13 +34,14 @@ async def test_unacked_message_is_sent_again_at_the_interval_until_it_expires(ba
             assert frame.headers["message-id"] == message_id
             assert (frame.headers["redelivered"], frame.headers["attempt"]) == ("true", str(attempt))
             assert json.loads(frame.body)["ack_retry_count"] == attempt - 1
-            status = await backend.status(message_id)
-            assert (status["status"], status["sessions"][0]["attempts"]) == ("sent", attempt)
+            if due_s < pushed_s + TTL_S - LATE_S:  # later it may have expired before the question is there
+                status = await backend.status(message_id)
+                assert (status["status"], status["sessions"][0]["attempts"]) == ("sent", attempt)
             due_s += INTERVAL_S
 
-        assert attempt == 8
+        assert attempt == 1 + MAX_RETRIES
         await backend.becomes(message_id, "expired")
-        assert time.monotonic() < pushed_s + TTL_S + LATE_S
+        assert time.monotonic() < pushed_s + TTL_S + 2 * LATE_S
         line = f"[ACK-LOCAL] 消息过期/超限, msgId {message_id}, sessionId {session}, retryCount {attempt - 1}"
         await backend.logged(line)
         await client.silent(2 * INTERVAL_S)
