@@ -356,3 +356,16 @@ async def test_a_session_that_ends_with_what_came_before_its_drain_failed_gets_n
         await drain
     assert (device.got(), node.acks.open_records) == (["m1"], 0)
     assert await node.pending() == ["old", "m1", "m2"]
+
+
+async def test_a_push_that_a_drain_was_faster_than_goes_on_with_its_account(node: ArchiveNode) -> None:
+    envelope = node.keep("m1")
+    early = await node.listening()
+    assert early.got() == ["m1"]
+
+    outcome = await node.delivery.push(envelope)
+    early.ack("m1")
+
+    assert outcome.sessions == 1
+    assert early.got() == []
+    assert (node.trace("m1").attempts, node.status("m1")) == (1, "delivered")
