@@ -155,24 +155,8 @@ def _build(
     clock = extensions.clock or SystemClock()
     policy = _retry_policy(settings)
     hub = Hub()
-    acks = AckManager(
-        hub=hub,
-        ledger=MemoryLedger(),
-        policy=policy,
-        clock=clock,
-        log_events=bool(settings.log_ack_events),
-        # Who comes back gets a full inbox and as many persisted messages at once, before he can acknowledge any.
-        max_open_per_session=max(settings.max_unacked_per_session, 2 * settings.inbox_max_messages + 1),
-    )
-    delivery = Delivery(
-        hub=hub,
-        acks=acks,
-        inbox=MemoryInbox(InboxLimits(max_messages=settings.inbox_max_messages, max_bytes=settings.max_inboxes_bytes)),
-        relay=MemoryBus().relay(),
-        log=DeliveryLog(settings.delivery_log_size),
-        clock=clock,
-        new_id=id_factory(clock),
-    )
+    acks = _ack_manager(settings, hub, policy, clock)
+    delivery = _delivery(settings, hub, acks, clock)
     authenticator = _authenticator(settings, extensions, clock, stack)
     gateway = Gateway(
         hub=hub,
@@ -194,10 +178,6 @@ def _build(
         ),
     )
     delivery.use_archive(notify, limit=settings.inbox_max_messages)
-    keys = _api_keys(settings)
-    for number in keys.guessable:
-        logger.warning("API_KEYS: key %d is short enough to be guessed", number)
-    access = PushAccess(keys=keys, authenticator=authenticator, required=settings.app_env == "prod")
     runtime = Runtime(
         hub=hub,
         acks=acks,
@@ -206,19 +186,54 @@ def _build(
         notify=notify,
         idempotency=IdempotencyStore(database=database, clock=clock, ttl_ms=settings.idempotency_ttl_ms),
         authenticator=authenticator,
-        access=access,
+        access=_access(settings, authenticator),
         types=extensions.types or TypeRegistry(strict=settings.strict_types),
-        push=PushOptions(
-            ttl_ms=settings.ack_message_ttl_ms,
-            max_ttl_ms=settings.max_message_ttl_ms,
-            max_body_bytes=settings.http_max_body_bytes,
-            max_batch_items=settings.max_batch_items,
-            history_page_max=settings.history_page_max,
-        ),
+        push=_push_options(settings),
         websocket=_websocket_options(settings),
         clock=clock,
     )
     return runtime, policy
+
+
+def _ack_manager(settings: Settings, hub: Hub, policy: RetryPolicy, clock: Clock) -> AckManager:
+    return AckManager(
+        hub=hub,
+        ledger=MemoryLedger(),
+        policy=policy,
+        clock=clock,
+        log_events=bool(settings.log_ack_events),
+        # Who comes back gets a full inbox and as many persisted messages at once, before he can acknowledge any.
+        max_open_per_session=max(settings.max_unacked_per_session, 2 * settings.inbox_max_messages + 1),
+    )
+
+
+def _delivery(settings: Settings, hub: Hub, acks: AckManager, clock: Clock) -> Delivery:
+    return Delivery(
+        hub=hub,
+        acks=acks,
+        inbox=MemoryInbox(InboxLimits(max_messages=settings.inbox_max_messages, max_bytes=settings.max_inboxes_bytes)),
+        relay=MemoryBus().relay(),
+        log=DeliveryLog(settings.delivery_log_size),
+        clock=clock,
+        new_id=id_factory(clock),
+    )
+
+
+def _access(settings: Settings, authenticator: Authenticator) -> PushAccess:
+    keys = _api_keys(settings)
+    for number in keys.guessable:
+        logger.warning("API_KEYS: key %d is short enough to be guessed", number)
+    return PushAccess(keys=keys, authenticator=authenticator, required=settings.app_env == "prod")
+
+
+def _push_options(settings: Settings) -> PushOptions:
+    return PushOptions(
+        ttl_ms=settings.ack_message_ttl_ms,
+        max_ttl_ms=settings.max_message_ttl_ms,
+        max_body_bytes=settings.http_max_body_bytes,
+        max_batch_items=settings.max_batch_items,
+        history_page_max=settings.history_page_max,
+    )
 
 
 def _authenticator(settings: Settings, extensions: Extensions, clock: Clock, stack: AsyncExitStack) -> Authenticator:
