@@ -10,9 +10,10 @@ from starlette.middleware.cors import CORSMiddleware
 from app.api import health, notify, openapi, pages, problems, push, sessions, websocket
 from app.auth.ports import Authenticator
 from app.clock import Clock
+from app.configuration import Extensions, check_settings
 from app.gateway.routing import DestinationRoutes
 from app.messages.types import TypeRegistry
-from app.runtime import Extensions, check_settings, open_runtime
+from app.runtime import open_runtime
 from app.settings import Settings
 from app.version import VERSION
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, PositiveInt, SecretStr, field_validator, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 CommaSeparated = Annotated[tuple[str, ...], NoDecode]
@@ -16,12 +16,37 @@ class Settings(BaseSettings):
     app_env: Literal["dev", "prod"] = Field("dev", description="`prod` is strict: tokens and API keys are required")
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(2025, ge=0, le=65535, description="port to listen on; 0 takes a free one")
-    workers: PositiveInt = Field(1, description="processes; more than one will need REDIS_URL")
-    redis_url: str | None = Field(None, description="joins nodes to a cluster; not available in this version")
+    workers: PositiveInt = Field(1, description="processes that share the port; more than one needs REDIS_URL")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least level that is logged")
     log_format: Literal["text", "json"] | None = Field(None, description="default: `text` in dev, `json` in prod")
     log_ack_events: bool | None = Field(
         None, description="a line for every enqueue, ack and resend; default: true in dev, false in prod"
+    )
+
+    redis_url: str | None = Field(
+        None,
+        repr=False,
+        description="joins nodes to a cluster: redis://, rediss://, redis+cluster://h1,h2, redis+sentinel://h1,h2/name",
+    )
+    node_name: str | None = Field(
+        None, pattern=r"^[A-Za-z0-9_.-]{1,48}$", description="how operators know this node; default: the host name"
+    )
+    node_ttl_ms: int = Field(
+        15_000,
+        ge=300,
+        description="how long the sessions of a dead node still count towards MAX_SESSIONS_PER_USER",
+    )
+    redis_timeout_ms: int = Field(
+        3000, ge=100, description="time Redis has to answer before it counts as away and pushes are refused"
+    )
+    redis_wait_replicas: NonNegativeInt = Field(
+        0, description="replicas of Redis that must have a message before its push is answered"
+    )
+    enable_local_ack: bool | None = Field(
+        None, description="the record of what is not acknowledged is in memory alone; default: true without REDIS_URL"
+    )
+    ack_redis_partitions: int = Field(
+        1, ge=1, le=1024, description="hashes in Redis that this record is spread over, for a Redis Cluster"
     )
 
     database_url: str = Field(
@@ -108,6 +133,8 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _fill_defaults(self) -> Self:
         dev = self.app_env == "dev"
+        if self.enable_local_ack is None:
+            self.enable_local_ack = self.redis_url is None
         if self.log_format is None:
             self.log_format = "text" if dev else "json"
         if self.log_ack_events is None:

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from app.configuration import Extensions
 from app.disconnects import CONNECT_TIMEOUT
 from app.errors import ConfigurationError
 from app.gateway.routing import AppMessage, DestinationRoutes
-from app.runtime import Extensions, open_runtime
+from app.runtime import open_runtime
 from tests.api.service import settings
 from tests.clock import FakeClock
 from tests.fakes import FakeAuthenticator, FakeTransport

@@ -181,8 +181,9 @@ PROD = {"app_env": "prod", "jwt_secret": "s" * 32, "api_keys": ("k" * 16,)}
         ({"jwt_jwks_url": "ftp://x"}, ["JWT_JWKS_URL"]),
         ({"jwt_algorithms": ("RS256",)}, ["JWT_ALGORITHMS"]),
         ({"jwt_algorithms": ("none",)}, ["JWT_ALGORITHMS"]),
-        ({"redis_url": "redis://x"}, ["REDIS_URL"]),
-        ({"workers": 2}, ["WORKERS"]),
+        ({"redis_url": "http://:nosecret@x"}, ["REDIS_URL", "redis+cluster://"]),
+        ({"workers": 2}, ["WORKERS", "REDIS_URL"]),
+        ({"enable_local_ack": False}, ["ENABLE_LOCAL_ACK", "REDIS_URL"]),
     ],
 )
 def test_service_refuses_to_start_and_names_what_is_wrong(missing: dict[str, Any], named: list[str]) -> None:

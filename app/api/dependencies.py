@@ -7,7 +7,6 @@ from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBea
 from starlette.requests import HTTPConnection
 
 from app.auth.bearer import bearer_token
-from app.delivery.delivery import Delivery
 from app.errors import PayloadTooLarge, Unauthorized
 from app.runtime import Runtime
 
@@ -26,13 +25,6 @@ async def get_runtime(connection: HTTPConnection) -> Runtime:
 
 
 RuntimeDep = Annotated[Runtime, Depends(get_runtime)]
-
-
-async def get_delivery(runtime: RuntimeDep) -> Delivery:
-    return runtime.delivery
-
-
-DeliveryDep = Annotated[Delivery, Depends(get_delivery)]
 
 
 async def require_push_access(

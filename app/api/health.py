@@ -21,9 +21,12 @@ class Health(BaseModel):
 
 
 class Readiness(BaseModel):
-    model_config = ConfigDict(json_schema_extra={"example": {"status": "ready", "sessions": 12}})
+    """`degraded`: sessions stay and reads go on, but Redis is away and pushes are refused until it is back."""
 
-    status: Literal["ready"] = "ready"
+    model_config = ConfigDict(json_schema_extra={"example": {"status": "ready", "node": "notify-1", "sessions": 12}})
+
+    status: Literal["ready", "degraded"]
+    node: str
     sessions: int
 
 
@@ -35,7 +38,12 @@ async def health() -> Health:
 
 @router.get("/readyz", summary="Can it take work?", responses=responses(Unavailable))
 async def readiness(runtime: RuntimeDep) -> Readiness:
-    """For the readiness probe: the service has started, and is not about to end."""
+    """For the readiness probe: the service has started, and is not about to end.
+
+    A node without Redis stays in the balancer: all nodes have lost it, and a refusal with `Retry-After` tells a caller
+    more than no answer.
+    """
     if runtime.gateway.draining:
         raise Unavailable("the service is about to end")
-    return Readiness(sessions=len(runtime.hub))
+    status: Literal["ready", "degraded"] = "ready" if runtime.backplane.relay.is_up else "degraded"
+    return Readiness(status=status, node=runtime.backplane.node, sessions=len(runtime.hub))

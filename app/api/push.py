@@ -9,12 +9,12 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Path, Request
 from starlette.responses import Response
 
-from app.api.dependencies import BodyDep, DeliveryDep, PushAccess, RuntimeDep
+from app.api.dependencies import BodyDep, PushAccess, RuntimeDep
 from app.api.idempotency import IdempotencyDep
 from app.api.intake import Intake, parse_content, parse_json, parse_push
 from app.api.problems import PUSH_ERRORS, QUERY_ERRORS, problem_of, responses
-from app.api.schemas import BatchResult, PushRequest, PushResult, PushStatus, SessionStatus
-from app.delivery.log import PushOutcome, Trace
+from app.api.schemas import BatchResult, PushRequest, PushResult, PushStatus
+from app.delivery.log import PushOutcome
 from app.errors import InvalidMessage, NotFound, PayloadTooLarge, ServiceError, Unavailable
 from app.messages.ids import message_id_problem
 
@@ -161,37 +161,25 @@ async def push_topic(topic: Topic, intake: IntakeDep, idempotency: IdempotencyDe
 )
 async def push_status(
     message_id: Annotated[str, Path(description="the `id` that the push was answered with")],
-    delivery: DeliveryDep,
     runtime: RuntimeDep,
 ) -> PushStatus:
     """Whether it is stored, sent, delivered (acknowledged by a device) or expired, and how each session took it.
 
-    The node remembers its latest deliveries (DELIVERY_LOG_SIZE); what was persisted is in the database after that.
+    Each node remembers its latest deliveries (DELIVERY_LOG_SIZE) and is asked; what was persisted is in the database
+    after that. `unanswered` are nodes that did not answer within half a second.
     """
-    trace = delivery.trace(message_id)
-    if trace is not None:
-        return _status_of(trace, runtime.clock.epoch_ms())
+    known, unanswered = await runtime.directory.status(message_id)
+    if known is not None:
+        return PushStatus(**known, unanswered=unanswered)
     row = await runtime.notify.find(message_id) if message_id_problem(message_id) is None else None
-    if row is None:
-        raise NotFound(f"no push of the id {message_id[:64]!r} is remembered")
-    status: Literal["delivered", "stored"] = "stored" if row.delivered_at is None else "delivered"
-    return PushStatus(id=row.id, receiver=row.receiver, type=row.type, created=row.created, status=status, sessions=[])
-
-
-def _status_of(trace: Trace, now_ms: int) -> PushStatus:
-    return PushStatus(
-        id=trace.id,
-        receiver=trace.receiver,
-        type=trace.type,
-        created=trace.created_ms,
-        status=trace.status(now_ms),
-        sessions=[
-            SessionStatus(
-                session=record.session_id, sent=record.sent_ms, attempts=record.retries + 1, acked_at=record.acked_ms
-            )
-            for record in trace.records.values()
-        ],
-    )
+    if row is not None:
+        status: Literal["delivered", "stored"] = "stored" if row.delivered_at is None else "delivered"
+        return PushStatus(
+            id=row.id, receiver=row.receiver, type=row.type, created=row.created, status=status, unanswered=unanswered
+        )
+    if unanswered:
+        raise Unavailable(f"nodes that may know the push do not answer: {', '.join(unanswered)}", retry_after_s=1)
+    raise NotFound(f"no push of the id {message_id[:64]!r} is remembered")
 
 
 async def _push(intake: Intake, request: PushRequest) -> tuple[dict[str, Any], bool]:

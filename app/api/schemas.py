@@ -8,6 +8,8 @@ from app.api.problems import Problem
 from app.messages.ids import MESSAGE_ID_PATTERN
 from app.messages.types import STRING_MSG
 
+UNANSWERED: Any = Field([], description="nodes that did not answer in time: what they know is missing here")
+
 
 class PushRequest(BaseModel):
     model_config = ConfigDict(
@@ -95,12 +97,14 @@ class PushStatus(BaseModel):
     type: str
     created: int = Field(description="ms since 1970")
     status: Literal["stored", "sent", "delivered", "expired"]
-    sessions: list[SessionStatus] = Field(description="the latest sessions that it was sent to")
+    sessions: list[SessionStatus] = Field([], description="the latest sessions that it was sent to")
+    unanswered: list[str] = UNANSWERED
 
 
 class SessionInfo(BaseModel):
     session: str
     user: str
+    node: str = Field(description="that has the session", examples=["notify-7c9d-0a1b2c3d"])
     transport: str = Field(examples=["websocket"])
     version: str = Field(description="of STOMP", examples=["1.2"])
     remote: str | None = Field(description="address of the client")
@@ -111,3 +115,4 @@ class SessionInfo(BaseModel):
 
 class SessionList(BaseModel):
     items: list[SessionInfo]
+    unanswered: list[str] = UNANSWERED

@@ -1,8 +1,12 @@
 """Nodes in one process: what a single node runs on, and what tests of several nodes share."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Sequence
 
-from app.hub.prepared import Publication
+from app.cluster.receiver import Receiver
+from app.errors import SessionLimit
+from app.hub.prepared import Notice, Publication
+from app.messages.destinations import TOPIC_PREFIX
+from app.messages.message import Envelope
 
 
 class MemoryBus:
@@ -18,14 +22,67 @@ class MemoryBus:
 
 
 class MemoryRelay:
+    """What it does is done before the call returns."""
+
+    is_up = True
+
     def __init__(self, bus: MemoryBus) -> None:
         self._bus = bus
-        self._receive: Callable[[Publication], Awaitable[object]] | None = None
+        self._receiver: Receiver | None = None
+        self._users: set[str] = set()
+        self._topics: set[str] = set()
 
-    def listen(self, receive: Callable[[Publication], Awaitable[object]]) -> None:
-        self._receive = receive
+    def listen(self, receiver: Receiver) -> None:
+        self._receiver = receiver
 
     async def publish(self, publication: Publication) -> None:
-        for relay in self._bus.relays:
-            if relay is not self and relay._receive is not None:
-                await relay._receive(publication)
+        destination = publication.destination
+        for relay, receiver in self._others():
+            if not destination.startswith(TOPIC_PREFIX) or destination in relay._topics:
+                await receiver.receive_publication(publication)
+
+    def tell(self, notice: Notice) -> None:
+        for relay, receiver in self._others():
+            if notice.user in relay._users:
+                receiver.receive_notice(notice)
+
+    def forward(self, envelope: Envelope) -> int:
+        """To the others that watch the receiver: how many."""
+        watching = [receiver for relay, receiver in self._others() if envelope.receiver in relay._users]
+        for receiver in watching:
+            receiver.receive_message(envelope)
+        return len(watching)
+
+    def watch_user(self, user: str) -> None:
+        self._users.add(user)
+
+    def unwatch_user(self, user: str) -> None:
+        self._users.discard(user)
+
+    def watch_topic(self, destination: str) -> None:
+        self._topics.add(destination)
+
+    def unwatch_topic(self, destination: str) -> None:
+        self._topics.discard(destination)
+
+    def _others(self) -> Sequence[tuple["MemoryRelay", Receiver]]:
+        return [(relay, relay._receiver) for relay in self._bus.relays if relay is not self and relay._receiver]
+
+
+class MemoryPresence:
+    """The sessions of one node, which are all there are."""
+
+    def __init__(self) -> None:
+        self._users: dict[str, set[str]] = {}
+
+    async def join(self, user: str, session_id: str, limit: int) -> None:
+        if len(self._users.get(user, ())) >= limit:
+            raise SessionLimit(f"{user} has {limit} sessions, the limit")
+        self._users.setdefault(user, set()).add(session_id)
+
+    def leave(self, user: str, session_id: str) -> None:
+        sessions = self._users.get(user)
+        if sessions is not None:
+            sessions.discard(session_id)
+            if not sessions:
+                del self._users[user]

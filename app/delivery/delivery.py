@@ -1,23 +1,27 @@
 """Takes messages in and brings them to sessions: the service that everything that pushes calls."""
 
-from collections.abc import Callable, Iterable
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 
 from app.clock import Clock
 from app.delivery.ack_manager import AckManager, publication_of, transmit
 from app.delivery.archive import Archive, NoArchive
 from app.delivery.drain import Drain
-from app.delivery.inbox import Inbox
+from app.delivery.inbox import RETRY_AFTER_S, Inbox, Keep
+from app.delivery.interest import Interest
 from app.delivery.log import DeliveryLog, PushOutcome, Trace
 from app.delivery.relay import Relay
 from app.errors import IdConflict, Unavailable
 from app.hub.hub import Hub
-from app.hub.prepared import PreparedMessage, Publication
+from app.hub.prepared import Notice, PreparedMessage, Publication
 from app.hub.session import Session
 from app.messages.destinations import USER_MESSAGES
 from app.messages.message import Envelope, MessageEncoder, NotifyMessage
+from app.tasks import TaskOwner
 
 MAX_UNKNOWN_ACKS = 1_000
+RESUME_SLICE, RESUME_PAUSE_S = 50, 0.025  # sessions that are drained at once after the relay was away
 
 
 class Delivery:
@@ -31,6 +35,7 @@ class Delivery:
         log: DeliveryLog,
         clock: Clock,
         new_id: Callable[[], str],
+        tasks: TaskOwner,
     ) -> None:
         self._hub = hub
         self._acks = acks
@@ -40,8 +45,10 @@ class Delivery:
         self._clock = clock
         self._archive: Archive = NoArchive()
         self._drain = Drain(inbox=inbox, clock=clock, send=self._send_pending, new_id=new_id)
+        self._tasks = tasks
+        self._interest = Interest(hub, relay)
         self.new_id = new_id
-        relay.listen(hub.fan_out)
+        relay.listen(self)
 
     def use_archive(self, archive: Archive, *, limit: int) -> None:
         """From here on `archive` has what was persisted; a session that comes gets at most `limit` of it."""
@@ -66,18 +73,32 @@ class Delivery:
         else:
             self._log.add(trace)
         try:
-            if envelope.acknowledged and not envelope.persisted:
-                await self._inbox.put(envelope)
-            sessions = self._send_here(envelope, trace)
-            if not envelope.acknowledged and not sessions:
-                await self._inbox.put(envelope)
+            return await self._place(envelope, trace, given_id)
         except BaseException:
             self._log.discard(trace.id)
             raise
+
+    async def _place(self, envelope: Envelope, trace: Trace, given_id: bool) -> PushOutcome:
+        keep = self._keep(envelope)
+        placed = await self._inbox.put(envelope, keep=keep)
+        if placed.known is not None and given_id:
+            return _known_elsewhere(placed.known, trace)
+        # What was kept because nobody heard it is sent to whoever comes, by his drain.
+        sessions = 0 if keep is Keep.UNHEARD and placed.kept else self._send_here(envelope, trace)
         trace.outcome = PushOutcome(
-            id=trace.id, receiver=trace.receiver, status="sent" if sessions else "stored", sessions=sessions
+            id=trace.id,
+            receiver=trace.receiver,
+            status="sent" if sessions or placed.others else "stored",
+            sessions=sessions,
         )
         return trace.outcome
+
+    def _keep(self, envelope: Envelope) -> Keep:
+        if envelope.persisted:
+            return Keep.NEVER
+        if envelope.acknowledged:
+            return Keep.ALWAYS
+        return Keep.NEVER if self._hub.is_listening(envelope.receiver, USER_MESSAGES) else Keep.UNHEARD
 
     def _replay(self, again: Trace) -> PushOutcome | None:
         """What came of the push of this id, if there was one."""
@@ -144,7 +165,45 @@ class Delivery:
         await self._relay.publish(publication)
         return await self._hub.fan_out(publication)
 
+    # What other nodes push
+
+    def receive_message(self, envelope: Envelope) -> None:
+        trace = self._log.get(envelope.message.id)
+        if trace is None or trace.receiver != envelope.receiver:
+            trace = _accepted_elsewhere(envelope)
+            self._log.add(trace)
+        self._send_here(envelope, trace)
+
+    async def receive_publication(self, publication: Publication) -> None:
+        await self._hub.fan_out(publication)
+
+    def receive_notice(self, notice: Notice) -> None:
+        self._let_go(notice.user, notice.withdrawn)
+        prepared = PreparedMessage(notice.publication)
+        for session in self._hub.sessions_of(notice.user):
+            transmit(session, prepared)
+
+    def resume(self, users: Sequence[str]) -> None:
+        """Drains their inboxes anew; what comes from now on waits until that is done, so that nothing overtakes."""
+        sessions = [
+            session for user in users for session in self._hub.sessions_of(user) if session.listens_to(USER_MESSAGES)
+        ]
+        for session in sessions:
+            self._drain.begin(session)
+        self._tasks.start(self._drain_all(sessions), "drains after a loss of the relay")
+
+    async def _drain_all(self, sessions: Sequence[Session]) -> None:
+        for count, session in enumerate(sessions, start=1):
+            if session.live:
+                self._tasks.start(self.drain(session), f"drain to session {session.id}")
+            if count % RESUME_SLICE == 0:
+                await asyncio.sleep(RESUME_PAUSE_S)
+
     # Sessions
+
+    def watch(self, session: Session, destination: str) -> Awaitable[None] | None:
+        """Once what is answered has been awaited, the session gets what is pushed to the destination on any node."""
+        return self._interest.gain(session.user, destination)
 
     def begin_drain(self, session: Session) -> None:
         """From here on new messages wait for `drain`."""
@@ -163,7 +222,7 @@ class Delivery:
             self._log.add(trace)
         if self._has(session, trace):
             return
-        trace.attempts += 1
+        trace.attempts = max(trace.attempts, int(envelope.was_sent)) + 1
         self._acks.send(session, envelope, trace, self._prepare(envelope, trace))
         if not envelope.acknowledged:
             self._inbox.remove(session.user, trace.id)
@@ -209,21 +268,36 @@ class Delivery:
 
     # Changes of other devices
 
-    def withdraw(self, user: str, ids: Iterable[str]) -> None:
-        """The user has seen or deleted these: no session is sent them again."""
+    def withdraw(self, user: str, ids: Sequence[str]) -> None:
+        """The user has seen or deleted these: no session of this node is sent them again."""
         for message_id in ids:
-            for session in self._hub.sessions_of(user):
+            self._inbox.remove(user, message_id)
+        self._let_go(user, ids)
+
+    def _let_go(self, user: str, ids: Sequence[str]) -> None:
+        for session in self._hub.sessions_of(user):
+            for message_id in ids:
                 self._acks.withdraw(session, message_id)
                 if session.draining is not None:
                     session.draining.withdrawn.add(message_id)
-            self._inbox.remove(user, message_id)
 
-    def tell(self, message: NotifyMessage) -> None:
-        """To the sessions of its receiver that are here now, at most once."""
+    def tell(self, message: NotifyMessage, *, withdrawn: Iterable[str] = ()) -> None:
+        """To the sessions of its receiver that are there now, at most once; none is sent the `withdrawn` any more."""
+        assert message.receiver is not None, "a change is one user's"
         body = MessageEncoder(message).encode(ack_retry_count=0, ack_last_sent=self._clock.epoch_ms())
-        prepared = PreparedMessage(Publication(message_id=message.id, destination=USER_MESSAGES, body=body))
-        for session in self._hub.sessions_of(message.receiver or ""):
-            transmit(session, prepared)
+        notice = Notice(
+            user=message.receiver,
+            publication=Publication(message_id=message.id, destination=USER_MESSAGES, body=body),
+            withdrawn=tuple(withdrawn),
+        )
+        self.withdraw(notice.user, notice.withdrawn)
+        self.receive_notice(notice)
+        self._relay.tell(notice)
+
+    def require_relay(self) -> None:
+        """Raises Unavailable while the other nodes cannot be reached."""
+        if not self._relay.is_up:
+            raise Unavailable("the other nodes cannot be reached", retry_after_s=RETRY_AFTER_S)
 
     # Looking after
 
@@ -252,6 +326,14 @@ def _trace(envelope: Envelope, digest: int | None) -> Trace:
         persisted=envelope.persisted,
         digest=digest,
     )
+
+
+def _known_elsewhere(known: Envelope, again: Trace) -> PushOutcome:
+    """The inbox has the id already: another node has accepted it, or this one long ago."""
+    if _digest(USER_MESSAGES, known.encoder) != again.digest:
+        raise IdConflict(f"the id {again.id} was pushed before with other content")
+    again.outcome = PushOutcome(id=again.id, receiver=again.receiver, status="stored", sessions=0)
+    return replace(again.outcome, replayed=True)
 
 
 def _accepted_elsewhere(envelope: Envelope) -> Trace:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from heapq import merge
 
 from pydantic_core import to_json
 
@@ -98,7 +99,8 @@ class Drain:
             transient = await self._inbox.pending(session.user, self._clock.epoch_ms())
         except Unavailable:
             transient, complete = (), False
-        envelopes = sorted([*transient, *archived], key=lambda envelope: envelope.message.created)
+        # Each in its own order, which the clocks of several nodes must not change.
+        envelopes: Sequence[Envelope] = [*merge(transient, archived, key=lambda envelope: envelope.message.created)]
         while await self._send_slowly(session, draining, envelopes):
             if not draining.held:
                 break

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from enum import Enum
+from typing import NamedTuple, Protocol
 
 from app.delivery.schedule import Schedule
 from app.errors import InboxFull, Unavailable
@@ -13,13 +14,34 @@ OVERHEAD_BYTES = 800  # of a stored message beside its text, measured
 RETRY_AFTER_S = 5
 
 
+class Keep(Enum):
+    """When an inbox keeps a message that it is given."""
+
+    ALWAYS = "always"
+    UNHEARD = "unheard"
+    """Only if no node listens for the receiver: it is sent once to who is there."""
+    NEVER = "never"
+    """It is kept elsewhere."""
+
+
+class Placed(NamedTuple):
+    """What came of a put: `others` are the other nodes that got it for sessions of theirs.
+
+    `known` is what the inbox has under this id already: nothing was done then.
+    """
+
+    others: int = 0
+    kept: bool = True
+    known: Envelope | None = None
+
+
 class Inbox(Protocol):
-    """Keeps messages until someone acknowledges them or they expire."""
+    """Keeps messages until someone acknowledges them or they expire, and tells the other nodes of each."""
 
-    async def put(self, envelope: Envelope) -> None:
-        """Returns once the message is safe; an id that is there already stays as it is.
+    async def put(self, envelope: Envelope, *, keep: Keep = Keep.ALWAYS) -> Placed:
+        """Returns once the message is safe, and on its way to the other nodes that listen for its receiver.
 
-        Raises InboxFull or Unavailable; nothing is stored then.
+        Raises InboxFull or Unavailable; whether it is stored is not known after Unavailable.
         """
 
     async def pending(self, receiver: str, now_ms: int) -> Sequence[Envelope]:
@@ -28,8 +50,8 @@ class Inbox(Protocol):
     def remove(self, receiver: str, message_id: str) -> None:
         """Instant; an inbox with a server behind it writes behind. An id that is not there is no error."""
 
-    def expire(self, now_ms: int) -> int:
-        """Drops what expired, and says how many; touches nothing else."""
+    def expire(self, now_ms: int) -> None:
+        """Lets go of what expired, where nothing else does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,15 +76,16 @@ class MemoryInbox:
         self._schedule: Schedule[tuple[str, str]] = Schedule(RESOLUTION_MS)
         self.size_bytes = 0
 
-    async def put(self, envelope: Envelope) -> None:
+    async def put(self, envelope: Envelope, *, keep: Keep = Keep.ALWAYS) -> Placed:
+        """There are no other nodes, so nobody has heard what is to be kept unheard."""
+        if keep is Keep.NEVER:
+            return Placed(kept=False)
         receiver, message_id = envelope.receiver, envelope.message.id
         entries = self._users.get(receiver, {})
         if message_id in entries:
-            return
+            return Placed(known=entries[message_id].envelope)
         if len(entries) >= self._limits.max_messages:
-            raise InboxFull(
-                f"{receiver} has {len(entries)} unacknowledged messages, the limit", retry_after_s=RETRY_AFTER_S
-            )
+            raise inbox_full(receiver, len(entries))
         size = len(envelope.encoder) + OVERHEAD_BYTES
         if self.size_bytes + size > self._limits.max_bytes:
             raise Unavailable("the inboxes of all users together are full", retry_after_s=RETRY_AFTER_S)
@@ -70,6 +93,7 @@ class MemoryInbox:
         entries[message_id] = _Entry(envelope, slot, size)
         self._users[receiver] = entries
         self.size_bytes += size
+        return Placed()
 
     async def pending(self, receiver: str, now_ms: int) -> Sequence[Envelope]:
         entries = self._users.get(receiver)
@@ -87,8 +111,10 @@ class MemoryInbox:
         if not entries:
             del self._users[receiver]
 
-    def expire(self, now_ms: int) -> int:
-        due = self._schedule.pop_due(now_ms)
-        for receiver, message_id in due:
+    def expire(self, now_ms: int) -> None:
+        for receiver, message_id in self._schedule.pop_due(now_ms):
             self.remove(receiver, message_id)
-        return len(due)
+
+
+def inbox_full(receiver: str, count: int) -> InboxFull:
+    return InboxFull(f"{receiver} has {count} unacknowledged messages, the limit", retry_after_s=RETRY_AFTER_S)

@@ -1,6 +1,6 @@
 """Who was sent what and has not acknowledged it: the port, and the ledger in memory."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from app.delivery.log import Record
@@ -70,6 +70,10 @@ class MemoryLedger:
 
     def count(self, session_id: str) -> int:
         return len(self._sessions.get(session_id, ()))
+
+    def open_records(self) -> Iterator[Record]:
+        for records in self._sessions.values():
+            yield from records.values()
 
     def close(self, record: Record) -> None:
         records = self._sessions[record.session_id]

@@ -1,14 +1,34 @@
-"""How what is meant for everybody reaches the other nodes: the port. Its adapters live in `app.cluster`."""
+"""How what is pushed on one node reaches the sessions of the others: the port. Its adapters live in `app.cluster`."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from typing import Protocol
 
-from app.hub.prepared import Publication
+from app.cluster.receiver import Receiver
+from app.hub.prepared import Notice, Publication
 
 
 class Relay(Protocol):
-    async def publish(self, publication: Publication) -> None:
-        """To every other node, at most once. Raises Unavailable."""
+    """A user or a topic that is watched again and again is watched once."""
 
-    def listen(self, receive: Callable[[Publication], Awaitable[object]]) -> None:
-        """`receive` is called with what other nodes publish, in the order of each publisher."""
+    @property
+    def is_up(self) -> bool:
+        """Whether others can be reached; without it nothing is accepted."""
+
+    def listen(self, receiver: Receiver) -> None:
+        """`receiver` gets what other nodes send, from now on."""
+
+    async def publish(self, publication: Publication) -> None:
+        """To every other node, or to those that watch the topic it is for; at most once. Raises Unavailable."""
+
+    def tell(self, notice: Notice) -> None:
+        """To the other nodes that watch the user; at most once. Instant: it may be lost with the connection."""
+
+    def watch_user(self, user: str) -> Awaitable[None] | None:
+        """What is put into an inbox of the user comes here; once what is answered has been awaited, all of it does."""
+
+    def unwatch_user(self, user: str) -> None: ...
+
+    def watch_topic(self, destination: str) -> Awaitable[None] | None:
+        """As `watch_user`, for what is published for the destination."""
+
+    def unwatch_topic(self, destination: str) -> None: ...

@@ -23,11 +23,11 @@ from app.disconnects import (
     TOO_BIG,
     DisconnectReason,
 )
-from app.errors import ServiceError, SessionLimit, Unauthorized
+from app.errors import ServiceError, Unauthorized
 from app.gateway.dispatch import Dispatcher, is_acknowledgement
+from app.gateway.presence import Presence
 from app.gateway.rate import TokenBucket
 from app.gateway.routing import Rejected
-from app.gateway.tasks import TaskOwner
 from app.hub.hub import Hub
 from app.hub.prepared import PreparedMessage, Publication
 from app.hub.session import Session
@@ -38,6 +38,7 @@ from app.stomp.errors import FrameTooLarge, ProtocolError
 from app.stomp.events import Connect, Disconnect, Event
 from app.stomp.heartbeat import Due, Heartbeat, plan_heartbeat
 from app.stomp.session import ServerSession, SessionLimits
+from app.tasks import TaskOwner
 
 DEFECT = "an internal error; the operators have been told"
 
@@ -61,6 +62,7 @@ class Services:
 
     hub: Hub
     delivery: Delivery
+    presence: Presence
     authenticator: Authenticator
     dispatcher: Dispatcher
     tasks: TaskOwner
@@ -206,11 +208,13 @@ class Connection:
         identity = await services.authenticator.authenticate(token_of(event))
         if self._over:
             return
-        limit = services.options.max_sessions_per_user
-        if len(services.hub.sessions_of(identity.user)) >= limit:
-            raise SessionLimit(f"{identity.user} has {limit} sessions, the limit")
+        session_id = token_hex(8)
+        await self._join(identity.user, session_id)
+        if self._over:
+            services.presence.leave(identity.user, session_id)
+            return
         self.session = session = Session(
-            id=token_hex(8),
+            id=session_id,
             user=identity.user,
             version=self._stomp.version,
             transport=self.transport,
@@ -222,6 +226,14 @@ class Connection:
         logger.info(
             "session %s of %s opened: %s, STOMP %s", session.id, session.user, self.transport.name, session.version
         )
+
+    async def _join(self, user: str, session_id: str) -> None:
+        presence = self._services.presence
+        try:
+            await presence.join(user, session_id, self._services.options.max_sessions_per_user)
+        except asyncio.CancelledError:  # the client has gone; it may have been counted all the same
+            presence.leave(user, session_id)
+            raise
 
     def _disconnect(self, event: Disconnect) -> None:
         self._confirm(event.receipt)
@@ -293,6 +305,7 @@ class Connection:
         session = self.session
         if session is not None and self._services.hub.leave(session):
             self._services.delivery.leave(session)
+            self._services.presence.leave(session.user, session.id)
             logger.log(reason.log_level, "session %s of %s closed: %s", session.id, session.user, reason.text)
         self._services.ended(self, reason)
 

@@ -8,7 +8,6 @@ from app.delivery.delivery import Delivery
 from app.errors import Forbidden, InvalidMessage, ServiceError
 from app.gateway.core_routes import publish_as_sent
 from app.gateway.routing import AppMessage, DestinationRoutes, Handler, Rejected
-from app.gateway.tasks import TaskOwner
 from app.hub.hub import Hub
 from app.hub.session import Session
 from app.messages.destinations import (
@@ -21,6 +20,7 @@ from app.messages.destinations import (
     topic_problem,
 )
 from app.stomp.events import Ack, Commit, Event, Nack, Noted, Send, Subscribe, Subscription, Unsubscribe
+from app.tasks import TaskOwner
 
 SessionEvent = Subscribe | Unsubscribe | Send | Ack | Nack | Commit | Noted
 
@@ -48,7 +48,7 @@ class Dispatcher:
             case Ack():
                 self.delivery.acknowledge(session, event.message_id, cumulative=event.cumulative)
             case Subscribe():
-                self._subscribe(session, event.subscription)
+                return self._subscribe(session, event.subscription)
             case Unsubscribe():
                 self._unsubscribe(session, event.subscription)
             case Commit():
@@ -59,7 +59,8 @@ class Dispatcher:
                 assert_never(event)
         return None
 
-    def _subscribe(self, session: Session, subscription: Subscription) -> None:
+    def _subscribe(self, session: Session, subscription: Subscription) -> Awaitable[None] | None:
+        """Done when what is pushed from now on will come, from whichever node."""
         destination = subscription.destination
         if destination not in (USER_MESSAGES, USER_ERRORS):
             if destination.startswith(USER_PREFIX):
@@ -69,9 +70,24 @@ class Dispatcher:
             if problem := topic_problem(destination):
                 raise InvalidMessage(f"cannot subscribe to {destination[:128]!r}: {problem}")
         self.hub.subscribe(session, subscription)
-        if destination == USER_MESSAGES and session.draining is None:
+        drains = destination == USER_MESSAGES and session.draining is None
+        if drains:
             self.delivery.begin_drain(session)
-            self.tasks.start(self.delivery.drain(session), f"drain to session {session.id}")
+        watching = self.delivery.watch(session, destination)
+        if watching is not None:
+            return self._subscribe_later(session, watching, drains)
+        if drains:
+            self._start_drain(session)
+        return None
+
+    async def _subscribe_later(self, session: Session, watching: Awaitable[None], drains: bool) -> None:
+        """What came before the other nodes knew is in the inbox, what comes after is held back."""
+        await watching
+        if drains:
+            self._start_drain(session)
+
+    def _start_drain(self, session: Session) -> None:
+        self.tasks.start(self.delivery.drain(session), f"drain to session {session.id}")
 
     def _unsubscribe(self, session: Session, subscription: Subscription | None) -> None:
         if subscription is None:

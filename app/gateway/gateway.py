@@ -12,11 +12,12 @@ from app.delivery.delivery import Delivery
 from app.disconnects import FORCED, RESTART, DisconnectReason
 from app.gateway.connection import Connection, ConnectionOptions, Services
 from app.gateway.dispatch import Dispatcher
+from app.gateway.presence import Presence
 from app.gateway.routing import DestinationRoutes
-from app.gateway.tasks import TaskOwner
 from app.hub.hub import Hub
 from app.hub.transport import Transport
 from app.stomp.heartbeat import Heartbeat
+from app.tasks import TaskOwner
 
 LONGEST_TICK_S = 1.0
 SHORTEST_TICK_S = 0.05
@@ -35,6 +36,7 @@ class Gateway:
         *,
         hub: Hub,
         delivery: Delivery,
+        presence: Presence,
         authenticator: Authenticator,
         routes: DestinationRoutes,
         options: ConnectionOptions,
@@ -52,6 +54,7 @@ class Gateway:
         self._services = Services(
             hub=hub,
             delivery=delivery,
+            presence=presence,
             authenticator=authenticator,
             dispatcher=Dispatcher(
                 hub=hub, delivery=delivery, routes=routes, tasks=self._tasks, allow_topic_send=allow_topic_send

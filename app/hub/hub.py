@@ -1,7 +1,7 @@
 """Who is here and what they listen to."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from app.hub.prepared import PreparedMessage, Publication
 from app.hub.session import Session, Subscriber
@@ -17,6 +17,8 @@ class Hub:
         self._sessions: dict[str, Session] = {}
         self._users: dict[str, dict[str, Session]] = {}
         self._destinations: dict[str, dict[Subscriber, None]] = {}
+        self.on_left: Callable[[str, str], None] = lambda user, destination: None
+        """Called with the user of a session and a destination that it listens to no more."""
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -39,10 +41,11 @@ class Hub:
         del sessions[session.id]
         if not sessions:
             del self._users[session.user]
-        for subscribers in session.subscribers.values():
+        left, session.subscribers = session.subscribers, {}
+        for destination, subscribers in left.items():
             for subscriber in subscribers:
                 self._drop(subscriber)
-        session.subscribers.clear()
+            self.on_left(session.user, destination)
         return True
 
     def session(self, session_id: str) -> Session | None:
@@ -75,6 +78,14 @@ class Hub:
             session.subscribers[destination] = tuple(left)
         else:
             session.subscribers.pop(destination, None)
+            self.on_left(session.user, destination)
+
+    def has_subscribers(self, destination: str) -> bool:
+        return destination in self._destinations
+
+    def is_listening(self, user: str, destination: str) -> bool:
+        """Whether any session of the user listens to it."""
+        return any(session.listens_to(destination) for session in self.sessions_of(user))
 
     def _drop(self, subscriber: Subscriber) -> None:
         destination = subscriber.subscription.destination

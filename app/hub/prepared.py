@@ -32,6 +32,15 @@ class Publication:
     binary: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """For the sessions of one user that are there now, at most once. `withdrawn` are messages that he needs no more."""
+
+    user: str
+    publication: Publication
+    withdrawn: tuple[str, ...] = ()
+
+
 class PreparedMessage:
     """Encodes a publication once for each profile of subscribers, of which there are few."""
 

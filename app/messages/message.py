@@ -18,6 +18,9 @@ class NotifyMessage:
     viewed: bool = False
 
 
+_ACCOUNT = b',"ack_retry_count":'
+
+
 class MessageEncoder:
     """The JSON of one message, of which only the account of its sending changes from one sending to the next."""
 
@@ -34,9 +37,16 @@ class MessageEncoder:
         }
         self._start = to_json(fields)[:-1]
 
+    @classmethod
+    def of_json(cls, text: bytes) -> Self:
+        """Of what `encode` made, with whatever fields were added behind. Raises ValueError for anything else."""
+        encoder = cls.__new__(cls)
+        encoder._start = text[: text.rindex(_ACCOUNT)]
+        return encoder
+
     def encode(self, *, ack_retry_count: int, ack_last_sent: int) -> bytes:
         """UTF-8 JSON; `ack_last_sent` is ms since 1970."""
-        return b'%b,"ack_retry_count":%d,"ack_last_sent":%d}' % (self._start, ack_retry_count, ack_last_sent)
+        return b'%b%b%d,"ack_last_sent":%d}' % (self._start, _ACCOUNT, ack_retry_count, ack_last_sent)
 
     @property
     def content(self) -> bytes:
@@ -53,6 +63,7 @@ class Envelope:
 
     `expires_ms` (since 1970) ends its stay in the inbox. Without `acknowledged` it is sent once to each session and
     waits in the inbox only while there is no session at all. `persisted`: the database keeps it, and no inbox.
+    `was_sent`: to some session before, as far as the inbox knows.
     """
 
     message: NotifyMessage
@@ -60,6 +71,7 @@ class Envelope:
     expires_ms: int
     acknowledged: bool = True
     persisted: bool = False
+    was_sent: bool = False
 
     def without_data(self) -> Self:
         """For those who keep it: the encoder has the text, and parsed JSON can take 20 times the memory of its text."""

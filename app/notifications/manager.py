@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from app.clock import Clock
 from app.db.database import Database
 from app.db.group_commit import GroupCommit
-from app.db.write_behind import WriteBehind
 from app.delivery.delivery import Delivery
 from app.delivery.log import PushOutcome
 from app.errors import IdConflict, Unavailable
@@ -16,6 +15,7 @@ from app.messages.message import Envelope, MessageEncoder, NotifyMessage
 from app.messages.types import NOTIFY_DELETED, NOTIFY_VIEWED
 from app.notifications.repository import Cursor, NotifyRepository
 from app.notifications.tables import NotifyLog
+from app.write_behind import WriteBehind
 
 DAY_MS = 86_400_000
 RECOVERY_SLICE = 200  # rows of one recovery transaction
@@ -71,9 +71,14 @@ class NotifyManager:
         trace = self._delivery.trace(message.id)
         if trace is not None and not trace.persisted:
             raise IdConflict(f"the id {message.id} was pushed before, without being stored")
+        self._delivery.require_relay()
         if not await self.inserts.submit(_row(message)):
             return await self._replay(message)
-        return await self._publish(message)
+        try:
+            return await self._publish(message)
+        except Unavailable as error:
+            logger.warning("message %s is stored, and pushed later: %s", message.id, error.detail)
+            return PushOutcome(id=message.id, receiver=message.receiver, status="stored", sessions=0)
 
     async def _publish(self, message: NotifyMessage) -> PushOutcome:
         outcome = await self._delivery.push(self._envelope(message))
@@ -165,7 +170,6 @@ class NotifyManager:
     async def _tell_devices(self, user: str, type: str, ids: Sequence[str], unread: int) -> None:
         if not ids:
             return
-        self._delivery.withdraw(user, ids)
         message = NotifyMessage(
             id=self._delivery.new_id(),
             type=type,
@@ -173,7 +177,7 @@ class NotifyManager:
             data={"ids": list(ids), "unread": unread},
             created=self._clock.epoch_ms(),
         )
-        self._delivery.tell(message)
+        self._delivery.tell(message, withdrawn=ids)
 
     # Jobs
 

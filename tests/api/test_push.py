@@ -218,7 +218,7 @@ async def test_message_has_all_that_was_asked_for(dev: Service) -> None:
     assert answer.json() == {"id": "order-1", "receiver": "test1", "status": "sent", "sessions": 1}
     (message,) = await received(listener)
     assert message["id"] == "order-1"
-    assert dev.runtime.acks.open_records == 0
+    assert len(dev.runtime.backplane.ledger) == 0
 
 
 async def test_content_type_of_a_json_route_does_not_matter(dev: Service) -> None:

@@ -3,17 +3,26 @@
 Each entry makes a fresh, empty instance and cleans up behind it.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
-from app.cluster.memory import MemoryBus
+from app.clock import Clock
+from app.cluster.keys import PENDING
+from app.cluster.memory import MemoryBus, MemoryPresence
 from app.delivery.inbox import Inbox, InboxLimits, MemoryInbox
 from app.delivery.ledger import Ledger, MemoryLedger
+from app.delivery.redis_inbox import RedisInbox
+from app.delivery.redis_ledger import RedisLedger
 from app.delivery.relay import Relay
+from app.gateway.presence import Presence
+from tests.nodes import running, running_node
+from tests.valkey import fresh_database
 
 LedgerFactory = Callable[[], AbstractAsyncContextManager[Ledger]]
-InboxFactory = Callable[[InboxLimits], AbstractAsyncContextManager[Inbox]]
+InboxFactory = Callable[[InboxLimits, Clock], AbstractAsyncContextManager[Inbox]]
 RelaysFactory = Callable[[int], AbstractAsyncContextManager[Sequence[Relay]]]
+PresencesFactory = Callable[[int], AbstractAsyncContextManager[Sequence[Presence]]]
 
 
 @asynccontextmanager
@@ -22,8 +31,31 @@ async def memory_ledger() -> AsyncIterator[Ledger]:
 
 
 @asynccontextmanager
-async def memory_inbox(limits: InboxLimits) -> AsyncIterator[Inbox]:
+async def redis_ledger() -> AsyncIterator[Ledger]:
+    """At its end Redis has exactly what is open, however it came about."""
+    with fresh_database() as url:
+        async with running_node(url) as node:
+            ledger = RedisLedger(node)
+            async with running(ledger.run):
+                yield ledger
+                await ledger.flush()
+                fields = await node.client.call(PENDING, "HKEYS", PENDING)
+                expected = {f"{record.message_id}::{record.session_id}" for record in ledger.open_records()}
+                assert {field.decode() for field in fields} == expected
+
+
+@asynccontextmanager
+async def memory_inbox(limits: InboxLimits, clock: Clock) -> AsyncIterator[Inbox]:
     yield MemoryInbox(limits)
+
+
+@asynccontextmanager
+async def redis_inbox(limits: InboxLimits, clock: Clock) -> AsyncIterator[Inbox]:
+    with fresh_database() as url:
+        async with running_node(url) as node:
+            inbox = RedisInbox(node.client, limits=limits, clock=clock, node=node.name)
+            async with running(inbox.run):
+                yield inbox
 
 
 @asynccontextmanager
@@ -33,12 +65,42 @@ async def memory_relays(count: int) -> AsyncIterator[Sequence[Relay]]:
     yield [bus.relay() for _ in range(count)]
 
 
+@asynccontextmanager
+async def redis_relays(count: int) -> AsyncIterator[Sequence[Relay]]:
+    with fresh_database() as url:
+        async with AsyncExitStack() as stack:
+            nodes = [await stack.enter_async_context(running_node(url, f"n{number}")) for number in range(count)]
+            yield [node.relay for node in nodes]
+
+
+@asynccontextmanager
+async def memory_presences(count: int) -> AsyncIterator[Sequence[Presence]]:
+    yield [MemoryPresence()] * count
+
+
+@asynccontextmanager
+async def redis_presences(count: int) -> AsyncIterator[Sequence[Presence]]:
+    """Of so many nodes that count together."""
+    with fresh_database() as url:
+        async with AsyncExitStack() as stack:
+            nodes = [await stack.enter_async_context(running_node(url, f"n{number}")) for number in range(count)]
+            await asyncio.sleep(0)
+            yield [node.presence for node in nodes]
+
+
 LEDGERS: dict[str, LedgerFactory] = {
     "memory": memory_ledger,
+    "redis": redis_ledger,
 }
 INBOXES: dict[str, InboxFactory] = {
     "memory": memory_inbox,
+    "redis": redis_inbox,
 }
 RELAYS: dict[str, RelaysFactory] = {
     "memory": memory_relays,
+    "redis": redis_relays,
+}
+PRESENCES: dict[str, PresencesFactory] = {
+    "memory": memory_presences,
+    "redis": redis_presences,
 }

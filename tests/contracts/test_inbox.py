@@ -4,18 +4,24 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from app.delivery.inbox import Inbox, InboxLimits
+from app.delivery.inbox import Inbox, InboxLimits, Keep
 from app.errors import InboxFull
 from app.messages.message import Envelope, MessageEncoder, NotifyMessage
+from tests.clock import FakeClock
 from tests.contracts.implementations import INBOXES
 
 MAX_MESSAGES = 5
-NOW_MS = 1_700_000_000_000
+NOW_MS = 4_000_000_000_000  # later than any clock: what lives by the clock of a server does not end during a test
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock(NOW_MS)
 
 
 @pytest.fixture(params=INBOXES.values(), ids=[*INBOXES])
-async def inbox(request: pytest.FixtureRequest) -> AsyncIterator[Inbox]:
-    async with request.param(InboxLimits(max_messages=MAX_MESSAGES)) as inbox:
+async def inbox(request: pytest.FixtureRequest, clock: FakeClock) -> AsyncIterator[Inbox]:
+    async with request.param(InboxLimits(max_messages=MAX_MESSAGES), clock) as inbox:
         yield inbox
 
 
@@ -34,7 +40,7 @@ async def ids(inbox: Inbox, receiver: str = "ann", now_ms: int = NOW_MS) -> list
 
 async def test_a_new_inbox_is_empty(inbox: Inbox) -> None:
     assert await ids(inbox) == []
-    assert inbox.expire(NOW_MS + 10_000_000) == 0
+    inbox.expire(NOW_MS + 10_000_000)
 
 
 async def test_what_was_put_is_pending_as_it_was(inbox: Inbox) -> None:
@@ -70,7 +76,9 @@ async def test_users_do_not_see_each_others_messages(inbox: Inbox) -> None:
 async def test_an_id_that_is_there_already_stays_as_it_is_and_keeps_its_place(inbox: Inbox) -> None:
     await inbox.put(envelope("m1", data="first"))
     await inbox.put(envelope("m2"))
-    await inbox.put(envelope("m1", data="second", ttl_ms=1))
+    placed = await inbox.put(envelope("m1", data="second", ttl_ms=1))
+    assert placed.known is not None
+    assert b'"first"' in placed.known.encoder.content
     first, _ = await inbox.pending("ann", NOW_MS + 10)
     assert b'"first"' in first.encoder.content
 
@@ -106,22 +114,23 @@ async def test_what_has_expired_is_pending_no_more(inbox: Inbox) -> None:
     assert await ids(inbox, now_ms=NOW_MS + 2_000) == []
 
 
-async def test_expiring_drops_what_has_expired_and_nothing_else(inbox: Inbox) -> None:
+async def test_expiring_drops_nothing_that_has_not_expired(inbox: Inbox) -> None:
     for id, ttl_ms in (("a", 1_000), ("b", 5_000), ("c", 1_000)):
         await inbox.put(envelope(id, ttl_ms=ttl_ms))
-    assert inbox.expire(NOW_MS + 900) == 0
-    assert inbox.expire(NOW_MS + 2_000) == 2
-    assert inbox.expire(NOW_MS + 2_000) == 0
-    assert await ids(inbox) == ["b"]
+    inbox.expire(NOW_MS + 900)
+    assert await ids(inbox) == ["a", "b", "c"]
+    inbox.expire(NOW_MS + 2_000)
+    assert await ids(inbox, now_ms=NOW_MS + 2_000) == ["b"]
 
 
 async def test_removed_messages_do_not_expire_and_those_put_again_do_at_their_new_time(inbox: Inbox) -> None:
     await inbox.put(envelope(ttl_ms=1_000))
     inbox.remove("ann", "m1")
     await inbox.put(envelope(ttl_ms=9_000))
-    assert inbox.expire(NOW_MS + 2_000) == 0
-    assert await ids(inbox) == ["m1"]
-    assert inbox.expire(NOW_MS + 10_000) == 1
+    inbox.expire(NOW_MS + 2_000)
+    assert await ids(inbox, now_ms=NOW_MS + 8_999) == ["m1"]
+    inbox.expire(NOW_MS + 10_000)
+    assert await ids(inbox, now_ms=NOW_MS + 10_000) == []
 
 
 async def test_a_full_inbox_refuses_and_stores_nothing(inbox: Inbox) -> None:
@@ -149,12 +158,42 @@ async def test_the_full_inbox_of_one_user_is_no_concern_of_another(inbox: Inbox)
 
 
 @pytest.mark.parametrize("by", ["removing", "expiring"])
-async def test_a_full_inbox_takes_more_after(inbox: Inbox, by: str) -> None:
+async def test_a_full_inbox_takes_more_after(inbox: Inbox, clock: FakeClock, by: str) -> None:
     for n in range(MAX_MESSAGES):
         await inbox.put(envelope(f"m{n}", ttl_ms=1_000 if n == 2 else 60_000))
     if by == "removing":
         inbox.remove("ann", "m2")
     else:
-        inbox.expire(NOW_MS + 2_000)
+        clock.advance(2)
+        inbox.expire(clock.epoch_ms())
     await inbox.put(envelope("more"))
-    assert await ids(inbox) == ["m0", "m1", "m3", "m4", "more"]
+    assert await ids(inbox, now_ms=clock.epoch_ms()) == ["m0", "m1", "m3", "m4", "more"]
+
+
+async def test_what_is_kept_elsewhere_is_not_kept_here(inbox: Inbox) -> None:
+    placed = await inbox.put(envelope(), keep=Keep.NEVER)
+    assert (placed.kept, placed.others, placed.known) == (False, 0, None)
+    assert await ids(inbox) == []
+
+
+async def test_what_nobody_heard_is_kept(inbox: Inbox) -> None:
+    placed = await inbox.put(envelope(acknowledged=False), keep=Keep.UNHEARD)
+    assert (placed.kept, placed.others) == (True, 0)
+    assert await ids(inbox) == ["m1"]
+
+
+async def test_large_messages_are_read_in_their_order(inbox: Inbox) -> None:
+    for n in range(MAX_MESSAGES):
+        await inbox.put(envelope(f"m{n}", data=f"{n}" * 400_000))
+    pending = await inbox.pending("ann", NOW_MS)
+    assert [(one.message.id, len(one.encoder) > 400_000) for one in pending] == [
+        (f"m{n}", True) for n in range(MAX_MESSAGES)
+    ]
+
+
+@pytest.mark.parametrize("user", ["}brace", "{a}", "消息", "a::b", "x" * 128, "a b"])
+async def test_users_of_all_names_have_an_inbox(inbox: Inbox, user: str) -> None:
+    await inbox.put(envelope(receiver=user))
+    assert await ids(inbox, user) == ["m1"]
+    inbox.remove(user, "m1")
+    assert await ids(inbox, user) == []

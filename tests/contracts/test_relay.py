@@ -1,12 +1,14 @@
 """What every relay does."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 
 import pytest
 
 from app.delivery.relay import Relay
-from app.hub.prepared import Publication
+from app.hub.prepared import Notice, Publication
+from app.messages.destinations import USER_MESSAGES
+from app.messages.message import Envelope
 from tests.contracts.implementations import RELAYS
 
 NODES = 3
@@ -18,17 +20,28 @@ class Ear:
 
     def __init__(self) -> None:
         self.heard: list[Publication] = []
-        self._news = asyncio.Condition()
+        self.notices: list[Notice] = []
+        self.slow_s = 0.0
 
-    async def receive(self, publication: Publication) -> None:
-        async with self._news:
-            self.heard.append(publication)
-            self._news.notify_all()
+    async def receive_publication(self, publication: Publication) -> None:
+        await asyncio.sleep(self.slow_s)
+        self.heard.append(publication)
+
+    def receive_notice(self, notice: Notice) -> None:
+        self.notices.append(notice)
+        self.heard.append(notice.publication)
+
+    def receive_message(self, envelope: Envelope) -> None:
+        raise AssertionError("nothing was put into an inbox")
+
+    def resume(self, users: Sequence[str]) -> None:
+        raise AssertionError("the relay was not away")
 
     async def wait_for(self, message_id: str) -> list[str]:
         """The ids that were heard up to this one."""
-        async with asyncio.timeout(PATIENCE_S), self._news:
-            await self._news.wait_for(lambda: message_id in self.ids)
+        async with asyncio.timeout(PATIENCE_S):
+            while message_id not in self.ids:  # noqa: ASYNC110 — the port has no event of it
+                await asyncio.sleep(0.002)
         return self.ids
 
     @property
@@ -46,12 +59,18 @@ async def relays(request: pytest.FixtureRequest) -> AsyncIterator[Sequence[Relay
 def ears(relays: Sequence[Relay]) -> list[Ear]:
     ears = [Ear() for _ in relays]
     for relay, ear in zip(relays, ears, strict=True):
-        relay.listen(ear.receive)
+        relay.listen(ear)
     return ears
 
 
-def news(id: str = "m1", body: bytes = b"news") -> Publication:
-    return Publication(message_id=id, destination="/topic/a", body=body)
+def news(id: str = "m1", body: bytes = b"news", destination: str = USER_MESSAGES) -> Publication:
+    return Publication(message_id=id, destination=destination, body=body)
+
+
+async def watch(*watching: Awaitable[None] | None) -> None:
+    for one in watching:
+        if one is not None:
+            await one
 
 
 async def test_every_other_node_hears_a_publication_once_and_the_publisher_never(
@@ -77,12 +96,13 @@ async def test_publications_of_one_node_are_heard_in_their_order(relays: Sequenc
 async def test_a_publication_arrives_as_it_was(relays: Sequence[Relay], ears: list[Ear], body: bytes) -> None:
     publication = Publication(
         message_id="ntf_1",
-        destination="/topic/消息:a",
+        destination="/topic/消息:a 1",
         body=body,
         content_type="application/octet-stream",
         headers=(("redelivered", "true"), ("attempt", "2")),
         binary=True,
     )
+    await watch(relays[1].watch_topic(publication.destination))
     await relays[0].publish(publication)
     await ears[1].wait_for("ntf_1")
     assert ears[1].heard == [publication]
@@ -90,7 +110,7 @@ async def test_a_publication_arrives_as_it_was(relays: Sequence[Relay], ears: li
 
 async def test_a_node_that_does_not_listen_yet_is_no_error(relays: Sequence[Relay]) -> None:
     ear = Ear()
-    relays[2].listen(ear.receive)
+    relays[2].listen(ear)
     await relays[0].publish(news())
     assert await ear.wait_for("m1") == ["m1"]
 
@@ -102,3 +122,62 @@ async def test_nodes_may_publish_to_each_other_at_the_same_time(relays: Sequence
             if other != n:
                 await ear.wait_for(f"m{other}")
         assert len(ear.heard) == NODES - 1
+
+
+async def test_a_topic_is_heard_by_the_nodes_that_watch_it_and_by_no_other(
+    relays: Sequence[Relay], ears: list[Ear]
+) -> None:
+    await watch(relays[1].watch_topic("/topic/a"), relays[2].watch_topic("/topic/b"))
+    await relays[0].publish(news("m1", destination="/topic/a"))
+    await relays[0].publish(news("m2", destination="/topic/b"))
+    await relays[0].publish(news("end"))
+    assert await ears[1].wait_for("end") == ["m1", "end"]
+    assert await ears[2].wait_for("end") == ["m2", "end"]
+
+
+async def test_a_topic_that_is_watched_no_more_is_not_heard(relays: Sequence[Relay], ears: list[Ear]) -> None:
+    await watch(relays[1].watch_topic("/topic/a"))
+    await watch(relays[1].watch_topic("/topic/a"))
+    relays[1].unwatch_topic("/topic/a")
+    relays[1].unwatch_topic("/topic/never")
+    await relays[0].publish(news("m1", destination="/topic/a"))
+    await relays[0].publish(news("end"))
+    assert await ears[1].wait_for("end") == ["end"]
+    await watch(relays[1].watch_topic("/topic/a"))
+    await relays[0].publish(news("m2", destination="/topic/a"))
+    assert await ears[1].wait_for("m2") == ["end", "m2"]
+
+
+async def test_a_notice_comes_to_the_nodes_that_watch_its_user(relays: Sequence[Relay], ears: list[Ear]) -> None:
+    await watch(relays[0].watch_user("ann"), relays[1].watch_user("ann"), relays[2].watch_user("bob"))
+    notice = Notice(user="ann", publication=news("m1", "消息".encode()), withdrawn=("a", "b"))
+    relays[0].tell(notice)
+    await ears[1].wait_for("m1")
+    assert ears[1].notices == [notice]
+    await relays[0].publish(news("end"))
+    assert await ears[2].wait_for("end") == ["end"]
+    assert ears[0].notices == []
+
+
+async def test_a_user_that_is_watched_no_more_is_told_nothing(relays: Sequence[Relay], ears: list[Ear]) -> None:
+    await watch(relays[1].watch_user("ann"))
+    relays[1].unwatch_user("ann")
+    relays[1].unwatch_user("never")
+    relays[0].tell(Notice(user="ann", publication=news("m1")))
+    await asyncio.sleep(0)
+    await relays[0].publish(news("end"))
+    assert await ears[1].wait_for("end") == ["end"]
+
+
+async def test_nothing_overtakes_a_publication_that_takes_its_time(relays: Sequence[Relay], ears: list[Ear]) -> None:
+    await watch(relays[1].watch_user("ann"))
+    ears[1].slow_s = 0.02
+    await relays[0].publish(news("slow"))
+    relays[0].tell(Notice(user="ann", publication=news("m2")))
+    await asyncio.sleep(0)
+    await relays[0].publish(news("m3"))
+    assert await ears[1].wait_for("m3") == ["slow", "m2", "m3"]
+
+
+async def test_a_relay_that_is_connected_is_up(relays: Sequence[Relay]) -> None:
+    assert [relay.is_up for relay in relays] == [True] * NODES

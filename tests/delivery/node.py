@@ -20,6 +20,7 @@ from app.messages.ids import id_factory
 from app.messages.message import Envelope, MessageEncoder, NotifyMessage
 from app.stomp.events import Subscription
 from app.stomp.frames import AckMode, Frame, Version
+from app.tasks import TaskOwner
 from tests.clock import FakeClock
 from tests.fakes import FakeTransport
 
@@ -108,6 +109,7 @@ class Node:
             log=DeliveryLog(log_size),
             clock=self.clock,
             new_id=id_factory(self.clock),
+            tasks=TaskOwner(),
         )
         self._devices = 0
 
@@ -180,10 +182,15 @@ class Device:
         subscription = Subscription(str(len(self.subscriptions)), USER_MESSAGES, ack_mode)
         self.subscriptions.append(subscription)
         self.node.hub.subscribe(self.session, subscription)
+        self.node.delivery.watch(self.session, USER_MESSAGES)
         if self.session.draining is not None:
             return False
         self.node.delivery.begin_drain(self.session)
         return True
+
+    def listen_to(self, destination: str) -> None:
+        self.node.hub.subscribe(self.session, Subscription(destination, destination))
+        self.node.delivery.watch(self.session, destination)
 
     async def drain(self) -> None:
         await self.node.delivery.drain(self.session)

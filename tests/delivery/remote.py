@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
-from app.delivery.inbox import InboxLimits, MemoryInbox
+from app.delivery.inbox import InboxLimits, Keep, MemoryInbox, Placed
 from app.errors import Unavailable
 from app.messages.message import Envelope
 
@@ -18,12 +18,15 @@ class RemoteInbox(MemoryInbox):
         self.failures = 0
         self.puts = self.looks = 0
 
-    async def put(self, envelope: Envelope) -> None:
+    async def put(self, envelope: Envelope, *, keep: Keep = Keep.ALWAYS) -> Placed:
         """The message is there before the answer is."""
+        if keep is Keep.NEVER:
+            return await super().put(envelope, keep=keep)
         self._fail()
         self.puts += 1
-        await super().put(envelope)
+        placed = await super().put(envelope, keep=keep)
         await self._answer()
+        return placed
 
     async def pending(self, receiver: str, now_ms: int) -> Sequence[Envelope]:
         """The answer may be old when it comes."""

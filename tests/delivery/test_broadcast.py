@@ -2,28 +2,24 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
 
 import pytest
 
-from app.cluster.memory import MemoryBus
+from app.cluster.memory import MemoryBus, MemoryRelay
 from app.delivery.log import PushOutcome
 from app.errors import IdConflict, Unavailable
 from app.hub.prepared import Publication
 from app.messages.message import NotifyMessage
-from app.stomp.events import Subscription
 from tests.clock import FakeClock
 from tests.delivery.node import Node
 
 
-class BrokenRelay:
+class BrokenRelay(MemoryRelay):
     """Cannot publish while `failures` last."""
 
     def __init__(self) -> None:
+        super().__init__(MemoryBus())
         self.failures = 1
-
-    def listen(self, receive: Callable[[Publication], Awaitable[object]]) -> None:
-        pass
 
     async def publish(self, publication: Publication) -> None:
         await asyncio.sleep(0)
@@ -83,7 +79,7 @@ async def test_a_session_without_a_subscription_hears_nothing() -> None:
 async def test_a_broadcast_to_a_topic_reaches_its_subscribers_only() -> None:
     cluster = nodes()
     private, public = await cluster[1].listening(), cluster[1].device()
-    cluster[1].hub.subscribe(public.session, Subscription("0", "/topic/a"))
+    public.listen_to("/topic/a")
     await broadcast(cluster[0], destination="/topic/a")
     assert private.got() == []
     (frame,) = public.transport.frames()
@@ -93,8 +89,8 @@ async def test_a_broadcast_to_a_topic_reaches_its_subscribers_only() -> None:
 async def test_what_is_published_goes_out_as_it_is_and_is_not_remembered() -> None:
     cluster = nodes()
     devices = [node.device() for node in cluster]
-    for node, device in zip(cluster, devices, strict=True):
-        node.hub.subscribe(device.session, Subscription("0", "/topic/a"))
+    for device in devices:
+        device.listen_to("/topic/a")
     publication = Publication(message_id="p1", destination="/topic/a", body=b"\xff", binary=True)
     assert await cluster[0].delivery.publish(publication) == 1
     assert [device.transport.frames()[0].body for device in devices] == [b"\xff"] * 3

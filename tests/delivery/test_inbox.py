@@ -58,7 +58,7 @@ async def test_users_who_are_away_and_never_come_leave_no_trace() -> None:
     inbox = MemoryInbox(InboxLimits())
     for n in range(100):
         await inbox.put(envelope("m", f"user{n}", expires_ms=1_000 + n))
-    assert inbox.expire(2_000) == 100
+    inbox.expire(2_000)
     assert inbox._users == {}
     assert len(inbox._schedule) == 0
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from app.auth.ports import Authenticator
-from app.cluster.memory import MemoryBus
+from app.cluster.memory import MemoryBus, MemoryPresence
 from app.delivery.ack_manager import AckManager
 from app.delivery.delivery import Delivery
 from app.delivery.inbox import InboxLimits, MemoryInbox
@@ -21,6 +21,7 @@ from app.hub.hub import Hub
 from app.messages.message import Envelope, MessageEncoder, NotifyMessage
 from app.stomp.codec import encode_frame
 from app.stomp.frames import Frame, Version
+from app.tasks import TaskOwner
 from tests.clock import FakeClock
 from tests.fakes import FakeAuthenticator, FakeTransport
 
@@ -119,6 +120,7 @@ class Stage:
             log=DeliveryLog(1000),
             clock=self.clock,
             new_id=new_id,
+            tasks=TaskOwner(),
         )
         all_routes = DestinationRoutes()
         all_routes.include(core_routes)
@@ -127,6 +129,7 @@ class Stage:
         self.gateway = Gateway(
             hub=self.hub,
             delivery=self.delivery,
+            presence=MemoryPresence(),
             authenticator=authenticator or FakeAuthenticator(),
             routes=all_routes,
             options=ConnectionOptions(**options),

@@ -24,6 +24,7 @@ from app.messages.message import NotifyMessage
 from app.notifications.manager import NotifyManager, NotifyPolicy
 from app.stomp.events import Subscription
 from app.stomp.frames import AckMode, Frame, Version
+from app.tasks import TaskOwner
 from tests.clock import FakeClock
 from tests.fakes import FakeTransport
 
@@ -44,6 +45,7 @@ class Node:
             log=DeliveryLog(log_size),
             clock=clock,
             new_id=id_factory(clock),
+            tasks=TaskOwner(),
         )
         self.manager = NotifyManager(database=self.database, delivery=self.delivery, clock=clock, policy=NotifyPolicy())
         self.delivery.use_archive(self.manager, limit=INBOX_LIMIT)

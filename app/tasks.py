@@ -1,4 +1,4 @@
-"""Work that a frame started and nobody waits for: owned here, ended with the gateway."""
+"""Work that nobody waits for: owned here, ended with its owner."""
 
 import asyncio
 import logging

@@ -4,9 +4,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from app.db import write_behind
-from app.db.write_behind import MAX_ITEMS, WriteBehind
+from app import write_behind
 from app.errors import Unavailable
+from app.write_behind import MAX_ITEMS, WriteBehind
 
 
 class Table:

@@ -1,0 +1,107 @@
+"""What REDIS_URL says: one server, a Redis Cluster, or Sentinels that know the primary."""
+
+import ssl
+from dataclasses import dataclass, field
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from redis.asyncio.connection import SSLConnection, parse_url
+from redis.exceptions import RedisError
+
+from app.errors import ConfigurationError
+
+Kind = Literal["single", "cluster", "sentinel"]
+Host = tuple[str, int]
+
+DEFAULT_PORTS: dict[Kind, int] = {"single": 6379, "cluster": 6379, "sentinel": 26379}
+FORMS = (
+    "redis://host:6379/0, rediss:// with TLS, redis+cluster://host1:6379,host2:6379, "
+    "redis+sentinel://host1:26379,host2:26379/service"
+)
+_OPTIONS = frozenset({"sentinel_username", "sentinel_password"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RedisAddress:
+    """`hosts` are the server, some of the cluster, or the Sentinels, which name the primary of `service`."""
+
+    kind: Kind
+    hosts: tuple[Host, ...]
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    db: int = 0
+    tls: ssl.SSLContext | None = None
+    service: str = ""
+    sentinel_username: str | None = None
+    sentinel_password: str | None = field(default=None, repr=False)
+
+
+def parse_redis_url(url: str) -> RedisAddress:
+    """Raises ConfigurationError that says what was wrong, without the password."""
+    try:
+        return _parse(url)
+    except (ValueError, TypeError, RedisError, OSError) as error:
+        raise ConfigurationError(f"REDIS_URL cannot be read: {error}; forms are {FORMS}") from None
+
+
+def _parse(url: str) -> RedisAddress:
+    scheme, _, rest = url.partition("://")
+    base, _, suffix = scheme.partition("+")
+    kinds: dict[str, Kind] = {"": "single", "cluster": "cluster", "sentinel": "sentinel"}
+    if base not in ("redis", "rediss") or suffix not in kinds:
+        raise ValueError(f"{scheme!r} is not a scheme of it")
+    kind = kinds[suffix]
+    authority = rest.partition("?")[0].partition("/")[0]
+    hosts = _hosts(authority.rpartition("@")[2], DEFAULT_PORTS[kind])
+    if kind == "single" and len(hosts) > 1:
+        raise ValueError("several hosts need redis+cluster:// or redis+sentinel://")
+    # The one host of a URL of redis-py's own form, so that user, password, TLS and options mean what they always do.
+    first = authority.rpartition("@")[2].partition(",")[0]
+    options: dict[str, Any] = dict(parse_url(f"{base}://{rest.replace(authority, _userinfo(authority) + first, 1)}"))
+    path = [part for part in urlsplit(f"//{rest}").path.split("/") if part]
+    service = path.pop(0) if kind == "sentinel" and path else ""
+    if kind == "sentinel" and not service:
+        raise ValueError("the name of the service is missing")
+    db = int(path[0]) if path else int(options.get("db", 0))
+    if kind == "cluster" and db:
+        raise ValueError("a cluster has only database 0")
+    return RedisAddress(
+        kind=kind,
+        hosts=hosts,
+        username=options.get("username"),
+        password=options.get("password"),
+        db=db,
+        tls=_tls(options) if base == "rediss" else None,
+        service=service,
+        **_own_options(options),
+    )
+
+
+def _userinfo(authority: str) -> str:
+    userinfo, at, _ = authority.rpartition("@")
+    return userinfo + at
+
+
+def _hosts(text: str, default_port: int) -> tuple[Host, ...]:
+    hosts = []
+    for part in text.split(","):
+        parts = urlsplit(f"//{part}")
+        if not parts.hostname:
+            raise ValueError("a host is missing")
+        hosts.append((parts.hostname, default_port if parts.port is None else parts.port))
+    return tuple(hosts)
+
+
+def _tls(options: dict[str, Any]) -> ssl.SSLContext:
+    wanted = {name: value for name, value in options.items() if name.startswith("ssl_")}
+    if "ssl_check_hostname" in wanted:
+        wanted["ssl_check_hostname"] = str(wanted["ssl_check_hostname"]).lower() in ("true", "1", "yes")
+    return SSLConnection(**wanted).ssl_context.get()
+
+
+def _own_options(options: dict[str, Any]) -> dict[str, Any]:
+    known = {"username", "password", "host", "port", "db", "connection_class"} | _OPTIONS
+    for name in options:
+        if name not in known and not name.startswith("ssl_"):
+            raise ValueError(f"the option {name!r} is not known; {', '.join(sorted(_OPTIONS))}, db and ssl_* are")
+    return {name: options[name] for name in _OPTIONS & options.keys()}

@@ -1,0 +1,143 @@
+"""Questions to all nodes: who is online, what became of a push, end this session."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any, Protocol
+
+from pydantic_core import from_json, to_json
+
+from app.cluster.client import RedisClient
+from app.cluster.keys import EVERYBODY, node_channel
+from app.cluster.members import Members
+from app.cluster.wire import Kind, Parcel, label
+from app.errors import Unavailable
+
+PATIENCE_S = 0.5
+PART = 500  # items of one answer: Redis cuts off subscribers for whom it has to buffer too much
+
+Question = dict[str, Any]
+Answer = list[Any]
+Handler = Callable[[Question], Iterable[Any]]
+"""Answers a question with JSON values; what it says must not wait."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Answers:
+    """What the other nodes said, all together, and the nodes that did not answer in time."""
+
+    items: list[Any] = field(default_factory=list)
+    unanswered: list[str] = field(default_factory=list)
+
+
+class Control(Protocol):
+    def on(self, name: str, handler: Handler) -> None:
+        """`handler` answers the questions of this name that other nodes ask."""
+
+    async def ask(self, name: str, question: Question, *, enough: int | None = None) -> Answers:
+        """Asks all other nodes, and waits for `enough` items or for all nodes, at most PATIENCE_S."""
+
+
+class LocalControl:
+    """There are no other nodes."""
+
+    def on(self, name: str, handler: Handler) -> None:
+        pass
+
+    async def ask(self, name: str, question: Question, *, enough: int | None = None) -> Answers:
+        return Answers()
+
+
+@dataclass(slots=True)
+class _Asked:
+    left: set[str]
+    enough: int | None
+    done: asyncio.Event
+    items: list[Any] = field(default_factory=list)
+
+
+class RedisControl:
+    """Questions go to the channel for everybody, answers to the channel of the node that asked."""
+
+    def __init__(self, client: RedisClient, members: Members, *, node: str) -> None:
+        self._client = client
+        self._members = members
+        self._node = node
+        self._handlers: dict[str, Handler] = {}
+        self._asked: dict[int, _Asked] = {}
+        self._numbers = count(1)
+        self._answering: set[asyncio.Task[None]] = set()
+        client.subscribe(node_channel(node))
+
+    def on(self, name: str, handler: Handler) -> None:
+        self._handlers[name] = handler
+
+    async def ask(self, name: str, question: Question, *, enough: int | None = None) -> Answers:
+        """Without Redis every node that was there lately has not answered."""
+        number = next(self._numbers)
+        try:
+            others = await self._members.look()
+            if not others:
+                return Answers()
+            asked = self._asked[number] = _Asked(set(others), enough, asyncio.Event())
+            content = to_json({"number": number, "name": name, "question": question})
+            await self._client.publish(EVERYBODY, label(Kind.QUESTION, self._node) + content)
+            try:
+                async with asyncio.timeout(PATIENCE_S):
+                    await asked.done.wait()
+            except TimeoutError:
+                logger.warning("nodes do not answer: %s", ", ".join(sorted(asked.left)))
+            satisfied = enough is not None and len(asked.items) >= enough
+            return Answers(asked.items, [] if satisfied else sorted(asked.left))
+        except Unavailable:
+            return Answers([], sorted(self._members.others))
+        finally:
+            self._asked.pop(number, None)
+
+    def receive(self, parcel: Parcel) -> None:
+        """For `RedisRelay.on_other`."""
+        fields = from_json(parcel.content)
+        if parcel.kind is Kind.ANSWER:
+            self._note(parcel.sender, fields)
+            return
+        task = asyncio.create_task(self._answer(parcel.sender, fields), name=f"answer to node {parcel.sender}")
+        self._answering.add(task)
+        task.add_done_callback(self._answering.discard)
+
+    def _note(self, sender: str, fields: dict[str, Any]) -> None:
+        asked = self._asked.get(fields["number"])
+        if asked is None:  # too late
+            return
+        asked.items += fields["items"]
+        if fields["last"]:
+            asked.left.discard(sender)
+        if not asked.left or (asked.enough is not None and len(asked.items) >= asked.enough):
+            asked.done.set()
+
+    async def _answer(self, asker: str, fields: dict[str, Any]) -> None:
+        handler = self._handlers.get(fields["name"])
+        try:
+            items = list(handler(fields["question"])) if handler else []
+            for part, last in _parts(items):
+                content = to_json({"number": fields["number"], "items": part, "last": last})
+                await self._client.publish(node_channel(asker), label(Kind.ANSWER, self._node) + content)
+        except Unavailable:
+            pass  # who asked does not hear us, and says so
+        except Exception:  # the outer edge of the task
+            logger.exception("the question %r of node %s could not be answered", fields["name"], asker)
+
+    async def aclose(self) -> None:
+        for task in tuple(self._answering):
+            task.cancel()
+        await asyncio.gather(*self._answering, return_exceptions=True)
+
+
+def _parts(items: Sequence[Any]) -> Iterable[tuple[Sequence[Any], bool]]:
+    if not items:
+        yield items, True
+    for start in range(0, len(items), PART):
+        yield items[start : start + PART], start + PART >= len(items)

@@ -1,0 +1,257 @@
+"""One connection to one Redis server: commands, their answers and what is published, all in one stream.
+
+RESP3 ("RESP3 specification", "Push type") lets a connection have commands and subscriptions at once. So what a command
+answers and what was published before it come in the order in which the server did them, and one look tells whether
+the connection lives.
+"""
+
+import asyncio
+import logging
+import ssl
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+from hiredis import HiredisError, PushNotification, Reader, ReplyError, pack_command
+
+from app.errors import Unavailable
+
+MAX_WAITING = 50_000  # commands without an answer
+MAX_UNSENT_BYTES = 67_108_864  # that a server does not take, before more is refused
+RETRY_AFTER_S = 2
+_MORE = object()
+
+Argument = str | bytes | int
+OnMessage = Callable[[str, bytes], None]
+
+logger = logging.getLogger(__name__)
+
+
+class _Channels:
+    """SUBSCRIBE and its kin have no answer of their own: each channel is confirmed by a push."""
+
+    __slots__ = ("channels", "done", "kind")
+
+    def __init__(self, done: "asyncio.Future[Any]", verb: str, channels: Sequence[str]) -> None:
+        self.done = done
+        self.kind = verb.lower().encode()
+        self.channels = {channel.encode() for channel in channels}
+
+
+class Link(asyncio.Protocol):
+    """All calls belong to the event loop of the connection. `on_lost` is called once, at its end.
+
+    `on_message` gets the channel and what was published on it; `on_dropped` a channel that the server ended by itself.
+    """
+
+    def __init__(
+        self,
+        *,
+        on_message: OnMessage,
+        on_lost: Callable[["Link"], None],
+        on_dropped: Callable[[str], None],
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._on_message = on_message
+        self._on_lost = on_lost
+        self._on_dropped = on_dropped
+        self._reader = Reader(notEnoughData=_MORE)
+        self._waiting: deque[asyncio.Future[Any] | _Channels] = deque()
+        self._unsent: list[bytes] = []
+        self._congested = False
+        self._silent_since_s = 0.0
+        self._transport: asyncio.Transport | None = None
+        self.commands = 0
+        self.lost = False
+
+    # Commands
+
+    def send(self, *command: Argument) -> "asyncio.Future[Any]":
+        """Leaves at the end of this turn of the loop, together with all that is sent in it.
+
+        The future has what the server answers, or raises ReplyError, or Unavailable if the connection ends before.
+        Raises Unavailable at once if the server does not keep up.
+        """
+        return self.send_packed(pack(*command))
+
+    def send_packed(self, packed: bytes) -> "asyncio.Future[Any]":
+        """As `send`, for what `pack` made."""
+        done: asyncio.Future[Any] = self._loop.create_future()
+        self._push(packed, done)
+        return done
+
+    def change_channels(self, verb: str, channels: Sequence[str]) -> "asyncio.Future[Any]":
+        """`verb` is SUBSCRIBE, UNSUBSCRIBE or one of the sharded kind; done when all channels are confirmed."""
+        done: asyncio.Future[Any] = self._loop.create_future()
+        self._push(pack(verb, *channels), _Channels(done, verb, channels))
+        return done
+
+    def _push(self, packed: bytes, waiting: "asyncio.Future[Any] | _Channels") -> None:
+        if self.lost or self._congested or len(self._waiting) >= MAX_WAITING:
+            raise unavailable("Redis is away" if self.lost else "Redis does not keep up")
+        if not self._waiting:
+            self._silent_since_s = self._loop.time()
+        if not self._unsent:
+            self._loop.call_soon(self._flush)
+        self._unsent.append(packed)
+        self._waiting.append(waiting)
+        self.commands += 1
+
+    def _flush(self) -> None:
+        if self._transport is not None and not self.lost:
+            self._transport.write(b"".join(self._unsent))
+        self._unsent.clear()
+
+    def is_silent(self, timeout_s: float) -> bool:
+        """Whether something has waited for an answer so long and nothing came. An idle link is asked something."""
+        if not self._waiting:
+            if not self.lost:
+                self.send("PING").add_done_callback(_forget)
+            return False
+        return self._loop.time() - self._silent_since_s > timeout_s
+
+    # Called by the event loop
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=MAX_UNSENT_BYTES)
+
+    def data_received(self, data: bytes) -> None:
+        self._silent_since_s = self._loop.time()
+        try:
+            self._reader.feed(data)
+            while (reply := self._reader.gets()) is not _MORE:
+                if type(reply) is PushNotification:
+                    self._receive_push(reply)
+                else:
+                    self._settle(reply)
+        except HiredisError:
+            logger.exception("Redis sent what is no RESP3")
+            self.abort()
+
+    def pause_writing(self) -> None:
+        self._congested = True
+
+    def resume_writing(self) -> None:
+        self._congested = False
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._end(f"the connection to Redis was lost: {error or 'closed'}")
+
+    def abort(self) -> None:
+        """At once; what waits for an answer is Unavailable."""
+        if self._transport is not None:
+            self._transport.abort()
+        self._end("the connection to Redis was given up")
+
+    def pause_reading(self) -> None:
+        if self._transport is not None and not self.lost:
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if self._transport is not None and not self.lost:
+            self._transport.resume_reading()
+
+    def _end(self, why: str) -> None:
+        if self.lost:
+            return
+        self.lost = True
+        waiting, self._waiting = self._waiting, deque()
+        for one in waiting:
+            done = one.done if isinstance(one, _Channels) else one
+            if not done.done():
+                done.set_exception(unavailable(why))
+                done.add_done_callback(_forget)
+        self._on_lost(self)
+
+    # Answers
+
+    def _settle(self, reply: Any) -> None:
+        """Answers come in the order of the commands."""
+        waiting = self._waiting.popleft()
+        done = waiting.done if isinstance(waiting, _Channels) else waiting
+        if done.done():  # who asked has gone
+            return
+        if isinstance(reply, ReplyError):
+            done.set_exception(reply)
+            done.add_done_callback(_forget)
+        else:
+            done.set_result(reply)
+
+    def _receive_push(self, push: list[Any]) -> None:
+        kind = push[0]
+        if kind.endswith(b"message"):
+            try:
+                self._on_message(push[1].decode(errors="replace"), push[2])
+            except Exception:  # the outer edge: one message that cannot be read must not end the stream
+                logger.exception("a message of %r could not be handled", push[1][:64])
+        elif kind.endswith(b"subscribe"):
+            self._confirm(kind, push[1])
+
+    def _confirm(self, kind: bytes, channel: bytes) -> None:
+        waiting = self._waiting[0] if self._waiting else None
+        if isinstance(waiting, _Channels) and waiting.kind == kind and channel in waiting.channels:
+            waiting.channels.remove(channel)
+            if not waiting.channels:
+                self._settle(None)
+        else:  # a cluster moves the slot of the channel elsewhere
+            self._on_dropped(channel.decode(errors="replace"))
+
+
+async def open_link(
+    host: str,
+    port: int,
+    *,
+    tls: ssl.SSLContext | None,
+    timeout_s: float,
+    username: str | None = None,
+    password: str | None = None,
+    name: str = "",
+    db: int = 0,
+    on_message: OnMessage = lambda channel, payload: None,
+    on_lost: Callable[[Link], None] = lambda link: None,
+    on_dropped: Callable[[str], None] = lambda channel: None,
+) -> Link:
+    """Connected, greeted and answering. Raises OSError, TimeoutError, ReplyError or Unavailable."""
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(timeout_s):
+        _, link = await loop.create_connection(
+            lambda: Link(on_message=on_message, on_lost=on_lost, on_dropped=on_dropped),
+            host,
+            port,
+            ssl=tls,
+            server_hostname=host if tls else None,
+        )
+        try:
+            await _greet(link, username, password, name, db)
+        except BaseException:
+            link.abort()
+            raise
+    return link
+
+
+async def _greet(link: Link, username: str | None, password: str | None, name: str, db: int) -> None:
+    hello: list[Argument] = ["HELLO", 3]
+    if password is not None:
+        hello += ["AUTH", username or "default", password]
+    if name:
+        hello += ["SETNAME", name]
+    await link.send(*hello)
+    if db:
+        await link.send("SELECT", db)
+    await link.send("PING")  # a server that still loads its data refuses this
+
+
+def pack(*command: Argument) -> bytes:
+    """As Redis wants it."""
+    return cast(Any, pack_command)(command)  # type: ignore[no-any-return]  # its stub knows commands of one word
+
+
+def unavailable(detail: str) -> Unavailable:
+    return Unavailable(detail, retry_after_s=RETRY_AFTER_S)
+
+
+def _forget(done: "asyncio.Future[Any]") -> None:
+    """Marks its error as seen: not everyone who sends waits for the answer."""
+    if not done.cancelled():
+        done.exception()

@@ -1,0 +1,117 @@
+"""Which nodes there are, and what dead ones leave behind."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+
+from app.cluster.client import RedisClient
+from app.cluster.keys import CLEANER, NODES, node_channel
+from app.cluster.scripts import BEAT, CLEAN_LEDGER
+from app.errors import Unavailable
+
+BEATS_PER_LIFE = 3
+CLEANING_STEP = 200  # records that one step looks at: some ten microseconds of Redis
+CLEANING_PAUSE_S = 0.01
+CLEANER_LIFE_MS = 10_000
+
+logger = logging.getLogger(__name__)
+
+
+class Members:
+    """`run` must be running: this node is there as long as it says so. `ledgers` are the keys to clean."""
+
+    def __init__(self, client: RedisClient, *, node: str, life_ms: int, ledgers: Sequence[str]) -> None:
+        self._client = client
+        self._node = node
+        self._life_ms = life_ms
+        self._ledgers = ledgers
+        self._living: Sequence[str] = (node,)
+        self._beat_now = asyncio.Event()
+        self._on_lapse: list[Callable[[], None]] = []
+        self.cleaned = 0
+        client.on_up(lambda channels: self._beat_now.set())
+
+    def on_lapse(self, call: Callable[[], None]) -> None:
+        """Called when this node had been taken for dead, and its entries may be gone."""
+        self._on_lapse.append(call)
+
+    @property
+    def others(self) -> Sequence[str]:
+        """The nodes that said lately that they live, without this one."""
+        return [node for node in self._living if node != self._node]
+
+    async def look(self) -> Sequence[str]:
+        """As `others`, asked now. Raises Unavailable."""
+        await self._beat()
+        return self.others
+
+    async def answering(self, nodes: Sequence[str]) -> Sequence[str]:
+        """Those of them that hold a connection to Redis at this moment: a process that died has none."""
+        verb = "SHARDNUMSUB" if self._client.publish_verb == "SPUBLISH" else "NUMSUB"
+        replies = await asyncio.gather(
+            *(self._client.call(channel, "PUBSUB", verb, channel) for channel in map(node_channel, nodes))
+        )
+        return [node for node, reply in zip(nodes, replies, strict=True) if _count(reply)]
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        while True:
+            self._beat_now.clear()
+            try:
+                dead = await self._beat()
+                if dead and await self._may_clean():
+                    await self._clean(dead)
+            except Unavailable as error:
+                logger.info("the other nodes are not seen: %s", error)
+            try:
+                async with asyncio.timeout(self._life_ms / 1000 / BEATS_PER_LIFE):
+                    await self._beat_now.wait()
+            except TimeoutError:
+                pass
+
+    async def leave(self) -> None:
+        """This node is no more, and has left nothing. Raises Unavailable."""
+        await self._client.call(NODES, "ZREM", NODES, self._node)
+
+    async def _beat(self) -> Sequence[str]:
+        """The dead nodes."""
+        lapsed, living, dead = await self._client.run_script(BEAT, (NODES,), self._node, self._life_ms)
+        self._living = [node.decode() for node in living]
+        if lapsed:
+            for call in self._on_lapse:
+                call()
+        return [node.decode() for node in dead]
+
+    # After the dead
+
+    async def _may_clean(self) -> bool:
+        """One node at a time; another takes over if it dies over it."""
+        taken = await self._client.call(CLEANER, "SET", CLEANER, self._node, "NX", "PX", CLEANER_LIFE_MS)
+        return taken is not None
+
+    async def _clean(self, dead: Sequence[str]) -> None:
+        removed = 0
+        for ledger in self._ledgers:
+            removed += await self._clean_ledger(ledger, dead)
+        await self._client.call(NODES, "ZREM", NODES, *dead)
+        await self._client.call(CLEANER, "DEL", CLEANER)
+        self.cleaned += removed
+        logger.info("%d records of the ended nodes %s were removed", removed, ", ".join(dead))
+
+    async def _clean_ledger(self, ledger: str, dead: Sequence[str]) -> int:
+        removed, cursor = 0, "0"
+        while True:
+            reply = await self._client.run_script(CLEAN_LEDGER, (ledger,), cursor, CLEANING_STEP, *dead)
+            cursor = reply[0].decode()
+            removed += int(reply[1])
+            if cursor == "0":
+                return removed
+            await self._client.call(CLEANER, "PEXPIRE", CLEANER, CLEANER_LIFE_MS)
+            await asyncio.sleep(CLEANING_PAUSE_S)
+
+
+def _count(reply: object) -> int:
+    """Of PUBSUB NUMSUB for one channel: a map in RESP3, a list before."""
+    if isinstance(reply, dict):
+        return int(next(iter(reply.values()), 0))
+    return int(reply[1]) if isinstance(reply, list) and len(reply) > 1 else 0

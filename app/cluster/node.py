@@ -1,0 +1,59 @@
+"""This process as one of the nodes that share a Redis."""
+
+import asyncio
+import contextlib
+import re
+import socket
+from collections.abc import Sequence
+from secrets import token_hex
+
+from app.cluster.address import RedisAddress
+from app.cluster.client import RedisClient
+from app.cluster.control import RedisControl
+from app.cluster.members import Members
+from app.cluster.presence import RedisPresence
+from app.cluster.relay import RedisRelay
+from app.errors import Unavailable
+
+PATIENCE_S = 2.0  # for Redis to be there when the service starts, and to be told when it ends
+MAX_NAME_LENGTH = 48
+
+
+def unique_node_name(name: str | None) -> str:
+    """The name, or that of the host, and something that no other process has: a node that starts again is another."""
+    plain = re.sub(r"[^A-Za-z0-9_.-]", "-", name or socket.gethostname())[:MAX_NAME_LENGTH] or "node"
+    return f"{plain}-{token_hex(4)}"
+
+
+class ClusterNode:
+    """`run` must be running. `life_ms`: so long does it count as there after its last sign of life."""
+
+    def __init__(
+        self, address: RedisAddress, *, name: str, life_ms: int, timeout_s: float, ledgers: Sequence[str]
+    ) -> None:
+        self.name = name
+        self.client = RedisClient(address, name=name, timeout_s=timeout_s)
+        self.relay = RedisRelay(self.client, node=name)
+        self.members = Members(self.client, node=name, life_ms=life_ms, ledgers=ledgers)
+        self.control = RedisControl(self.client, self.members, node=name)
+        self.presence = RedisPresence(self.client, node=name, life_ms=life_ms, alive=self.members.answering)
+        self.relay.on_other = self.control.receive
+        self.members.on_lapse(self.presence.refresh_soon)
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for part in (self.client, self.relay, self.members, self.presence):
+                group.create_task(part.run())
+
+    async def wait_until_up(self) -> None:
+        """Not for ever: a node that starts without Redis serves as soon as it is there."""
+        await self.client.wait_until_up(PATIENCE_S)
+
+    async def leave(self) -> None:
+        """Says goodbye, if Redis is there to hear it. `run` is still running."""
+        await self.control.aclose()
+        with contextlib.suppress(Unavailable, TimeoutError):
+            async with asyncio.timeout(PATIENCE_S):
+                await self.presence.flush()
+                await self.members.leave()

@@ -1,0 +1,153 @@
+"""The relay over Redis: a channel for everybody, one for each topic and user that has sessions on this node."""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+
+from app.cluster.client import RedisClient
+from app.cluster.keys import EVERYBODY, topic_channel, user_channel
+from app.cluster.receiver import Receiver
+from app.cluster.wire import (
+    Kind,
+    Parcel,
+    decode_envelope,
+    decode_notice,
+    decode_publication,
+    encode_notice,
+    encode_publication,
+    label,
+    open_parcel,
+)
+from app.hub.prepared import Notice, Publication
+from app.messages.destinations import TOPIC_PREFIX
+
+MANY, FEW = 10_000, 5_000  # parcels that wait for a fan-out: when reading stops, and goes on
+
+logger = logging.getLogger(__name__)
+
+
+class RedisRelay:
+    """`run` must be running. `on_other` gets the parcels that are not the relay's own: questions and answers."""
+
+    def __init__(self, client: RedisClient, *, node: str) -> None:
+        self._client = client
+        self._node = node
+        self._receiver: Receiver | None = None
+        self._users: dict[str, str] = {}  # by channel
+        self._waiting: deque[Parcel] = deque()
+        self._wake = asyncio.Event()
+        self._busy = False
+        self._paused = False
+        self._telling: set[asyncio.Future[int]] = set()
+        self._publications = label(Kind.PUBLICATION, node)
+        self._notices = label(Kind.NOTICE, node)
+        self.on_other: Callable[[Parcel], None] = lambda parcel: None
+        self.received = 0
+        client.listen(self._receive)
+        client.on_up(self._resume)
+        client.subscribe(EVERYBODY)
+
+    @property
+    def is_up(self) -> bool:
+        return self._client.is_up
+
+    def listen(self, receiver: Receiver) -> None:
+        self._receiver = receiver
+
+    # Sending
+
+    async def publish(self, publication: Publication) -> None:
+        destination = publication.destination
+        channel = topic_channel(destination) if destination.startswith(TOPIC_PREFIX) else EVERYBODY
+        await self._client.publish(channel, self._publications + encode_publication(publication))
+
+    def tell(self, notice: Notice) -> None:
+        told = asyncio.ensure_future(
+            self._client.publish(user_channel(notice.user), self._notices + encode_notice(notice))
+        )
+        self._telling.add(told)
+        told.add_done_callback(self._told)
+
+    def _told(self, told: "asyncio.Future[int]") -> None:
+        self._telling.discard(told)
+        if not told.cancelled() and (error := told.exception()) is not None:
+            logger.warning("other nodes were not told of a change: %s", error)
+
+    # Watching
+
+    def watch_user(self, user: str) -> Awaitable[None] | None:
+        channel = user_channel(user)
+        self._users[channel] = user
+        return self._client.subscribe(channel)
+
+    def unwatch_user(self, user: str) -> None:
+        if self._users.pop(user_channel(user), None) is not None:
+            self._client.unsubscribe(user_channel(user))
+
+    def watch_topic(self, destination: str) -> Awaitable[None] | None:
+        return self._client.subscribe(topic_channel(destination))
+
+    def unwatch_topic(self, destination: str) -> None:
+        self._client.unsubscribe(topic_channel(destination))
+
+    def _resume(self, channels: Sequence[str]) -> None:
+        users = [self._users[channel] for channel in channels if channel in self._users]
+        if self._receiver is not None and users:
+            self._receiver.resume(users)
+
+    # Receiving
+
+    def _receive(self, channel: str, payload: bytes) -> None:
+        try:
+            parcel = open_parcel(payload)
+        except ValueError as error:  # others may publish there, too
+            logger.debug("what came on %s is nobody's of us: %s", channel, error)
+            return
+        if parcel.sender == self._node:
+            return
+        self.received += 1
+        if parcel.kind in (Kind.QUESTION, Kind.ANSWER):
+            self.on_other(parcel)
+        elif self._busy or parcel.kind is Kind.PUBLICATION:
+            self._hold(parcel)
+        else:
+            self._deliver(parcel)
+
+    def _hold(self, parcel: Parcel) -> None:
+        """A fan-out takes its time, and nothing may overtake it."""
+        self._busy = True
+        self._waiting.append(parcel)
+        self._wake.set()
+        if len(self._waiting) >= MANY and not self._paused:
+            self._paused = True
+            self._client.pause_reading()
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        while True:
+            self._busy = False
+            await self._wake.wait()
+            self._wake.clear()
+            while self._waiting:
+                await self._handle(self._waiting.popleft())
+                if self._paused and len(self._waiting) <= FEW:
+                    self._paused = False
+                    self._client.resume_reading()
+
+    async def _handle(self, parcel: Parcel) -> None:
+        try:
+            if parcel.kind is Kind.PUBLICATION and self._receiver is not None:
+                await self._receiver.receive_publication(decode_publication(parcel.content))
+            else:
+                self._deliver(parcel)
+        except Exception:  # the outer edge: one parcel must not keep those behind it from their receivers
+            logger.exception("a parcel of node %s could not be handled", parcel.sender)
+
+    def _deliver(self, parcel: Parcel) -> None:
+        if self._receiver is None:
+            return
+        if parcel.kind is Kind.MESSAGE:
+            self._receiver.receive_message(decode_envelope(parcel.content))
+        elif parcel.kind is Kind.NOTICE:
+            self._receiver.receive_notice(decode_notice(parcel.content))

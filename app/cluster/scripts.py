@@ -1,0 +1,29 @@
+"""The Lua scripts, each a file beside this one. A server gets each once and is then told its digest alone."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha1
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Script:
+    source: str
+
+    @cached_property
+    def digest(self) -> str:
+        """What EVALSHA knows it by."""
+        return sha1(self.source.encode(), usedforsecurity=False).hexdigest()
+
+
+def _read(name: str) -> Script:
+    return Script(Path(__file__).with_name("lua").joinpath(f"{name}.lua").read_text())
+
+
+PUT = _read("put")
+PENDING = _read("pending")
+JOIN = _read("join")
+REFRESH = _read("refresh")
+BEAT = _read("beat")
+CLEAN_LEDGER = _read("clean_ledger")
+ALL = (PUT, PENDING, JOIN, REFRESH, BEAT, CLEAN_LEDGER)

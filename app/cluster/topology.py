@@ -1,0 +1,121 @@
+"""Which server has which keys: one for all, whom Sentinel names, or the slots of a Redis Cluster."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from hiredis import ReplyError
+from redis.asyncio.sentinel import Sentinel
+from redis.crc import key_slot
+from redis.exceptions import RedisError
+
+from app.cluster.address import Host, RedisAddress
+from app.cluster.link import Link, open_link, unavailable
+from app.errors import Unavailable
+
+SLOTS = 16_384
+
+logger = logging.getLogger(__name__)
+
+
+class Topology(Protocol):
+    """`channel_verbs`: how this kind of Redis subscribes, ends that, and publishes."""
+
+    channel_verbs: tuple[str, str, str]
+    hosts: Sequence[Host]
+
+    async def discover(self, links: Sequence[Link]) -> None:
+        """Brings `hosts` up to date. Raises Unavailable, OSError or TimeoutError."""
+
+    def host_of(self, key: str) -> Host:
+        """Raises Unavailable while nobody has the key."""
+
+
+class SingleTopology:
+    """One server, or the one that the Sentinels take for the primary."""
+
+    channel_verbs = ("SUBSCRIBE", "UNSUBSCRIBE", "PUBLISH")
+
+    def __init__(self, address: RedisAddress, timeout_s: float) -> None:
+        self.hosts: Sequence[Host] = ()
+        self._address = address
+        self._timeout_s = timeout_s
+
+    async def discover(self, links: Sequence[Link]) -> None:
+        address = self._address
+        self.hosts = (await self._ask_sentinels(),) if address.kind == "sentinel" else address.hosts
+
+    async def _ask_sentinels(self) -> Host:
+        address = self._address
+        kwargs: dict[str, Any] = {
+            "username": address.sentinel_username,
+            "password": address.sentinel_password,
+            "socket_timeout": self._timeout_s,
+            "socket_connect_timeout": self._timeout_s,
+        }
+        sentinel = Sentinel(list(address.hosts), sentinel_kwargs=kwargs)  # type: ignore[no-untyped-call]
+        try:
+            host, port = await sentinel.discover_master(address.service)
+        except RedisError as error:
+            raise unavailable(f"Sentinel knows no primary: {error}") from error
+        finally:
+            await sentinel.aclose()
+        return host, port
+
+    def host_of(self, key: str) -> Host:
+        if not self.hosts:
+            raise unavailable("Redis has not been reached yet")
+        return self.hosts[0]
+
+
+class ClusterTopology:
+    """Channels are sharded: only the nodes that share a slot pass on what is published in it."""
+
+    channel_verbs = ("SSUBSCRIBE", "SUNSUBSCRIBE", "SPUBLISH")
+
+    def __init__(self, address: RedisAddress, timeout_s: float) -> None:
+        self.hosts: Sequence[Host] = ()
+        self._address = address
+        self._timeout_s = timeout_s
+        self._slots: list[Host | None] = [None] * SLOTS
+
+    async def discover(self, links: Sequence[Link]) -> None:
+        """Asks who is connected, then whoever is known."""
+        for link in links:
+            try:
+                self._learn(await link.send("CLUSTER", "SLOTS"), None)
+                return
+            except (ReplyError, Unavailable):
+                continue
+        for host in dict.fromkeys((*self.hosts, *self._address.hosts)):
+            try:
+                await self._ask(host)
+                return
+            except (OSError, ReplyError, Unavailable) as error:
+                logger.info("%s:%d does not tell the slots: %s", *host, error)
+        raise unavailable("no node of the Redis Cluster answers")
+
+    async def _ask(self, host: Host) -> None:
+        address = self._address
+        link = await open_link(
+            *host, tls=address.tls, timeout_s=self._timeout_s, username=address.username, password=address.password
+        )
+        try:
+            self._learn(await link.send("CLUSTER", "SLOTS"), host[0])
+        finally:
+            link.abort()
+
+    def _learn(self, ranges: Sequence[Any], asked: str | None) -> None:
+        """`ranges` are [first, last, [host, port, …], replica, …]; without a host it is the one that was asked."""
+        slots: list[Host | None] = [None] * SLOTS
+        for first, last, primary, *_ in ranges:
+            name = (primary[0] or b"").decode() or asked or self._address.hosts[0][0]
+            slots[first : last + 1] = [(name, primary[1])] * (last + 1 - first)
+        self._slots = slots
+        self.hosts = tuple(dict.fromkeys(host for host in slots if host is not None))
+
+    def host_of(self, key: str) -> Host:
+        host = self._slots[key_slot(key.encode())]
+        if host is None:
+            raise unavailable("nobody in the Redis Cluster has the key")
+        return host

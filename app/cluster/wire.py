@@ -1,0 +1,160 @@
+"""What travels between nodes: a byte for the kind, the name of the sender, a line end, the content."""
+
+from enum import Enum
+from typing import Any, NamedTuple
+
+from pydantic_core import from_json, to_json
+
+from app.hub.prepared import Notice, Publication
+from app.messages.message import Envelope, MessageEncoder, NotifyMessage
+
+
+class Kind(Enum):
+    MESSAGE = b"M"
+    """For a user: an `Envelope`, as it lies in the inbox."""
+    NOTICE = b"N"
+    """For the sessions of a user that are there: a `Notice`."""
+    PUBLICATION = b"P"
+    """For all who listen to a destination: a `Publication`."""
+    QUESTION = b"Q"
+    ANSWER = b"A"
+
+
+class Parcel(NamedTuple):
+    kind: Kind
+    sender: str
+    content: bytes
+
+
+def label(kind: Kind, sender: str) -> bytes:
+    """What goes before the content."""
+    return b"%b%b\n" % (kind.value, sender.encode())
+
+
+def open_parcel(data: bytes) -> Parcel:
+    """Raises ValueError for what no node of this service sent."""
+    head, end, content = data.partition(b"\n")
+    if not end:
+        raise ValueError("there is no content")
+    return Parcel(Kind(head[:1]), head[1:].decode(), content)
+
+
+# A message in its inbox, and on its way there
+
+
+def encode_envelope(envelope: Envelope) -> bytes:
+    """The JSON of the message with what its journey needs behind; the script adds when it was accepted and expires."""
+    return b'%b,"acknowledged":%b,"persisted":%b}' % (
+        envelope.encoder.encode(ack_retry_count=0, ack_last_sent=0)[:-1],
+        _json(envelope.acknowledged),
+        _json(envelope.persisted),
+    )
+
+
+def decode_envelope(text: bytes) -> Envelope:
+    """Of what the script published, without the data (the encoder has it). Raises ValueError."""
+    return _envelope(_fields(text), text, was_sent=False)
+
+
+def decode_entry(text: bytes, *, read_us: int = 0) -> tuple[int, Envelope]:
+    """Of a value of the inbox: when Redis accepted it, in µs of the server's clock, and the message.
+
+    `read_us`: what was accepted until then has been read by some session, though nobody listened when it came.
+    Raises ValueError.
+    """
+    fields = _fields(text)
+    accepted_us = fields.get("accepted", 0)
+    return accepted_us, _envelope(fields, text, was_sent=accepted_us <= read_us or "unsent" not in fields)
+
+
+def _fields(text: bytes) -> dict[str, Any]:
+    fields = from_json(text)
+    if not isinstance(fields, dict):
+        raise ValueError("it is no JSON object")
+    return fields
+
+
+def _envelope(fields: dict[str, Any], text: bytes, *, was_sent: bool) -> Envelope:
+    try:
+        message = NotifyMessage(
+            id=fields["id"],
+            type=fields["type"],
+            receiver=fields["receiver"],
+            data=None,
+            created=fields["created"],
+            viewed=fields["viewed"],
+        )
+        return Envelope(
+            message=message,
+            encoder=MessageEncoder.of_json(text),
+            expires_ms=fields["expires_ms"],
+            acknowledged=fields["acknowledged"],
+            persisted=fields["persisted"],
+            was_sent=was_sent,
+        )
+    except KeyError as error:
+        raise ValueError(f"it lacks {error}") from None
+
+
+def _json(value: bool) -> bytes:
+    return b"true" if value else b"false"
+
+
+# Publications and notices: a line of JSON, then the body as it is
+
+
+def encode_publication(publication: Publication) -> bytes:
+    return _with_body(_head_of(publication), publication.body)
+
+
+def decode_publication(content: bytes) -> Publication:
+    """Raises ValueError."""
+    fields, body = _split(content)
+    return _publication(fields, body)
+
+
+def encode_notice(notice: Notice) -> bytes:
+    head = _head_of(notice.publication) | {"user": notice.user, "withdrawn": notice.withdrawn}
+    return _with_body(head, notice.publication.body)
+
+
+def decode_notice(content: bytes) -> Notice:
+    """Raises ValueError."""
+    fields, body = _split(content)
+    try:
+        return Notice(user=fields["user"], publication=_publication(fields, body), withdrawn=tuple(fields["withdrawn"]))
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"the notice lacks {error}") from None
+
+
+def _head_of(publication: Publication) -> dict[str, Any]:
+    return {
+        "message_id": publication.message_id,
+        "destination": publication.destination,
+        "content_type": publication.content_type,
+        "headers": publication.headers,
+        "binary": publication.binary,
+    }
+
+
+def _with_body(head: dict[str, Any], body: bytes) -> bytes:
+    return b"%b\n%b" % (to_json(head), body)
+
+
+def _split(content: bytes) -> tuple[dict[str, Any], bytes]:
+    head, _, body = content.partition(b"\n")
+    return _fields(head), body
+
+
+def _publication(fields: dict[str, Any], body: bytes) -> Publication:
+    try:
+        return Publication(
+            message_id=fields["message_id"],
+            destination=fields["destination"],
+            body=body,
+            content_type=fields["content_type"],
+            headers=tuple((name, value) for name, value in fields["headers"]),
+            binary=fields["binary"],
+        )
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"the publication lacks {error}") from None

@@ -1,0 +1,154 @@
+"""From settings to the options of the parts, and what of them makes no sense."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from app.auth.api_keys import ApiKeys
+from app.auth.claims import ClaimRules
+from app.auth.jwt_builder import JwtKeys, build_jwt_authenticator
+from app.auth.ports import Authenticator
+from app.auth.tokens import JwtAuthenticator
+from app.clock import Clock, SystemClock
+from app.cluster.address import parse_redis_url
+from app.db.database import parse_url
+from app.delivery.retry import RetryPolicy
+from app.errors import ConfigurationError
+from app.gateway.connection import ConnectionOptions
+from app.gateway.routing import DestinationRoutes
+from app.hub.outbox import OutboxLimits
+from app.messages.types import TypeRegistry
+from app.settings import Settings
+from app.stomp.frames import FrameLimits
+from app.stomp.heartbeat import Heartbeat
+from app.stomp.session import SessionLimits
+from app.transports.websocket import WebSocketOptions
+from app.version import SERVER
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PushOptions:
+    """Bounds and defaults of pushes over HTTP."""
+
+    ttl_ms: int
+    max_ttl_ms: int
+    max_body_bytes: int
+    max_batch_items: int
+    history_page_max: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extensions:
+    """What an application brings along; None and empty stand for the service's own."""
+
+    authenticator: Authenticator | None = None
+    routes: DestinationRoutes | None = None
+    types: TypeRegistry | None = None
+    clock: Clock | None = None
+
+
+def check_settings(settings: Settings, extensions: Extensions) -> None:
+    """Raises ConfigurationError that names every setting that is missing or impossible."""
+    problems = [*_combination_problems(settings, extensions), *_value_problems(settings, extensions)]
+    if problems:
+        raise ConfigurationError("; ".join(problems))
+
+
+def _combination_problems(settings: Settings, extensions: Extensions) -> Iterator[str]:
+    if settings.workers > 1 and settings.redis_url is None:
+        yield f"WORKERS={settings.workers} needs REDIS_URL, or the processes would not know of each other's sessions"
+    if settings.redis_url is None and not settings.enable_local_ack:
+        yield "ENABLE_LOCAL_ACK=false needs REDIS_URL"
+    if settings.app_env == "prod":
+        if extensions.authenticator is None and not jwt_keys(settings):
+            yield "APP_ENV=prod needs a way to verify tokens: JWT_SECRET, JWT_PUBLIC_KEY or JWT_JWKS_URL"
+        if not settings.api_keys:
+            yield "APP_ENV=prod needs API_KEYS, or nobody could push"
+
+
+def _value_problems(settings: Settings, extensions: Extensions) -> Iterator[str]:
+    """What the makers of keys and connections say: before the server starts, whose only answer would be a traceback."""
+    checks: list[Callable[[], object]] = [lambda: api_keys(settings), lambda: parse_url(settings.database_url)]
+    if settings.redis_url is not None:
+        checks.append(lambda: parse_redis_url(settings.redis_url or ""))
+    if extensions.authenticator is None and jwt_keys(settings):
+        checks.append(lambda: jwt_authenticator(settings, SystemClock()))
+    for check in checks:
+        try:
+            check()
+        except ConfigurationError as error:
+            yield str(error)
+
+
+def jwt_authenticator(settings: Settings, clock: Clock) -> JwtAuthenticator:
+    strict = settings.app_env == "prod"
+    rules = ClaimRules(
+        issuer=settings.jwt_issuer,
+        audience=settings.jwt_audience,
+        user_claim=settings.jwt_user_claim,
+        require_exp=strict,
+    )
+    return build_jwt_authenticator(jwt_keys(settings), rules=rules, clock=clock, strict=strict)
+
+
+def api_keys(settings: Settings) -> ApiKeys:
+    return ApiKeys(settings.api_keys)
+
+
+def jwt_keys(settings: Settings) -> JwtKeys:
+    return JwtKeys(
+        secret=settings.jwt_secret.get_secret_value() if settings.jwt_secret else None,
+        public_key=settings.jwt_public_key,
+        jwks_url=settings.jwt_jwks_url,
+        algorithms=settings.jwt_algorithms,
+    )
+
+
+def push_options(settings: Settings) -> PushOptions:
+    return PushOptions(
+        ttl_ms=settings.ack_message_ttl_ms,
+        max_ttl_ms=settings.max_message_ttl_ms,
+        max_body_bytes=settings.http_max_body_bytes,
+        max_batch_items=settings.max_batch_items,
+        history_page_max=settings.history_page_max,
+    )
+
+
+def retry_policy(settings: Settings) -> RetryPolicy:
+    assert settings.ack_max_retry_count is not None, "filled by the settings themselves"
+    return RetryPolicy(
+        wait_s=settings.ack_check_wait_ms / 1000,
+        interval_s=settings.ack_retry_interval_ms / 1000,
+        max_retries=settings.ack_max_retry_count,
+    )
+
+
+def connection_options(settings: Settings) -> ConnectionOptions:
+    def frame_limits(max_frame_bytes: int) -> FrameLimits:
+        return FrameLimits(
+            max_frame_bytes=max_frame_bytes,
+            max_headers=settings.max_frame_headers,
+            max_header_bytes=settings.max_header_bytes,
+        )
+
+    return ConnectionOptions(
+        server=SERVER,
+        limits=SessionLimits(
+            connecting=frame_limits(settings.max_connect_frame_bytes),
+            connected=frame_limits(settings.max_frame_bytes),
+            max_subscriptions=settings.max_subscriptions_per_session,
+            max_transactions=settings.max_transactions_per_session,
+            max_transaction_bytes=settings.max_transaction_bytes,
+        ),
+        heartbeat=Heartbeat(settings.heartbeat_send_ms, settings.heartbeat_receive_ms),
+        connect_timeout_s=settings.connect_timeout_ms / 1000,
+        max_sessions_per_user=settings.max_sessions_per_user,
+        inbound_rate=settings.inbound_frames_per_s,
+        inbound_burst=settings.inbound_burst,
+    )
+
+
+def websocket_options(settings: Settings) -> WebSocketOptions:
+    return WebSocketOptions(
+        allowed_origins=settings.allowed_origins or (),
+        outbox=OutboxLimits(max_frames=settings.outbox_max_frames, max_bytes=settings.outbox_max_bytes),
+    )

@@ -1,0 +1,131 @@
+"""The inbox in Redis, which every node can read, and through which every node hears of new messages."""
+
+import asyncio
+import logging
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from app.clock import Clock
+from app.cluster.client import RedisClient
+from app.cluster.keys import inbox_key, read_mark_key, user_channel
+from app.cluster.scripts import PENDING, PUT
+from app.cluster.wire import Kind, decode_entry, encode_envelope, label
+from app.delivery.inbox import InboxLimits, Keep, Placed, inbox_full
+from app.messages.message import Envelope
+from app.write_behind import WriteBehind
+
+KNOWN, FULL = -1, -2
+PART_BYTES = 1_048_576  # of one answer: Redis cuts off subscribers for whom it has to buffer too much
+PAUSE_S = 0.005
+
+logger = logging.getLogger(__name__)
+
+
+class RedisInbox:
+    """`run` must be running: it removes behind. `replicas` have to have a message before it counts as safe."""
+
+    def __init__(self, client: RedisClient, *, limits: InboxLimits, clock: Clock, node: str, replicas: int = 0) -> None:
+        self._client = client
+        self._limits = limits
+        self._clock = clock
+        self._replicas = replicas
+        self._label = label(Kind.MESSAGE, node)
+        self._removed: WriteBehind[tuple[str, str]] = WriteBehind(self._remove, gather_s=0.0, pause_s=PAUSE_S)
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        await self._removed.run()
+
+    async def flush(self) -> None:
+        """Raises Unavailable."""
+        await self._removed.flush()
+
+    @property
+    def unapplied(self) -> int:
+        """Removals that Redis does not know of yet."""
+        return len(self._removed)
+
+    async def put(self, envelope: Envelope, *, keep: Keep = Keep.ALWAYS) -> Placed:
+        receiver, message_id = envelope.receiver, envelope.message.id
+        if (receiver, message_id) in self._removed:
+            await self._removed.flush()
+        reply = await self._put(envelope, keep)
+        if reply[0] == FULL and self._removed:
+            await self._removed.flush()
+            reply = await self._put(envelope, keep)
+        if reply[0] == KNOWN:
+            return Placed(known=decode_entry(reply[1])[1])
+        if reply[0] == FULL:
+            raise inbox_full(receiver, self._limits.max_messages)
+        if self._replicas and keep is not Keep.NEVER:
+            await self._client.replicated(inbox_key(receiver), self._replicas)
+        heard, kept = reply
+        return Placed(others=heard - self._client.is_subscribed(user_channel(receiver)), kept=bool(kept))
+
+    async def _put(self, envelope: Envelope, keep: Keep) -> Any:
+        receiver = envelope.receiver
+        return await self._client.run_script(
+            PUT,
+            (inbox_key(receiver),),
+            envelope.message.id,
+            encode_envelope(envelope),
+            envelope.expires_ms,
+            self._limits.max_messages,
+            self._clock.epoch_ms(),
+            user_channel(receiver),
+            self._client.publish_verb,
+            self._label,
+            keep.value,
+        )
+
+    async def pending(self, receiver: str, now_ms: int) -> Sequence[Envelope]:
+        """In the order in which Redis accepted them. What was removed and is still there is passed over."""
+        key = inbox_key(receiver)
+        mark, complete, values = await self._client.run_script(PENDING, (key, read_mark_key(receiver)), PART_BYTES)
+        if not complete:
+            values = [value for part in _parts(values) for value in await self._client.call(key, "HMGET", key, *part)]
+        entries = sorted(_decoded(values, int(mark)), key=lambda entry: (entry[0], entry[1].message.id))
+        return tuple(
+            envelope
+            for _, envelope in entries
+            if envelope.expires_ms > now_ms and (receiver, envelope.message.id) not in self._removed
+        )
+
+    def remove(self, receiver: str, message_id: str) -> None:
+        self._removed.note((receiver, message_id))
+
+    def expire(self, now_ms: int) -> None:
+        """Redis does."""
+
+    async def _remove(self, items: Sequence[tuple[str, str]]) -> None:
+        """One command for each user. Raises Unavailable if any of them fails: removing again does no harm."""
+        users: dict[str, list[str]] = {}
+        for receiver, message_id in items:
+            users.setdefault(receiver, []).append(message_id)
+        keys = {inbox_key(receiver): ids for receiver, ids in users.items()}
+        await asyncio.gather(*(self._client.call(key, "HDEL", key, *ids) for key, ids in keys.items()))
+
+
+def _decoded(values: Iterable[bytes | None], read_us: int) -> Iterable[tuple[int, Envelope]]:
+    """With the time when each was accepted. What is no message of ours is left where it is."""
+    for value in values:
+        if value is None:  # it went away while the others were read
+            continue
+        try:
+            yield decode_entry(value, read_us=read_us)
+        except ValueError as error:
+            logger.warning("an entry of an inbox cannot be read: %s", error)
+
+
+def _parts(sizes: Sequence[tuple[bytes, int]]) -> Iterable[list[bytes]]:
+    """Ids of so many messages at a time as make a part."""
+    part: list[bytes] = []
+    total = 0
+    for message_id, size in sizes:
+        if part and total + size > PART_BYTES:
+            yield part
+            part, total = [], 0
+        part.append(message_id)
+        total += size
+    if part:
+        yield part

@@ -1,0 +1,117 @@
+"""Who is online and what became of a push, over all nodes; and how to end a session, wherever it is."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from app.clock import Clock
+from app.cluster.control import Control
+from app.delivery.ack_manager import AckManager
+from app.delivery.delivery import Delivery
+from app.delivery.log import Trace
+from app.errors import Unavailable
+from app.gateway.gateway import Gateway
+from app.hub.hub import Hub
+from app.hub.session import Session
+
+SESSIONS, END_SESSION, STATUS = "sessions", "end-session", "status"
+# Nodes see different ends of a push; this is which of them tells most.
+STATUS_ORDER = ("stored", "expired", "sent", "delivered")
+
+Item = dict[str, Any]
+
+
+class Directory:
+    """Answers in JSON values, because that is what other nodes answer. Asks them only for what is not known here."""
+
+    def __init__(
+        self,
+        *,
+        node: str,
+        hub: Hub,
+        acks: AckManager,
+        delivery: Delivery,
+        gateway: Gateway,
+        control: Control,
+        clock: Clock,
+    ) -> None:
+        self._node = node
+        self._hub = hub
+        self._acks = acks
+        self._delivery = delivery
+        self._gateway = gateway
+        self._control = control
+        self._clock = clock
+        control.on(SESSIONS, lambda question: self._sessions_here(question["user"]))
+        control.on(END_SESSION, lambda question: self._end_here(question["session"]))
+        control.on(STATUS, lambda question: self._status_here(question["id"]))
+
+    async def sessions(self, user: str | None = None) -> tuple[Sequence[Item], Sequence[str]]:
+        """Of one user or of all, in the order in which they came; and the nodes that did not answer."""
+        answers = await self._control.ask(SESSIONS, {"user": user})
+        items = [*self._sessions_here(user), *answers.items]
+        return sorted(items, key=lambda item: int(item["connected_at"])), answers.unanswered
+
+    async def end_session(self, session_id: str) -> bool:
+        """Its client stays away. False if there is none of that id; Unavailable if a node that did not answer may
+        have it."""
+        if self._end_here(session_id):
+            return True
+        answers = await self._control.ask(END_SESSION, {"session": session_id}, enough=1)
+        if not answers.items and answers.unanswered:
+            raise Unavailable(f"nodes that may have the session do not answer: {', '.join(answers.unanswered)}")
+        return bool(answers.items)
+
+    async def status(self, message_id: str) -> tuple[Item | None, Sequence[str]]:
+        """What the nodes remember of a push, or None; and the nodes that did not answer."""
+        answers = await self._control.ask(STATUS, {"id": message_id})
+        known = [*self._status_here(message_id), *answers.items]
+        return (_merged(known) if known else None), answers.unanswered
+
+    # What this node says of itself
+
+    def _sessions_here(self, user: str | None) -> Iterable[Item]:
+        return [self._describe(session) for session in (self._hub if user is None else self._hub.sessions_of(user))]
+
+    def _describe(self, session: Session) -> Item:
+        return {
+            "session": session.id,
+            "user": session.user,
+            "node": self._node,
+            "transport": session.transport.name,
+            "version": session.version,
+            "remote": session.transport.remote,
+            "connected_at": session.connected_ms,
+            "subscriptions": sorted(session.subscribers),
+            "unacknowledged": self._acks.open_records_of(session),
+        }
+
+    def _end_here(self, session_id: str) -> Sequence[bool]:
+        return [True] if self._gateway.kick(session_id) else []
+
+    def _status_here(self, message_id: str) -> Sequence[Item]:
+        trace = self._delivery.trace(message_id)
+        return [] if trace is None else [_status_of(trace, self._clock.epoch_ms())]
+
+
+def _status_of(trace: Trace, now_ms: int) -> Item:
+    return {
+        "id": trace.id,
+        "receiver": trace.receiver,
+        "type": trace.type,
+        "created": trace.created_ms,
+        "status": trace.status(now_ms),
+        "sessions": [
+            {
+                "session": record.session_id,
+                "sent": record.sent_ms,
+                "attempts": record.retries + 1,
+                "acked_at": record.acked_ms,
+            }
+            for record in trace.records.values()
+        ],
+    }
+
+
+def _merged(known: Sequence[Item]) -> Item:
+    status = max((item["status"] for item in known), key=STATUS_ORDER.index)
+    return known[0] | {"status": status, "sessions": [session for item in known for session in item["sessions"]]}

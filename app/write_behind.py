@@ -1,0 +1,95 @@
+"""Notes that may come late: many written at once, again and again until it works."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Hashable, Iterator, Sequence
+from typing import Generic, TypeVar
+
+from app.errors import Unavailable
+
+T = TypeVar("T", bound=Hashable)
+
+GATHER_S = 0.05
+RETRY_S = 1.0
+MAX_ITEMS = 500
+MAX_WAITING = 100_000
+
+logger = logging.getLogger(__name__)
+
+
+class WriteBehind(Generic[T]):
+    """`run` must be running. What is over `max_waiting` pushes out the oldest.
+
+    `gather_s` passes from the first note to its writing, at least `pause_s` from one writing to the next. A note that
+    comes while the same one is being written is written again: it may stand for something newer.
+    """
+
+    def __init__(
+        self,
+        write: Callable[[Sequence[T]], Awaitable[None]],
+        *,
+        gather_s: float = GATHER_S,
+        pause_s: float = 0.0,
+        max_waiting: int | None = None,
+    ) -> None:
+        self._write = write
+        self._gather_s = gather_s
+        self._pause_s = pause_s
+        self._max_waiting = MAX_WAITING if max_waiting is None else max_waiting
+        self._waiting: dict[T, None] = {}
+        self._writing: dict[T, None] = {}
+        self._wake = asyncio.Event()
+        self._turn = asyncio.Lock()
+
+    def __len__(self) -> int:
+        return len(self._waiting) + len(self._writing)
+
+    def __contains__(self, item: T) -> bool:
+        return item in self._waiting or item in self._writing
+
+    def __iter__(self) -> Iterator[T]:
+        """What is not written yet."""
+        yield from self._writing
+        yield from self._waiting
+
+    def note(self, item: T) -> None:
+        if len(self._waiting) >= self._max_waiting:
+            del self._waiting[next(iter(self._waiting))]
+        self._waiting[item] = None
+        self._wake.set()
+
+    async def run(self) -> None:
+        while True:
+            await self._wake.wait()
+            await asyncio.sleep(self._gather_s)
+            try:
+                await self.flush()
+            except Unavailable as error:
+                logger.warning("%d notes wait: %s", len(self), error.detail)
+                await asyncio.sleep(RETRY_S)
+            except Exception:  # the outer edge of the task: notes are worth another try, whatever it was
+                logger.exception("%d notes could not be written", len(self))
+                await asyncio.sleep(RETRY_S)
+            if self._pause_s:
+                await asyncio.sleep(self._pause_s)
+
+    async def flush(self) -> None:
+        """Returns when all that was noted before is written. Raises Unavailable; what was not written stays."""
+        async with self._turn:
+            self._wake.clear()
+            while self._waiting:
+                await self._write_some()
+
+    async def _write_some(self) -> None:
+        batch = list(self._waiting)[:MAX_ITEMS]
+        for item in batch:
+            del self._waiting[item]
+        self._writing = dict.fromkeys(batch)
+        try:
+            await self._write(batch)
+        except BaseException:
+            self._waiting = self._writing | self._waiting
+            self._wake.set()
+            raise
+        finally:
+            self._writing = {}

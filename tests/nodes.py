@@ -1,0 +1,37 @@
+"""Nodes of a cluster without the service around them: each with its own connection to a real Redis."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+from app.cluster.address import parse_redis_url
+from app.cluster.keys import ledger_keys
+from app.cluster.node import ClusterNode
+
+
+@asynccontextmanager
+async def running(*jobs: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
+    """While the context is open; a job that fails fails the test."""
+    tasks = [asyncio.create_task(job()) for job in jobs]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        ends = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [end for end in ends if not isinstance(end, asyncio.CancelledError)] == []
+
+
+@asynccontextmanager
+async def running_node(
+    url: str, name: str = "n1", *, life_ms: int = 15_000, timeout_s: float = 3.0, partitions: int = 1
+) -> AsyncIterator[ClusterNode]:
+    """Connected, or at least so long under way as a service waits for it."""
+    node = ClusterNode(
+        parse_redis_url(url), name=name, life_ms=life_ms, timeout_s=timeout_s, ledgers=ledger_keys(partitions)
+    )
+    async with running(node.run):
+        await node.wait_until_up()
+        yield node
+        await node.leave()
