@@ -78,12 +78,12 @@ def build_backplane(settings: Settings, clock: Clock) -> Backplane:
         ledgers=ledger_keys(partitions),
     )
     inbox = RedisInbox(cluster.client, limits=limits, clock=clock, node=name, replicas=settings.redis_wait_replicas)
-    redis_ledger = None if settings.enable_local_ack else RedisLedger(cluster, partitions=partitions)
-    writers: list[RedisInbox | RedisLedger] = [inbox, *([redis_ledger] if redis_ledger else [])]
+    ledger = MemoryLedger() if settings.enable_local_ack else RedisLedger(cluster, partitions=partitions)
+    writers: list[RedisInbox | RedisLedger] = [inbox, ledger] if isinstance(ledger, RedisLedger) else [inbox]
     return Backplane(
         node=name,
         inbox=inbox,
-        ledger=redis_ledger or MemoryLedger(),
+        ledger=ledger,
         relay=cluster.relay,
         presence=cluster.presence,
         control=cluster.control,

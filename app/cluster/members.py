@@ -1,6 +1,7 @@
 """Which nodes there are, and what dead ones leave behind."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
 
@@ -56,6 +57,9 @@ class Members:
     async def run(self) -> None:
         """Until it is cancelled."""
         while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._life_ms / 1000 / BEATS_PER_LIFE):
+                    await self._beat_now.wait()
             self._beat_now.clear()
             try:
                 dead = await self._beat()
@@ -63,11 +67,6 @@ class Members:
                     await self._clean(dead)
             except Unavailable as error:
                 logger.info("the other nodes are not seen: %s", error)
-            try:
-                async with asyncio.timeout(self._life_ms / 1000 / BEATS_PER_LIFE):
-                    await self._beat_now.wait()
-            except TimeoutError:
-                pass
 
     async def leave(self) -> None:
         """This node is no more, and has left nothing. Raises Unavailable."""

@@ -1,6 +1,7 @@
 """Who has how many sessions, over all nodes: each session is an entry that fades unless its node keeps it alive."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -83,16 +84,14 @@ class RedisPresence:
     async def _keep_alive(self) -> None:
         period_s = self._life_ms / 1000 / REFRESHES_PER_LIFE
         while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(period_s):
+                    await self._refresh_now.wait()
             self._refresh_now.clear()
             try:
                 await self._refresh()
             except Unavailable as error:
                 logger.info("sessions are not refreshed: %s", error)
-            try:
-                async with asyncio.timeout(period_s):
-                    await self._refresh_now.wait()
-            except TimeoutError:
-                pass
 
     async def _refresh(self) -> None:
         """In slices, so that many sessions hold up neither this loop nor Redis. Raises Unavailable."""

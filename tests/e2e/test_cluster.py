@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 
 import pytest
 
-from tests.client import StompClient, listening, stomp_client
+from tests.client import StompClient, stomp_client
 from tests.e2e.backend import Backend, eventually
 from tests.e2e.trio import open_backends, running_nodes
 from tests.server import Server
@@ -40,9 +40,7 @@ async def messages(client: StompClient, count: int) -> list[str]:
     return [(await client.expect("MESSAGE")).headers["message-id"] for _ in range(count)]
 
 
-async def test_a_push_on_one_node_reaches_the_sessions_on_the_others(
-    nodes: Sequence[Backend], redis: Valkey
-) -> None:
+async def test_a_push_on_one_node_reaches_the_sessions_on_the_others(nodes: Sequence[Backend], redis: Valkey) -> None:
     a, b, c = nodes
     async with stomp_client(a.server.websocket_url) as phone, stomp_client(b.server.websocket_url) as desk:
         ids = []

@@ -20,9 +20,7 @@ def running_nodes(redis_url: str, count: int = 3, **env: str) -> Iterator[Sequen
     """They are called n1, n2, …; each has its own SQLite unless DATABASE_URL says otherwise."""
     with ExitStack() as stack:
         yield [
-            stack.enter_context(
-                running_server(**QUICK | {"REDIS_URL": redis_url, "NODE_NAME": f"n{number}"} | env)
-            )
+            stack.enter_context(running_server(**QUICK | {"REDIS_URL": redis_url, "NODE_NAME": f"n{number}"} | env))
             for number in range(1, count + 1)
         ]
 
