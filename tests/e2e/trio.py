@@ -1,6 +1,7 @@
 """Several server processes that share a Redis: the service as it runs on Kubernetes, on one machine."""
 
 from collections.abc import AsyncIterator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 
 from tests.e2e.backend import Backend, open_backend
@@ -18,11 +19,9 @@ QUICK = {
 @contextmanager
 def running_nodes(redis_url: str, count: int = 3, **env: str) -> Iterator[Sequence[Server]]:
     """They are called n1, n2, …; each has its own SQLite unless DATABASE_URL says otherwise."""
-    with ExitStack() as stack:
-        yield [
-            stack.enter_context(running_server(**QUICK | {"REDIS_URL": redis_url, "NODE_NAME": f"n{number}"} | env))
-            for number in range(1, count + 1)
-        ]
+    settings = [QUICK | {"REDIS_URL": redis_url, "NODE_NAME": f"n{number}"} | env for number in range(1, count + 1)]
+    with ExitStack() as stack, ThreadPoolExecutor(count) as pool:  # each takes its time to start
+        yield [*pool.map(lambda one: stack.enter_context(running_server(**one)), settings)]
 
 
 @asynccontextmanager
