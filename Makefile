@@ -7,10 +7,14 @@ BIN := $(VENV)/bin
 CORE_TESTS := tests/stomp tests/hub tests/delivery tests/contracts
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: run test coverage check bench format clean tools
+.PHONY: run cluster test coverage check bench format clean tools
 
 run: $(VENV)/.run
 	$(BIN)/stomp-notify serve
+
+# Three nodes and the Valkey that joins them, with the page on each.
+cluster: $(VENV)/.dev
+	$(BIN)/python deploy/local_cluster.py
 
 test: $(VENV)/.dev tools
 	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile

@@ -1,5 +1,6 @@
 """The HTTP server that the command line runs the application with."""
 
+import asyncio
 import logging
 import resource
 import signal
@@ -13,6 +14,7 @@ from app.errors import ConfigurationError
 from app.logs import logging_config
 from app.main import create_app
 from app.settings import Settings
+from app.workers import Workers
 
 BACKLOG = 2048
 DRAIN_S = 10  # for requests that are under way when the process has to stop
@@ -29,6 +31,14 @@ def serve(settings: Settings) -> None:
     listener = _listen(settings.host, settings.port)
     host, port = listener.getsockname()[:2]
     logger.info("listening on http://%s:%d, documentation at /docs", f"[{host}]" if ":" in host else host, port)
+    with listener:
+        if settings.workers > 1:
+            Workers(settings.workers, lambda lifeline: _serve_on(listener, app, settings, lifeline)).run()
+        else:
+            _serve_on(listener, app, settings)
+
+
+def _serve_on(listener: socket.socket, app: FastAPI, settings: Settings, lifeline: int | None = None) -> None:
     config = uvicorn.Config(
         app,
         ws="websockets-sansio",
@@ -42,16 +52,28 @@ def serve(settings: Settings) -> None:
     )
     for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them again once it has ended as it was asked to
         signal.signal(number, lambda *_: sys.exit(0))
-    with listener:
-        DrainingServer(config, app).run(sockets=[listener])
+    DrainingServer(config, app, lifeline).run(sockets=[listener])
 
 
 class DrainingServer(uvicorn.Server):
-    """Ends the sessions before uvicorn closes their sockets: they get what was sent, and learn why it ends."""
+    """Ends the sessions before uvicorn closes their sockets: they get what was sent, and learn why it ends.
 
-    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
+    `lifeline`: a file whose end is the end of this process, too.
+    """
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI, lifeline: int | None = None) -> None:
         super().__init__(config)
         self._app = app
+        self._lifeline = lifeline
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self._lifeline is not None:
+            asyncio.get_running_loop().add_reader(self._lifeline, self._end)
+
+    def _end(self) -> None:
+        self.should_exit = True
+        asyncio.get_running_loop().remove_reader(self._lifeline or -1)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:

@@ -81,6 +81,8 @@ class Intake:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._delivery: Delivery = runtime.delivery
+        self.waits = runtime.backplane.cluster is not None
+        """Whether a push waits for an answer from elsewhere, so that several should be under way at once."""
 
     async def push(self, request: PushRequest) -> PushOutcome:
         """To one user, or to all if there is no receiver. Raises ServiceError."""

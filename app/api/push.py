@@ -1,7 +1,7 @@
 """The push routes."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import groupby
 from typing import Annotated, Any, Literal
@@ -18,7 +18,7 @@ from app.delivery.log import PushOutcome
 from app.errors import InvalidMessage, NotFound, PayloadTooLarge, ServiceError, Unavailable
 from app.messages.ids import message_id_problem
 
-BATCH_SLICE = 100  # items that are pushed before the loop gets a turn
+BATCH_SLICE = 100  # items that are under way at the same time, or pushed before the loop gets a turn
 
 router = APIRouter(prefix="/vh-stomp-wsend", tags=["Push"], dependencies=[PushAccess])
 
@@ -193,15 +193,29 @@ async def _push_topic(intake: Intake, topic: str, content: Any) -> tuple[dict[st
 
 async def _push_all(intake: Intake, items: Sequence[Any]) -> tuple[dict[str, Any], bool]:
     results: list[dict[str, Any]] = []
-    for stored, group in groupby(items, key=_is_stored):
-        if stored:  # neighbours share a commit; each starts in its turn, and so they are committed and pushed
-            results += await asyncio.gather(*(_push_item(intake, item) for item in group))
+    for stored, wave in _waves(items):
+        if stored or intake.waits:  # each starts in its turn, and so they are committed, accepted and pushed
+            results += await asyncio.gather(*(_push_item(intake, item) for item in wave))
         else:
-            for count, item in enumerate(group, start=1):
-                results.append(await _push_item(intake, item))
-                if count % BATCH_SLICE == 0:
-                    await asyncio.sleep(0)
+            results += [await _push_item(intake, item) for item in wave]
+            await asyncio.sleep(0)
     return {"results": results}, False
+
+
+def _waves(items: Sequence[Any]) -> Iterator[tuple[bool, Sequence[Any]]]:
+    """Neighbours that can be under way at the same time: all stored or none, and no id twice."""
+    for stored, group in groupby(items, key=_is_stored):
+        wave: list[Any] = []
+        ids: set[str] = set()
+        for item in group:
+            given = item.get("id") if isinstance(item, dict) else None
+            if (wave and not stored and len(wave) >= BATCH_SLICE) or (isinstance(given, str) and given in ids):
+                yield stored, wave
+                wave, ids = [], set()
+            wave.append(item)
+            if isinstance(given, str):
+                ids.add(given)
+        yield stored, wave
 
 
 def _is_stored(item: Any) -> bool:

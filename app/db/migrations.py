@@ -12,6 +12,7 @@ from sqlalchemy.pool import NullPool
 from app.db.database import STATEMENT_TIMEOUT_S, Database
 from app.errors import ConfigurationError
 
+SQLITE_PATIENCE_MS = 60_000
 LOCK_KEY = 0x73746F6D70  # of pg_advisory_xact_lock: nodes that start together migrate one after another
 
 
@@ -28,6 +29,8 @@ async def migrate(database: Database, revision: str = "head") -> None:
     """Up or down to `revision`, however long it takes. Raises what the database raises."""
     if database.is_sqlite:
         async with database.engine.begin() as connection:
+            await connection.execute(text(f"PRAGMA busy_timeout={SQLITE_PATIENCE_MS}"))
+            await connection.execute(text("BEGIN IMMEDIATE"))  # processes that start together migrate one by one
             await connection.run_sync(_run, revision)
         return
     # An index of a large table, and the wait for the node that makes it, take longer than a request may.

@@ -154,6 +154,17 @@ def test_nginx_knows_the_nodes() -> None:
     assert upstream_servers(NGINX_CONF.read_text()) == list(zip(NODES, ports, strict=True))
 
 
+def test_nginx_finds_a_node_that_was_made_anew() -> None:
+    """It has another address then. Not tried here: versions before 1.27.3 know no `resolve`."""
+    config = NGINX_CONF.read_text()
+
+    assert re.findall(r"server (node\d):\d+ resolve", config) == NODES
+    assert "resolver 127.0.0.11 " in config
+    assert re.search(r"upstream nodes \{\s*zone ", config), "without shared memory nothing is resolved"
+    (version,) = re.findall(r"nginx:(\d+)\.(\d+)", SERVICES["nginx"]["image"])
+    assert tuple(map(int, version)) >= (1, 28)
+
+
 def test_only_nginx_can_be_reached_from_outside() -> None:
     assert {name: service["ports"] for name, service in SERVICES.items() if "ports" in service} == {
         "nginx": ["2025:2025"]

@@ -184,6 +184,7 @@ async def test_connections_to_a_node_are_kept(recorder: Recorder, recorded: http
         await recorded.post("/", content="hello")
 
     assert len(recorder.requests) == 40
+    assert recorder.versions == {"HTTP/1.1"}
     assert len(recorder.connections) < 20  # each worker keeps its own
 
 
