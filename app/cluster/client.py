@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 from hiredis import ReplyError
@@ -15,7 +15,7 @@ from app.cluster.scripts import ALL, Script
 from app.cluster.topology import ClusterTopology, SingleTopology, Topology
 from app.errors import Unavailable
 
-CHANNELS_AT_ONCE = 1_000  # of one SUBSCRIBE
+CHANNELS_UNDER_WAY = 10_000  # that are subscribed anew before the next ones are
 FIRST_DELAY_S, LONGEST_DELAY_S = 0.05, 2.0
 LOOKS_PER_TIMEOUT = 4
 MAX_REDIRECTIONS = 5
@@ -98,7 +98,7 @@ class RedisClient:
         if waiting is None:
             waiting = self._replicated[link] = link.send("WAIT", replicas, int(self._timeout_s * 500))
             asyncio.get_running_loop().call_soon(self._replicated.pop, link)
-        if await waiting < replicas:
+        if await asyncio.shield(waiting) < replicas:  # who goes away must not end it for the others
             raise unavailable("too few replicas of Redis have taken the message")
 
     async def publish(self, channel: str, payload: bytes) -> int:
@@ -157,12 +157,10 @@ class RedisClient:
             return None
         pending = self._pending.get(channel)
         if pending is None:
-            try:
-                link = self._link_of(channel)
-            except Unavailable:
+            subscribing = self._subscribe_all([channel])
+            if not subscribing:
                 return None
-            pending = asyncio.ensure_future(self._subscribe_on(link, [channel]))
-            self._pending[channel] = pending
+            pending = self._pending[channel] = asyncio.ensure_future(subscribing[0])
             pending.add_done_callback(lambda done: self._settle(channel, done))
         return asyncio.shield(pending)
 
@@ -170,10 +168,27 @@ class RedisClient:
         if self._pending.get(channel) is done:
             del self._pending[channel]
 
-    async def _subscribe_on(self, link: Link, channels: Sequence[str]) -> None:
+    def _subscribe_all(self, channels: Sequence[str]) -> Sequence[Coroutine[Any, Any, None]]:
+        """Sends it at once, so that an `unsubscribe` comes behind it; to be awaited until it is confirmed."""
+        by_link: dict[Link, list[str]] = {}
+        for channel in channels:
+            with contextlib.suppress(Unavailable):
+                by_link.setdefault(self._link_of(channel), []).append(channel)
+        at_once = self._topology.channels_at_once
+        subscribing = []
+        for link, of_link in by_link.items():
+            for start in range(0, len(of_link), at_once):
+                part = of_link[start : start + at_once]
+                try:
+                    subscribing.append(self._confirm(link, part, link.change_channels(self._subscribe, part)))
+                except Unavailable:  # it does not keep up: later
+                    self._stale.set()
+        return subscribing
+
+    async def _confirm(self, link: Link, channels: Sequence[str], done: "asyncio.Future[Any]") -> None:
         """A loss in between is no error: what is wanted is subscribed once the server is back."""
         try:
-            await link.change_channels(self._subscribe, channels)
+            await done
         except ReplyError as error:
             logger.warning("Redis refuses a subscription: %s", error)
             self._stale.set()
@@ -182,7 +197,8 @@ class RedisClient:
         except Unavailable:
             pass
         else:
-            self._confirmed.update((channel, link) for channel in channels if channel in self._channels)
+            if not link.lost:  # it may have been given up since the answer came
+                self._confirmed.update((channel, link) for channel in channels if channel in self._channels)
 
     def unsubscribe(self, channel: str) -> None:
         self._channels.discard(channel)
@@ -273,22 +289,20 @@ class RedisClient:
     async def _connect(self, host: Host) -> bool:
         address = self._address
         try:
-            link = await open_link(
-                *host,
-                tls=address.tls,
-                timeout_s=self._timeout_s,
-                username=address.username,
-                password=address.password,
-                name=self._name,
-                db=address.db,
-                on_message=self._receive,
-                on_lost=self._lost,
-                on_dropped=self._dropped,
-            )
-            await asyncio.gather(*(link.send("SCRIPT", "LOAD", script.source) for script in ALL))
-            if (await link.send("ROLE"))[0] != b"master":
-                link.abort()
-                raise unavailable("it is a replica")
+            async with asyncio.timeout(self._timeout_s):
+                link = await open_link(
+                    *host,
+                    tls=address.tls,
+                    timeout_s=self._timeout_s,
+                    username=address.username,
+                    password=address.password,
+                    name=self._name,
+                    db=address.db,
+                    on_message=self._receive,
+                    on_lost=self._lost,
+                    on_dropped=self._dropped,
+                )
+                await _prepare(link)
         except (Unavailable, OSError, TimeoutError, ReplyError) as error:
             logger.info("Redis at %s:%d cannot be had: %s", *host, error)
             return False
@@ -298,15 +312,9 @@ class RedisClient:
     async def _subscribe_missing(self, opened: bool) -> None:
         """All that is wanted and was lost; those who use it are told, because they missed something."""
         missing = [channel for channel in self._channels if channel not in self._confirmed]
-        by_link: dict[Link, list[str]] = {}
-        for channel in missing:
-            try:
-                by_link.setdefault(self._link_of(channel), []).append(channel)
-            except Unavailable:
-                continue
-        await asyncio.gather(
-            *(self._subscribe_on(link, part) for link, channels in by_link.items() for part in _parts(channels))
-        )
+        for start in range(0, len(missing), CHANNELS_UNDER_WAY):
+            part = missing[start : start + CHANNELS_UNDER_WAY]
+            await asyncio.gather(*self._subscribe_all([channel for channel in part if channel in self._channels]))
         back = [channel for channel in missing if channel in self._confirmed]
         if back or opened:
             for call in self._on_up:
@@ -329,12 +337,18 @@ class RedisClient:
             self._stale.set()
 
 
+async def _prepare(link: Link) -> None:
+    """Ends the link unless it can be used. Raises ReplyError, or Unavailable if it is not the one to write to."""
+    try:
+        await asyncio.gather(*(link.send("SCRIPT", "LOAD", script.source) for script in ALL))
+        if (await link.send("ROLE"))[0] != b"master":
+            raise unavailable("it is a replica")
+    except BaseException:
+        link.abort()
+        raise
+
+
 def _host(detail: str) -> Host:
     """Of `ASK 3999 127.0.0.1:6381`."""
     name, _, port = detail.rpartition(" ")[2].rpartition(":")
     return name, int(port)
-
-
-def _parts(channels: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(channels), CHANNELS_AT_ONCE):
-        yield channels[start : start + CHANNELS_AT_ONCE]

@@ -59,6 +59,7 @@ class Link(asyncio.Protocol):
         self._waiting: deque[asyncio.Future[Any] | _Channels] = deque()
         self._unsent: list[bytes] = []
         self._congested = False
+        self._paused = False
         self._silent_since_s = 0.0
         self._transport: asyncio.Transport | None = None
         self.commands = 0
@@ -104,6 +105,8 @@ class Link(asyncio.Protocol):
 
     def is_silent(self, timeout_s: float) -> bool:
         """Whether something has waited for an answer so long and nothing came. An idle link is asked something."""
+        if self._paused:  # nothing can come, whatever the server does
+            return False
         if not self._waiting:
             if not self.lost:
                 self.send("PING").add_done_callback(_forget)
@@ -146,10 +149,13 @@ class Link(asyncio.Protocol):
 
     def pause_reading(self) -> None:
         if self._transport is not None and not self.lost:
+            self._paused = True
             self._transport.pause_reading()
 
     def resume_reading(self) -> None:
         if self._transport is not None and not self.lost:
+            self._paused = False
+            self._silent_since_s = self._loop.time()
             self._transport.resume_reading()
 
     def _end(self, why: str) -> None:

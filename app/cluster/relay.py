@@ -119,8 +119,8 @@ class RedisRelay:
         self._busy = True
         self._waiting.append(parcel)
         self._wake.set()
-        if len(self._waiting) >= MANY and not self._paused:
-            self._paused = True
+        if len(self._waiting) >= MANY:
+            self._paused = True  # said again to connections that came since
             self._client.pause_reading()
 
     async def run(self) -> None:

@@ -1,5 +1,6 @@
 """Which server has which keys: one for all, whom Sentinel names, or the slots of a Redis Cluster."""
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -19,9 +20,10 @@ logger = logging.getLogger(__name__)
 
 
 class Topology(Protocol):
-    """`channel_verbs`: how this kind of Redis subscribes, ends that, and publishes."""
+    """`channel_verbs`: how this kind of Redis subscribes, ends that, and publishes; so many channels in one command."""
 
     channel_verbs: tuple[str, str, str]
+    channels_at_once: int
     hosts: Sequence[Host]
 
     async def discover(self, links: Sequence[Link]) -> None:
@@ -35,6 +37,7 @@ class SingleTopology:
     """One server, or the one that the Sentinels take for the primary."""
 
     channel_verbs = ("SUBSCRIBE", "UNSUBSCRIBE", "PUBLISH")
+    channels_at_once = 1_000
 
     def __init__(self, address: RedisAddress, timeout_s: float) -> None:
         self.hosts: Sequence[Host] = ()
@@ -72,6 +75,7 @@ class ClusterTopology:
     """Channels are sharded: only the nodes that share a slot pass on what is published in it."""
 
     channel_verbs = ("SSUBSCRIBE", "SUNSUBSCRIBE", "SPUBLISH")
+    channels_at_once = 1  # those of one command would have to lie in one slot
 
     def __init__(self, address: RedisAddress, timeout_s: float) -> None:
         self.hosts: Sequence[Host] = ()
@@ -101,7 +105,8 @@ class ClusterTopology:
             *host, tls=address.tls, timeout_s=self._timeout_s, username=address.username, password=address.password
         )
         try:
-            self._learn(await link.send("CLUSTER", "SLOTS"), host[0])
+            async with asyncio.timeout(self._timeout_s):
+                self._learn(await link.send("CLUSTER", "SLOTS"), host[0])
         finally:
             link.abort()
 

@@ -7,14 +7,14 @@ from typing import Any
 
 import yaml
 
+from app.configuration import Extensions, check_settings
 from app.main import create_app
-from app.runtime import Extensions, check_settings
 from app.settings import Settings
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 Document = dict[str, Any]
 
-SETTINGS = {name.upper() for name in Settings.model_fields} | {"NODE_NAME"}
+SETTINGS = {name.upper() for name in Settings.model_fields}
 
 # For the places where a secret has to be put in.
 REAL_SECRETS = {
@@ -48,7 +48,7 @@ def settings_of(environment: Mapping[str, str]) -> Settings:
 
 def check(settings: Settings) -> None:
     """Raises ConfigurationError if the service would not start with these; servers are not looked for."""
-    check_settings(settings.model_copy(update={"redis_url": None}), Extensions())
+    check_settings(settings, Extensions())
 
 
 def http_paths() -> set[str]:

@@ -196,6 +196,8 @@ def test_a_node_is_called_as_its_pod() -> None:
     variables = {variable["name"]: variable for variable in container_of("deployment.yaml")["env"]}
 
     assert variables["NODE_NAME"]["valueFrom"] == {"fieldRef": {"fieldPath": "metadata.name"}}
+    pod = f"{manifest('deployment.yaml')['metadata']['name']}-7c9f8d5b64-x2x9z"
+    assert settings_of({"NODE_NAME": pod}).node_name == pod  # there is a longest name
 
 
 # The life of a node

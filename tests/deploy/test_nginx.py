@@ -19,6 +19,7 @@ from tests.deploy.balancer import NGINX_CONF, Balancer, open_balancer, running_b
 from tests.deploy.recorder import Recorder, recording_node
 from tests.e2e.backend import PUSH, open_backend
 from tests.server import Server, running_server
+from tests.valkey import fresh_database
 
 PROBLEM = "application/problem+json"
 PUSH_TO_TEST1 = f"{PUSH}/push_all_obj/test1"
@@ -144,6 +145,23 @@ async def test_sessions_of_a_node_that_ends_are_told_and_come_back_on_the_other(
 
     async with listening(before_mortals.websocket_url, "test1"):
         assert await sessions(staying, "test1")
+
+
+async def test_whichever_node_a_push_comes_to_it_reaches_a_session_that_is_bound_to_none() -> None:
+    with (
+        fresh_database() as redis_url,
+        running_server(REDIS_URL=redis_url) as first,
+        running_server(REDIS_URL=redis_url) as second,
+        running_balancer(first.port, second.port) as balancer,
+    ):
+        async with (
+            listening(balancer.websocket_url, "test1") as client,
+            httpx.AsyncClient(base_url=balancer.url, timeout=30) as http,
+        ):
+            pushed = [(await http.post(PUSH_TO_TEST1, content="hello")).json() for _ in range(6)]
+
+            received = [await client.expect("MESSAGE") for _ in pushed]
+            assert [frame.headers["message-id"] for frame in received] == [answer["id"] for answer in pushed]
 
 
 # Pushes
