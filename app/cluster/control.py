@@ -79,24 +79,22 @@ class RedisControl:
     async def ask(self, name: str, question: Question, *, enough: int | None = None) -> Answers:
         """Without Redis every node that was there lately has not answered."""
         number = next(self._numbers)
+        asked = self._asked[number] = _Asked(set(self._members.others), enough, asyncio.Event())
         try:
-            others = await self._members.look()
-            if not others:
-                return Answers()
-            asked = self._asked[number] = _Asked(set(others), enough, asyncio.Event())
-            content = to_json({"number": number, "name": name, "question": question})
-            await self._client.publish(EVERYBODY, label(Kind.QUESTION, self._node) + content)
-            try:
-                async with asyncio.timeout(PATIENCE_S):
+            async with asyncio.timeout(PATIENCE_S):
+                asked.left = set(await self._members.look())
+                if asked.left:
+                    content = to_json({"number": number, "name": name, "question": question})
+                    await self._client.publish(EVERYBODY, label(Kind.QUESTION, self._node) + content)
                     await asked.done.wait()
-            except TimeoutError:
-                logger.warning("nodes do not answer: %s", ", ".join(sorted(asked.left)))
-            satisfied = enough is not None and len(asked.items) >= enough
-            return Answers(asked.items, [] if satisfied else sorted(asked.left))
-        except Unavailable:
-            return Answers([], sorted(self._members.others))
+        except TimeoutError:
+            logger.warning("nodes do not answer: %s", ", ".join(sorted(asked.left)))
+        except Unavailable as error:
+            logger.info("nodes cannot be asked: %s", error)
         finally:
-            self._asked.pop(number, None)
+            del self._asked[number]
+        satisfied = enough is not None and len(asked.items) >= enough
+        return Answers(asked.items, [] if satisfied else sorted(asked.left))
 
     def receive(self, parcel: Parcel) -> None:
         """For `RedisRelay.on_other`."""
@@ -119,8 +117,8 @@ class RedisControl:
             asked.done.set()
 
     async def _answer(self, asker: str, fields: dict[str, Any]) -> None:
-        handler = self._handlers.get(fields["name"])
         try:
+            handler = self._handlers.get(fields["name"])
             items = list(handler(fields["question"])) if handler else []
             for part, last in _parts(items):
                 content = to_json({"number": fields["number"], "items": part, "last": last})
@@ -128,7 +126,7 @@ class RedisControl:
         except Unavailable:
             pass  # who asked does not hear us, and says so
         except Exception:  # the outer edge of the task
-            logger.exception("the question %r of node %s could not be answered", fields["name"], asker)
+            logger.exception("a question of node %s could not be answered", asker)
 
     async def aclose(self) -> None:
         for task in tuple(self._answering):

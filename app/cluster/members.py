@@ -27,7 +27,9 @@ class Members:
         self._life_ms = life_ms
         self._ledgers = ledgers
         self._living: Sequence[str] = (node,)
+        self._dead: Sequence[bytes] = ()
         self._beat_now = asyncio.Event()
+        self._some_died = asyncio.Event()
         self._on_lapse: list[Callable[[], None]] = []
         self.cleaned = 0
         client.on_up(lambda channels: self._beat_now.set())
@@ -56,15 +58,18 @@ class Members:
 
     async def run(self) -> None:
         """Until it is cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._keep_beating())
+            group.create_task(self._keep_clean())
+
+    async def _keep_beating(self) -> None:
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._life_ms / 1000 / BEATS_PER_LIFE):
                     await self._beat_now.wait()
             self._beat_now.clear()
             try:
-                dead = await self._beat()
-                if dead and await self._may_clean():
-                    await self._clean(dead)
+                await self._beat()
             except Unavailable as error:
                 logger.info("the other nodes are not seen: %s", error)
 
@@ -72,32 +77,45 @@ class Members:
         """This node is no more, and has left nothing. Raises Unavailable."""
         await self._client.call(NODES, "ZREM", NODES, self._node)
 
-    async def _beat(self) -> Sequence[str]:
-        """The dead nodes."""
-        lapsed, living, dead = await self._client.run_script(BEAT, (NODES,), self._node, self._life_ms)
-        self._living = [node.decode() for node in living]
+    async def _beat(self) -> None:
+        lapsed, living, self._dead = await self._client.run_script(BEAT, (NODES,), self._node, self._life_ms)
+        self._living = [node.decode(errors="replace") for node in living]
+        if self._dead:
+            self._some_died.set()
         if lapsed:
             for call in self._on_lapse:
                 call()
-        return [node.decode() for node in dead]
 
     # After the dead
+
+    async def _keep_clean(self) -> None:
+        """Beside the beats: a large ledger takes longer than a node may be silent."""
+        while True:
+            await self._some_died.wait()
+            self._some_died.clear()
+            try:
+                if await self._may_clean():
+                    await self._clean(self._dead)
+            except Unavailable as error:
+                logger.info("what ended nodes left is not removed: %s", error)
 
     async def _may_clean(self) -> bool:
         """One node at a time; another takes over if it dies over it."""
         taken = await self._client.call(CLEANER, "SET", CLEANER, self._node, "NX", "PX", CLEANER_LIFE_MS)
         return taken is not None
 
-    async def _clean(self, dead: Sequence[str]) -> None:
+    async def _clean(self, dead: Sequence[bytes]) -> None:
         removed = 0
         for ledger in self._ledgers:
             removed += await self._clean_ledger(ledger, dead)
-        await self._client.call(NODES, "ZREM", NODES, *dead)
+        dead = [node for node in dead if node in self._dead]  # who came back meanwhile stays
+        if dead:
+            await self._client.call(NODES, "ZREM", NODES, *dead)
         await self._client.call(CLEANER, "DEL", CLEANER)
         self.cleaned += removed
-        logger.info("%d records of the ended nodes %s were removed", removed, ", ".join(dead))
+        logger.info("%d records of the ended nodes %s were removed", removed, dead)
 
-    async def _clean_ledger(self, ledger: str, dead: Sequence[str]) -> int:
+    async def _clean_ledger(self, ledger: str, dead: Sequence[bytes]) -> int:
         removed, cursor = 0, "0"
         while True:
             reply = await self._client.run_script(CLEAN_LEDGER, (ledger,), cursor, CLEANING_STEP, *dead)

@@ -41,6 +41,9 @@ class MemoryRelay:
             if not destination.startswith(TOPIC_PREFIX) or destination in relay._topics:
                 await receiver.receive_publication(publication)
 
+    def turn(self) -> None:
+        """Nothing ever waits."""
+
     def tell(self, notice: Notice) -> None:
         for relay, receiver in self._others():
             if notice.user in relay._users:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 from app.cluster.client import RedisClient
 from app.cluster.keys import sessions_key
@@ -46,17 +47,22 @@ class RedisPresence:
         A node that died may still have entries: who is refused because of them may come again, and gets in when they
         have faded.
         """
-        reply = await self._client.run_script(
-            JOIN, (sessions_key(user),), self._member(session_id), limit, self._life_ms
-        )
+        reply = await self._join(user, session_id, limit)
+        if not reply[0] and self._left:  # his own may be among those who left
+            await self._left.flush()
+            reply = await self._join(user, session_id, limit)
         if reply[0]:
             self._users.setdefault(user, set()).add(session_id)
             return
-        others = {member.decode().partition(SEPARATOR)[0] for member in reply[1]} - {self._node}
+        others = {member.decode(errors="replace").partition(SEPARATOR)[0] for member in reply[1]} - {self._node}
         gone = others - set(await self._alive(sorted(others)))
         if gone:
             raise unavailable(f"{user} has sessions on nodes that are away; they count for {self._life_ms} ms")
         raise SessionLimit(f"{user} has {limit} sessions, the limit")
+
+    async def _join(self, user: str, session_id: str, limit: int) -> Any:
+        key = sessions_key(user)
+        return await self._client.run_script(JOIN, (key,), self._member(session_id), limit, self._life_ms)
 
     def leave(self, user: str, session_id: str) -> None:
         """Instant, written behind; of a session that never joined it is no error."""
@@ -94,10 +100,18 @@ class RedisPresence:
                 logger.info("sessions are not refreshed: %s", error)
 
     async def _refresh(self) -> None:
-        """In slices, so that many sessions hold up neither this loop nor Redis. Raises Unavailable."""
+        """In slices, so that many sessions hold up neither this loop nor Redis.
+
+        Raises Unavailable, after all that could be refreshed are: of a cluster one server alone may be away.
+        """
         users = list(self._users)
+        failed: BaseException | None = None
         for start in range(0, len(users), SLICE):
-            await asyncio.gather(*(self._refresh_user(user) for user in users[start : start + SLICE]))
+            refreshing = (self._refresh_user(user) for user in users[start : start + SLICE])
+            for result in await asyncio.gather(*refreshing, return_exceptions=True):
+                failed = result or failed
+        if failed is not None:
+            raise failed
 
     async def _refresh_user(self, user: str) -> None:
         members = [self._member(session_id) for session_id in self._users.get(user, ())]

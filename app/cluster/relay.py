@@ -35,7 +35,7 @@ class RedisRelay:
         self._node = node
         self._receiver: Receiver | None = None
         self._users: dict[str, str] = {}  # by channel
-        self._waiting: deque[Parcel] = deque()
+        self._waiting: deque[Parcel | asyncio.Future[None]] = deque()
         self._wake = asyncio.Event()
         self._busy = False
         self._paused = False
@@ -73,6 +73,13 @@ class RedisRelay:
         self._telling.discard(told)
         if not told.cancelled() and (error := told.exception()) is not None:
             logger.warning("other nodes were not told of a change: %s", error)
+
+    def turn(self) -> Awaitable[None] | None:
+        if not self._busy:
+            return None
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        return turn
 
     # Watching
 
@@ -135,14 +142,18 @@ class RedisRelay:
                     self._paused = False
                     self._client.resume_reading()
 
-    async def _handle(self, parcel: Parcel) -> None:
+    async def _handle(self, parcel: Parcel | asyncio.Future[None]) -> None:
         try:
-            if parcel.kind is Kind.PUBLICATION and self._receiver is not None:
+            if isinstance(parcel, asyncio.Future):
+                if not parcel.done():  # who waited may have gone
+                    parcel.set_result(None)
+                    await asyncio.sleep(0)  # his turn, before what came after him
+            elif parcel.kind is Kind.PUBLICATION and self._receiver is not None:
                 await self._receiver.receive_publication(decode_publication(parcel.content))
             else:
                 self._deliver(parcel)
         except Exception:  # the outer edge: one parcel must not keep those behind it from their receivers
-            logger.exception("a parcel of node %s could not be handled", parcel.sender)
+            logger.exception("a parcel could not be handled")
 
     def _deliver(self, parcel: Parcel) -> None:
         if self._receiver is None:

@@ -9,6 +9,18 @@ from app.hub.prepared import Notice, Publication
 from app.messages.message import Envelope, MessageEncoder, NotifyMessage
 
 
+_FIELDS = {
+    "id": str,
+    "type": str,
+    "receiver": str,
+    "created": int,
+    "viewed": bool,
+    "expires_ms": int,
+    "acknowledged": bool,
+    "persisted": bool,
+}
+
+
 class Kind(Enum):
     MESSAGE = b"M"
     """For a user: an `Envelope`, as it lies in the inbox."""
@@ -64,6 +76,8 @@ def decode_entry(text: bytes, *, read_us: int = 0) -> tuple[int, Envelope]:
     """
     fields = _fields(text)
     accepted_us = fields.get("accepted", 0)
+    if type(accepted_us) is not int:
+        raise ValueError("its accepted is no int")
     return accepted_us, _envelope(fields, text, was_sent=accepted_us <= read_us or "unsent" not in fields)
 
 
@@ -75,25 +89,25 @@ def _fields(text: bytes) -> dict[str, Any]:
 
 
 def _envelope(fields: dict[str, Any], text: bytes, *, was_sent: bool) -> Envelope:
-    try:
-        message = NotifyMessage(
-            id=fields["id"],
-            type=fields["type"],
-            receiver=fields["receiver"],
-            data=None,
-            created=fields["created"],
-            viewed=fields["viewed"],
-        )
-        return Envelope(
-            message=message,
-            encoder=MessageEncoder.of_json(text),
-            expires_ms=fields["expires_ms"],
-            acknowledged=fields["acknowledged"],
-            persisted=fields["persisted"],
-            was_sent=was_sent,
-        )
-    except KeyError as error:
-        raise ValueError(f"it lacks {error}") from None
+    for name, kind in _FIELDS.items():
+        if type(fields.get(name)) is not kind:
+            raise ValueError(f"its {name} is no {kind.__name__}")
+    message = NotifyMessage(
+        id=fields["id"],
+        type=fields["type"],
+        receiver=fields["receiver"],
+        data=None,
+        created=fields["created"],
+        viewed=fields["viewed"],
+    )
+    return Envelope(
+        message=message,
+        encoder=MessageEncoder.of_json(text),
+        expires_ms=fields["expires_ms"],
+        acknowledged=fields["acknowledged"],
+        persisted=fields["persisted"],
+        was_sent=was_sent,
+    )
 
 
 def _json(value: bool) -> bytes:

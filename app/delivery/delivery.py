@@ -83,6 +83,8 @@ class Delivery:
         placed = await self._inbox.put(envelope, keep=keep)
         if placed.known is not None and given_id:
             return _known_elsewhere(placed.known, trace)
+        if (turn := self._relay.turn()) is not None:
+            await turn
         # What was kept because nobody heard it is sent to whoever comes, by his drain.
         sessions = 0 if keep is Keep.UNHEARD and placed.kept else self._send_here(envelope, trace)
         trace.outcome = PushOutcome(
@@ -163,6 +165,8 @@ class Delivery:
     async def publish(self, publication: Publication) -> int:
         """As `broadcast`, for a body that goes out as it is. How many sessions of this node got it."""
         await self._relay.publish(publication)
+        if (turn := self._relay.turn()) is not None:
+            await turn
         return await self._hub.fan_out(publication)
 
     # What other nodes push

@@ -20,6 +20,9 @@ class Relay(Protocol):
     async def publish(self, publication: Publication) -> None:
         """To every other node, or to those that watch the topic it is for; at most once. Raises Unavailable."""
 
+    def turn(self) -> Awaitable[None] | None:
+        """To be awaited before something is sent that must not overtake what came before; None if nothing waits."""
+
     def tell(self, notice: Notice) -> None:
         """To the other nodes that watch the user; at most once. Instant: it may be lost with the connection."""
 

@@ -171,6 +171,17 @@ async def test_unacknowledged_message_is_sent_again_by_the_node_of_its_session_a
         await lazy.silent(1.5 * INTERVAL_S)
 
 
+# Found by this test: a push that meets the drain of a session that has just come is taken for one that was sent before.
+async def test_the_first_sending_is_not_marked_as_another_one(nodes: Sequence[Backend]) -> None:
+    a, b, _ = nodes
+    for _ in range(10):
+        async with listening(b.server.websocket_url, "test-first") as client:
+            await a.push("test-first")
+            frame = await client.expect("MESSAGE")
+            await client.ack(frame.headers["message-id"])
+            assert frame.headers.get("redelivered") is None
+
+
 async def test_message_without_ack_is_sent_once_or_kept_while_nobody_is_there(nodes: Sequence[Backend]) -> None:
     a, b, c = nodes
     async with listening(b.server.websocket_url, "test-once") as first, listening(c.server.websocket_url, "test-once"):

@@ -6,7 +6,8 @@ local values = redis.call('HVALS', KEYS[1])
 if #values == 0 then return {'0', 1, values} end
 local mark = redis.call('GET', KEYS[2]) or '0'
 local time = redis.call('TIME')
-redis.call('SET', KEYS[2], time[1] .. string.format('%06d', time[2]), 'PX', math.max(1, redis.call('PTTL', KEYS[1])))
+local life = math.max(1, redis.call('PTTL', KEYS[1]))
+redis.pcall('SET', KEYS[2], time[1] .. string.format('%06d', time[2]), 'PX', life) -- where memory is out, reading goes on
 local total = 0
 for _, value in ipairs(values) do total = total + #value end
 if total <= tonumber(ARGV[1]) then return {mark, 1, values} end

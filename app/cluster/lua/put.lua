@@ -11,8 +11,9 @@ local function value(unsent)
   return string.sub(json, 1, -2) .. ',"accepted":' .. accepted .. unsent .. ',"expires_ms":' .. expires .. '}'
 end
 
+-- What is no message of ours is over, too.
 local function is_over(entry)
-  return tonumber(string.match(entry, '"expires_ms":(%d+)}$')) <= now
+  return (tonumber(string.match(entry, '"expires_ms":(%d+)}$')) or 0) <= now
 end
 
 local function drop_expired()
@@ -22,24 +23,26 @@ local function drop_expired()
   end
 end
 
--- True if there was room; the key lives as long as its newest message may.
+-- True if there was room.
 local function store(unsent)
   redis.call('HSET', inbox, id, value(unsent))
-  local count = redis.call('HLEN', inbox)
-  if count > most then
+  if redis.call('HLEN', inbox) > most then
     drop_expired()
-    count = redis.call('HLEN', inbox)
-    if count > most then
+    if redis.call('HLEN', inbox) > most then
       redis.call('HDEL', inbox, id)
       return false
     end
   end
-  if count == 1 then
+  return true
+end
+
+-- The key lives as long as its newest message may. The last step: a time that has passed removes it at once.
+local function limit_life()
+  if redis.call('HLEN', inbox) == 1 or redis.call('PTTL', inbox) < 0 then
     redis.call('PEXPIREAT', inbox, expires)
   else
     redis.call('PEXPIREAT', inbox, expires, 'GT')
   end
-  return true
 end
 
 local keep = ARGV[9]
@@ -49,10 +52,10 @@ if keep ~= 'never' then
 end
 if keep == 'always' and not store('') then return {-2} end
 local heard = redis.call(ARGV[7], ARGV[6], ARGV[8] .. value(''))
-if heard == 0 and keep == 'always' then
-  redis.call('HSET', inbox, id, value(',"unsent":true'))
-elseif heard == 0 and keep == 'unheard' then
+if heard == 0 and keep ~= 'never' then
   if not store(',"unsent":true') then return {-2} end
-  return {0, 1}
+  keep = 'always'
 end
-return {heard, keep == 'always' and 1 or 0}
+if keep ~= 'always' then return {heard, 0} end
+limit_life()
+return {heard, 1}

@@ -1,0 +1,240 @@
+"""Redis dies, hangs and is cut off while messages are under way: pushes are refused meanwhile, and nothing is lost."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from tests.client import StompClient, listening, stomp_client
+from tests.e2e.accounts import TRY_AGAIN, Accounts, listeners, publishing
+from tests.e2e.backend import Backend, eventually, open_backend
+from tests.e2e.trio import QUICK, keys, ledger, living, open_backends, open_nodes
+from tests.proxy import Proxy, running_proxy
+from tests.server import Server
+from tests.valkey import Valkey, running_valkey
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+TIMEOUT_S = int(QUICK["REDIS_TIMEOUT_MS"]) / 1000
+NODE_LIFE_S = int(QUICK["NODE_TTL_MS"]) / 1000
+USERS = [f"test-fault-{number}" for number in range(30)]
+GROWTH_KB = 20_000  # of a node over all tests of this file
+
+Accident = Callable[[], Awaitable[None]]
+
+
+@pytest.fixture(scope="module")
+def redis() -> Iterator[Valkey]:
+    with running_valkey(appendfsync="always") as valkey:  # a crash between a write and its answer loses the write alone
+        yield valkey
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def wire(redis: Valkey) -> AsyncIterator[Proxy]:
+    """What the nodes reach Redis through."""
+    async with running_proxy(redis.port) as proxy:
+        yield proxy
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def servers(wire: Proxy) -> AsyncIterator[Sequence[Server]]:
+    async with open_nodes(f"redis://127.0.0.1:{wire.port}", LOG_ACK_EVENTS="false") as servers:
+        before = [memory_kb(server) for server in servers]
+        yield servers
+        assert max(memory_kb(server) - kb for server, kb in zip(servers, before, strict=True)) < GROWTH_KB
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def nodes(servers: Sequence[Server], redis: Valkey) -> AsyncIterator[Sequence[Backend]]:
+    async with open_backends(servers) as backends:
+        await eventually(lambda: readiness(backends), lambda now: now == {"ready"}, 5)
+        yield backends
+
+
+def memory_kb(server: Server) -> int:
+    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    return int(re.findall(r"VmRSS:\s+(\d+) kB", status)[0])
+
+
+async def readiness(nodes: Sequence[Backend]) -> set[str]:
+    """What the nodes say of themselves; each answers at once whatever Redis does."""
+    async with asyncio.timeout(1):
+        answers = await asyncio.gather(*(node.http.get("/readyz") for node in nodes))
+    assert {answer.status_code for answer in answers} == {200}
+    return {answer.json()["status"] for answer in answers}
+
+
+@asynccontextmanager
+async def accounted(nodes: Sequence[Backend], redis: Valkey, accounts: Accounts) -> AsyncIterator[None]:
+    """Pushes and reads during the block; after it, what was accepted arrives, and nothing of it stays in Redis."""
+    async with listeners([node.server for node in nodes], accounts):
+        async with publishing(nodes, accounts):
+            await asyncio.sleep(0.3)
+            yield
+            await eventually(lambda: readiness(nodes), lambda now: now == {"ready"}, 6)
+            await asyncio.sleep(0.3)  # and pushes are accepted again
+        await accounts.settle()
+        await eventually(lambda: ledger(redis), lambda now: not now, 3 * NODE_LIFE_S)
+        await eventually(lambda: keys(redis, "stomp::inbox::*"), lambda left: not left)
+        assert await living(redis) == {"n1", "n2", "n3"}
+    assert accounts.slowest_s < TIMEOUT_S + 1
+    assert accounts.unknown == 0
+    assert accounts.closes == {}, "sessions stay"
+    assert accounts.connections == len(USERS)
+    assert accounts.unmarked_duplicates == []
+
+
+async def test_redis_that_dies_and_comes_back_with_its_data_loses_nothing(
+    nodes: Sequence[Backend], redis: Valkey
+) -> None:
+    accounts = Accounts(USERS)
+    async with accounted(nodes, redis, accounts):
+        for _ in range(2):
+            await asyncio.to_thread(redis.kill)
+            await eventually(lambda: readiness(nodes), lambda now: now == {"degraded"})
+            await asyncio.sleep(0.5)
+            await asyncio.to_thread(redis.start)
+            await eventually(lambda: readiness(nodes), lambda now: now == {"ready"})
+            await asyncio.sleep(0.3)
+    assert accounts.refused > 20
+
+
+async def test_redis_that_hangs_longer_than_the_time_out_loses_nothing(nodes: Sequence[Backend], redis: Valkey) -> None:
+    accounts = Accounts(USERS)
+    async with accounted(nodes, redis, accounts):
+        redis.freeze()
+        try:
+            await eventually(lambda: readiness(nodes), lambda now: now == {"degraded"})
+            await asyncio.sleep(0.5)
+        finally:
+            redis.thaw()
+    assert accounts.refused > 20
+
+
+async def test_redis_that_hangs_for_a_moment_loses_nothing(nodes: Sequence[Backend], redis: Valkey) -> None:
+    accounts = Accounts(USERS)
+    async with accounted(nodes, redis, accounts):
+        for _ in range(3):
+            redis.freeze()
+            await asyncio.sleep(TIMEOUT_S / 3)
+            redis.thaw()
+            await asyncio.sleep(0.2)
+    assert accounts.refused == 0, "nothing has to be refused for that"
+
+
+async def test_connections_that_are_cut_again_and_again_lose_nothing(
+    nodes: Sequence[Backend], redis: Valkey, wire: Proxy
+) -> None:
+    accounts = Accounts(USERS)
+    async with accounted(nodes, redis, accounts):
+        for _ in range(15):
+            await asyncio.sleep(0.15)
+            wire.cut()
+    assert accounts.refused
+
+
+async def test_a_network_that_stands_still_loses_nothing(nodes: Sequence[Backend], redis: Valkey, wire: Proxy) -> None:
+    accounts = Accounts(USERS)
+    async with accounted(nodes, redis, accounts):
+        wire.stall()
+        try:
+            await eventually(lambda: readiness(nodes), lambda now: now == {"degraded"})
+            await asyncio.sleep(TIMEOUT_S)
+        finally:
+            wire.flow()
+    assert accounts.refused > 20
+
+
+async def next_id(client: StompClient) -> str:
+    return (await client.expect("MESSAGE")).headers["message-id"]
+
+
+async def test_acknowledgements_count_while_redis_is_away(nodes: Sequence[Backend], redis: Valkey, wire: Proxy) -> None:
+    a, b, _ = nodes
+    async with listening(a.server.websocket_url, "test-acks") as client:
+        ids = [await b.push("test-acks", str(number)) for number in range(50)]
+        assert [await next_id(client) for _ in range(50)] == ids
+        wire.refuse()
+        wire.cut()
+        await eventually(lambda: readiness(nodes), lambda now: now == {"degraded"})
+        try:
+            for one in ids[:40]:
+                await client.ack(one)
+            again = {await next_id(client) for _ in range(10)}
+            assert again == set(ids[40:]), "what was acknowledged is not sent again"
+            assert len(await ledger(redis)) == 50, "Redis knows nothing of it"
+            refused = await a.post("/push_all_obj/test-acks", content="hello")
+            assert (refused.status_code, refused.headers["Retry-After"].isdigit()) == (503, True)
+            for path in ("/push_all_obj", "/push_topic/news", "/cluster/notify/test-acks"):
+                answer = await b.post(path, content="hello")
+                assert (answer.status_code, answer.headers["Retry-After"].isdigit()) == (503, True), path
+        finally:
+            await wire.allow()
+        await eventually(lambda: ledger(redis), lambda now: {one.partition("::")[0] for one in now} == set(ids[40:]))
+        for one in ids[40:]:
+            await client.ack(one)
+        await eventually(lambda: keys(redis, "stomp::inbox::*"), lambda left: not left)
+
+
+async def test_who_connects_while_redis_is_away_is_told_to_try_again(nodes: Sequence[Backend], wire: Proxy) -> None:
+    a, *_ = nodes
+    wire.refuse()
+    wire.cut()
+    try:
+        await eventually(lambda: readiness(nodes), lambda now: now == {"degraded"})
+        async with stomp_client(a.server.websocket_url) as client:
+            await client.send("CONNECT", {"accept-version": "1.2", "host": "test", "Authorization": "test-late"})
+            assert (await client.expect("ERROR")).headers["message"] == "The service cannot do this now"
+            assert (await client.closed())[0] == TRY_AGAIN
+    finally:
+        await wire.allow()
+
+    async def comes() -> str:
+        async with stomp_client(a.server.websocket_url) as client:
+            await client.send("CONNECT", {"accept-version": "1.2", "host": "test", "Authorization": "test-late"})
+            return (await client.receive()).command
+
+    await eventually(comes, lambda command: command == "CONNECTED")
+
+
+async def test_subscription_that_is_made_while_redis_is_away_counts_once_it_is_back(
+    nodes: Sequence[Backend], wire: Proxy
+) -> None:
+    a, b, _ = nodes
+    async with stomp_client(a.server.websocket_url) as client:
+        await client.connect("test-subscribes")
+        wire.refuse()
+        wire.cut()
+        try:
+            await eventually(lambda: readiness(nodes), lambda now: now == {"degraded"})
+            await client.subscribe()
+            await client.subscribe("/topic/news", id="news")
+        finally:
+            await wire.allow()
+        await eventually(lambda: readiness(nodes), lambda now: now == {"ready"})
+        message_id = await b.push("test-subscribes")
+        assert await next_id(client) == message_id
+        await client.ack(message_id)
+        await b.push_topic("news", "hello")
+        assert (await client.expect("MESSAGE")).headers["destination"] == "/topic/news"
+
+
+async def test_node_that_starts_without_redis_serves_once_it_is_there(redis: Valkey) -> None:
+    async with running_proxy(redis.port) as wire:
+        wire.refuse()
+        async with (
+            open_nodes(f"redis://127.0.0.1:{wire.port}", 1, NODE_NAME="late") as [server],
+            open_backend(server) as backend,
+        ):
+            assert await readiness([backend]) == {"degraded"}
+            assert (await backend.post("/push_all_obj/test-late", content="hello")).status_code == 503
+            await wire.allow()
+            await eventually(lambda: readiness([backend]), lambda now: now == {"ready"})
+            async with listening(server.websocket_url, "test-late") as client:
+                message_id = await backend.push("test-late")
+                assert await next_id(client) == message_id
+                await client.ack(message_id)

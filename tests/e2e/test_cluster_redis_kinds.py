@@ -1,0 +1,173 @@
+"""A Redis Cluster and Sentinels: a primary that dies, and slots that move, cost nothing that was accepted."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+
+import pytest
+from redis.crc import key_slot
+
+from tests.client import listening
+from tests.e2e.accounts import Accounts, listeners, publishing
+from tests.e2e.backend import Backend, eventually
+from tests.e2e.trio import NODES, PENDING, QUICK, open_backends, running_nodes
+from tests.server import Server
+from tests.valkey import Valkey
+from tests.valkey_cluster import ClusterNode, SentinelSetup, ValkeyCluster, running_cluster, running_sentinels
+
+PARTITIONS = 8
+TIMEOUT_S = int(QUICK["REDIS_TIMEOUT_MS"]) / 1000
+QUIET = {"LOG_ACK_EVENTS": "false", "REDIS_WAIT_REPLICAS": "1"}
+USERS = [f"test-kind-{number}" for number in range(30)]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[ValkeyCluster]:
+    with running_cluster(primaries=3, replicas=1) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def cluster_servers(cluster: ValkeyCluster) -> Iterator[Sequence[Server]]:
+    with running_nodes(cluster.url, ACK_REDIS_PARTITIONS=str(PARTITIONS), **QUIET) as servers:
+        yield servers
+
+
+@pytest.fixture
+async def cluster_nodes(cluster_servers: Sequence[Server]) -> AsyncIterator[Sequence[Backend]]:
+    async with open_backends(cluster_servers) as backends:
+        yield backends
+
+
+@pytest.fixture(scope="module")
+def sentinels() -> Iterator[SentinelSetup]:
+    with running_sentinels() as setup:
+        yield setup
+
+
+@pytest.fixture(scope="module")
+def sentinel_servers(sentinels: SentinelSetup) -> Iterator[Sequence[Server]]:
+    with running_nodes(sentinels.url, **QUIET) as servers:
+        yield servers
+
+
+@pytest.fixture
+async def sentinel_nodes(sentinel_servers: Sequence[Server]) -> AsyncIterator[Sequence[Backend]]:
+    async with open_backends(sentinel_servers) as backends:
+        yield backends
+
+
+async def readiness(nodes: Sequence[Backend]) -> set[str]:
+    answers = await asyncio.gather(*(node.http.get("/readyz") for node in nodes))
+    return {answer.json()["status"] for answer in answers}
+
+
+def left(primaries: Sequence[Valkey]) -> set[str]:
+    """Of inboxes and ledgers."""
+    found: set[str] = set()
+    for primary in primaries:
+        found.update(primary.command("KEYS", "stomp::inbox::*"), primary.command("KEYS", f"{PENDING}*"))
+    return found
+
+
+@asynccontextmanager
+async def accounted(nodes: Sequence[Backend], accounts: Accounts) -> AsyncIterator[None]:
+    """Pushes and reads during the block; after it, what was accepted arrives."""
+    await eventually(lambda: readiness(nodes), lambda now: now == {"ready"})
+    async with listeners([node.server for node in nodes], accounts):
+        async with publishing(nodes, accounts):
+            await asyncio.sleep(0.5)
+            yield
+            await eventually(lambda: readiness(nodes), lambda now: now == {"ready"}, 10)
+            await asyncio.sleep(0.5)
+        await accounts.settle()
+    assert accounts.total > 300
+    assert accounts.slowest_s < TIMEOUT_S + 1
+    assert accounts.unknown == 0
+    assert accounts.closes == {}, "sessions stay"
+    assert accounts.unmarked_duplicates == []
+
+
+async def nothing_left(primaries: Sequence[Valkey]) -> None:
+    await eventually(lambda: asyncio.to_thread(left, primaries), lambda found: not found, 6)
+
+
+# Redis Cluster
+
+
+def move_slot(key: str, cluster: ValkeyCluster, *, slowly_s: float = 0.0) -> None:
+    """To the next primary, as redis-cli does it: key by key, between two states in which both have some."""
+    slot = key_slot(key.encode())
+    source = cluster.owner_of(key)
+    primaries = [node for node in cluster.nodes if node.is_running and node.is_primary()]
+    target = next(node for node in primaries if node is not source)
+    target.command("CLUSTER", "SETSLOT", slot, "IMPORTING", str(source.command("CLUSTER", "MYID")))
+    source.command("CLUSTER", "SETSLOT", slot, "MIGRATING", str(target.command("CLUSTER", "MYID")))
+    _move_keys(slot, source, target, slowly_s)
+    for node in (target, source, *primaries):
+        node.command("CLUSTER", "SETSLOT", slot, "NODE", str(target.command("CLUSTER", "MYID")))
+
+
+def _move_keys(slot: int, source: ClusterNode, target: ClusterNode, slowly_s: float) -> None:
+    import time
+
+    deadline = time.monotonic() + slowly_s
+    while (found := source.command("CLUSTER", "GETKEYSINSLOT", slot, 100)) or time.monotonic() < deadline:
+        if found:
+            source.command("MIGRATE", "127.0.0.1", target.port, "", 0, 1000, "KEYS", *found)
+        time.sleep(0.005)
+
+
+async def test_slots_that_move_in_a_redis_cluster_lose_nothing(
+    cluster: ValkeyCluster, cluster_nodes: Sequence[Backend]
+) -> None:
+    accounts = Accounts(USERS)
+    async with accounted(cluster_nodes, accounts):
+        keys = [f"stomp::inbox::{{{user}}}" for user in USERS[:4]]
+        for key in (*keys, f"{PENDING}::{{0}}", NODES, "stomp::ws_notify_topic"):
+            await asyncio.to_thread(move_slot, key, cluster, slowly_s=0.1)
+    await nothing_left([node for node in cluster.nodes if node.is_primary()])
+
+
+async def test_a_dead_primary_of_a_redis_cluster_loses_nothing(
+    cluster: ValkeyCluster, cluster_nodes: Sequence[Backend]
+) -> None:
+    victim = cluster.owner_of(f"stomp::inbox::{{{USERS[5]}}}")
+    accounts = Accounts(USERS)
+    async with accounted(cluster_nodes, accounts):
+        await asyncio.to_thread(victim.kill)
+        await asyncio.to_thread(cluster.wait_until_ok)
+        await asyncio.to_thread(victim.start)  # as a replica, without which pushes would be refused
+        await asyncio.to_thread(cluster.wait_until_ok)
+    assert accounts.refused
+    await nothing_left([node for node in cluster.nodes if node.is_primary()])
+
+
+async def test_nodes_over_a_redis_cluster_find_each_other(cluster_nodes: Sequence[Backend]) -> None:
+    a, b, c = cluster_nodes
+    async with (
+        listening(a.server.websocket_url, "test-found") as first,
+        listening(b.server.websocket_url, "test-found") as second,
+    ):
+        assert len(await c.sessions("test-found")) == 2
+        sent = [(await c.broadcast("news"))["id"], await b.push("test-found")]
+        for client in (first, second):
+            assert [(await client.expect("MESSAGE")).headers["message-id"] for _ in sent] == sent
+            await client.ack(sent[1])
+        assert (await c.status(sent[1]))["unanswered"] == []
+
+
+# Sentinel
+
+
+async def test_a_failover_by_sentinels_loses_nothing(
+    sentinels: SentinelSetup, sentinel_nodes: Sequence[Backend]
+) -> None:
+    accounts = Accounts(USERS)
+    async with accounted(sentinel_nodes, accounts):
+        await asyncio.to_thread(sentinels.primary.kill)
+        await asyncio.to_thread(sentinels.wait_until_primary, sentinels.replica)
+        await asyncio.to_thread(sentinels.primary.start)  # as a replica, without which pushes are refused
+        await asyncio.to_thread(sentinels.wait_until_whole)
+    assert accounts.refused
+    await nothing_left([sentinels.replica])
