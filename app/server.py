@@ -17,6 +17,7 @@ from app.settings import Settings
 from app.workers import Workers
 
 BACKLOG = 2048
+KEEP_ALIVE_S = 75  # more than balancers keep theirs: or a push could meet one that is just being closed
 DRAIN_S = 10  # for requests that are under way when the process has to stop
 PEER_TIMEOUT_MS = 30_000  # unacknowledged data for so long: the peer is gone, or keeps its window shut
 
@@ -46,6 +47,7 @@ def _serve_on(listener: socket.socket, app: FastAPI, settings: Settings, lifelin
         ws_max_size=2 * max(settings.max_frame_bytes, settings.max_connect_frame_bytes),
         ws_per_message_deflate=False,
         timeout_graceful_shutdown=DRAIN_S,
+        timeout_keep_alive=KEEP_ALIVE_S,
         log_config=None,
         access_log=False,
         server_header=False,

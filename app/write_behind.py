@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Hashable, Iterator, Sequence
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from app.errors import Unavailable
 
@@ -17,11 +17,20 @@ MAX_WAITING = 100_000
 logger = logging.getLogger(__name__)
 
 
+class PartlyWritten(Unavailable):
+    """All but `items` is written."""
+
+    def __init__(self, detail: str, items: Sequence[Any]) -> None:
+        super().__init__(detail)
+        self.items = items
+
+
 class WriteBehind(Generic[T]):
     """`run` must be running. What is over `max_waiting` pushes out the oldest.
 
     `gather_s` passes from the first note to its writing, at least `pause_s` from one writing to the next. A note that
-    comes while the same one is being written is written again: it may stand for something newer.
+    comes while the same one is being written is written again: it may stand for something newer. Where `write` raises
+    PartlyWritten the others go on, so that one server of many that is away does not keep them.
     """
 
     def __init__(
@@ -38,22 +47,24 @@ class WriteBehind(Generic[T]):
         self._max_waiting = MAX_WAITING if max_waiting is None else max_waiting
         self._waiting: dict[T, None] = {}
         self._writing: dict[T, None] = {}
+        self._left_over: dict[T, None] = {}  # what was tried in vain, until all others have been tried
         self._wake = asyncio.Event()
         self._turn = asyncio.Lock()
 
     def __len__(self) -> int:
-        return len(self._waiting) + len(self._writing)
+        return len(self._waiting) + len(self._writing) + len(self._left_over)
 
     def __contains__(self, item: T) -> bool:
-        return item in self._waiting or item in self._writing
+        return item in self._waiting or item in self._writing or item in self._left_over
 
     def __iter__(self) -> Iterator[T]:
         """What is not written yet."""
+        yield from self._left_over
         yield from self._writing
         yield from self._waiting
 
     def note(self, item: T) -> None:
-        if len(self._waiting) >= self._max_waiting:
+        if len(self._waiting) >= self._max_waiting and item not in self._waiting:
             del self._waiting[next(iter(self._waiting))]
         self._waiting[item] = None
         self._wake.set()
@@ -77,8 +88,23 @@ class WriteBehind(Generic[T]):
         """Returns when all that was noted before is written. Raises Unavailable; what was not written stays."""
         async with self._turn:
             self._wake.clear()
-            while self._waiting:
+            try:
+                failed = await self._write_all()
+            finally:
+                self._waiting = self._left_over | self._waiting
+                self._left_over = {}
+            if failed is not None:
+                self._wake.set()
+                raise failed
+
+    async def _write_all(self) -> PartlyWritten | None:
+        failed = None
+        while self._waiting:
+            try:
                 await self._write_some()
+            except PartlyWritten as error:
+                failed = error
+        return failed
 
     async def _write_some(self) -> None:
         batch = list(self._waiting)[:MAX_ITEMS]
@@ -87,6 +113,9 @@ class WriteBehind(Generic[T]):
         self._writing = dict.fromkeys(batch)
         try:
             await self._write(batch)
+        except PartlyWritten as error:
+            self._left_over.update(dict.fromkeys(error.items))
+            raise
         except BaseException:
             self._waiting = self._writing | self._waiting
             self._wake.set()

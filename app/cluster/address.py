@@ -45,24 +45,28 @@ def parse_redis_url(url: str) -> RedisAddress:
 
 
 def _parse(url: str) -> RedisAddress:
-    scheme, _, rest = url.partition("://")
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        raise ValueError("it has no scheme")
     base, _, suffix = scheme.partition("+")
     kinds: dict[str, Kind] = {"": "single", "cluster": "cluster", "sentinel": "sentinel"}
     if base not in ("redis", "rediss") or suffix not in kinds:
         raise ValueError(f"{scheme!r} is not a scheme of it")
     kind = kinds[suffix]
-    authority = rest.partition("?")[0].partition("/")[0]
+    authority, _, path_text = rest.partition("?")[0].partition("/")
+    if "#" in rest or "@" in path_text:
+        raise ValueError("in user and password / ? # have to be written as %2F %3F %23")
     hosts = _hosts(authority.rpartition("@")[2], DEFAULT_PORTS[kind])
     if kind == "single" and len(hosts) > 1:
         raise ValueError("several hosts need redis+cluster:// or redis+sentinel://")
     # The one host of a URL of redis-py's own form, so that user, password, TLS and options mean what they always do.
     first = authority.rpartition("@")[2].partition(",")[0]
     options: dict[str, Any] = dict(parse_url(f"{base}://{rest.replace(authority, _userinfo(authority) + first, 1)}"))
-    path = [part for part in urlsplit(f"//{rest}").path.split("/") if part]
+    path = [part for part in path_text.split("/") if part]
     service = path.pop(0) if kind == "sentinel" and path else ""
     if kind == "sentinel" and not service:
         raise ValueError("the name of the service is missing")
-    db = int(path[0]) if path else int(options.get("db", 0))
+    db = _number(path[0], "database") if path else int(options.get("db", 0))
     if kind == "cluster" and db:
         raise ValueError("a cluster has only database 0")
     return RedisAddress(
@@ -85,11 +89,25 @@ def _userinfo(authority: str) -> str:
 def _hosts(text: str, default_port: int) -> tuple[Host, ...]:
     hosts = []
     for part in text.split(","):
-        parts = urlsplit(f"//{part}")
-        if not parts.hostname:
+        name, port = urlsplit(f"//{part}").hostname, _port(part)
+        if not name:
             raise ValueError("a host is missing")
-        hosts.append((parts.hostname, default_port if parts.port is None else parts.port))
+        name.encode("idna")  # raises what connecting would
+        hosts.append((name, default_port if port is None else port))
     return tuple(hosts)
+
+
+def _port(host: str) -> int | None:
+    try:
+        return urlsplit(f"//{host}").port
+    except ValueError:  # its text quotes what may be a part of a password
+        raise ValueError("a port is no number from 0 to 65535") from None
+
+
+def _number(text: str, what: str) -> int:
+    if not text.isdecimal():
+        raise ValueError(f"the {what} is no number")
+    return int(text)
 
 
 def _tls(options: dict[str, Any]) -> ssl.SSLContext:

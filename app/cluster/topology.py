@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from hiredis import ReplyError
+from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
+from redis.backoff import NoBackoff
 from redis.crc import key_slot
 from redis.exceptions import RedisError
 
@@ -55,6 +57,7 @@ class SingleTopology:
             "password": address.sentinel_password,
             "socket_timeout": self._timeout_s,
             "socket_connect_timeout": self._timeout_s,
+            "retry": Retry(NoBackoff(), 0),  # the next one knows as well
         }
         sentinel = Sentinel(list(address.hosts), sentinel_kwargs=kwargs)  # type: ignore[no-untyped-call]
         try:

@@ -8,7 +8,6 @@ from pydantic_core import from_json, to_json
 from app.hub.prepared import Notice, Publication
 from app.messages.message import Envelope, MessageEncoder, NotifyMessage
 
-
 _FIELDS = {
     "id": str,
     "type": str,

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
+from typing import Literal
 
 from app.clock import Clock
 from app.delivery.ack_manager import AckManager, publication_of, transmit
@@ -82,7 +83,7 @@ class Delivery:
         keep = self._keep(envelope)
         placed = await self._inbox.put(envelope, keep=keep)
         if placed.known is not None and given_id:
-            return _known_elsewhere(placed.known, trace)
+            return self._known_elsewhere(placed.known, trace)
         if (turn := self._relay.turn()) is not None:
             await turn
         # What was kept because nobody heard it is sent to whoever comes, by his drain.
@@ -94,6 +95,16 @@ class Delivery:
             sessions=sessions,
         )
         return trace.outcome
+
+    def _known_elsewhere(self, known: Envelope, again: Trace) -> PushOutcome:
+        """The inbox has the id already: another node has accepted it, or this one, and did not hear that it had."""
+        if _digest(USER_MESSAGES, known.encoder) != again.digest:
+            raise IdConflict(f"the id {again.id} was pushed before with other content")
+        again.attempts = int(known.was_sent)
+        sessions = self._send_here(known, again)
+        status: Literal["sent", "stored"] = "sent" if sessions else "stored"
+        again.outcome = PushOutcome(id=again.id, receiver=again.receiver, status=status, sessions=sessions)
+        return replace(again.outcome, replayed=True)
 
     def _keep(self, envelope: Envelope) -> Keep:
         if envelope.persisted:
@@ -330,14 +341,6 @@ def _trace(envelope: Envelope, digest: int | None) -> Trace:
         persisted=envelope.persisted,
         digest=digest,
     )
-
-
-def _known_elsewhere(known: Envelope, again: Trace) -> PushOutcome:
-    """The inbox has the id already: another node has accepted it, or this one long ago."""
-    if _digest(USER_MESSAGES, known.encoder) != again.digest:
-        raise IdConflict(f"the id {again.id} was pushed before with other content")
-    again.outcome = PushOutcome(id=again.id, receiver=again.receiver, status="stored", sessions=0)
-    return replace(again.outcome, replayed=True)
 
 
 def _accepted_elsewhere(envelope: Envelope) -> Trace:

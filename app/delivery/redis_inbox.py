@@ -12,7 +12,7 @@ from app.cluster.scripts import PENDING, PUT
 from app.cluster.wire import Kind, decode_entry, encode_envelope, label
 from app.delivery.inbox import InboxLimits, Keep, Placed, inbox_full
 from app.messages.message import Envelope
-from app.write_behind import WriteBehind
+from app.write_behind import PartlyWritten, WriteBehind
 
 KNOWN, FULL = -1, -2
 PART_BYTES = 1_048_576  # of one answer: Redis cuts off subscribers for whom it has to buffer too much
@@ -53,12 +53,12 @@ class RedisInbox:
         if reply[0] == FULL and self._removed:
             await self._removed.flush()
             reply = await self._put(envelope, keep)
-        if reply[0] == KNOWN:
-            return Placed(known=decode_entry(reply[1])[1])
         if reply[0] == FULL:
             raise inbox_full(receiver, self._limits.max_messages)
-        if self._replicas and keep is not Keep.NEVER:
+        if self._replicas and keep is not Keep.NEVER:  # also of what is known: that may be why it is pushed again
             await self._client.replicated(inbox_key(receiver), self._replicas)
+        if reply[0] == KNOWN:
+            return Placed(known=decode_entry(reply[1])[1])
         heard, kept = reply
         return Placed(others=heard - self._client.is_subscribed(user_channel(receiver)), kept=bool(kept))
 
@@ -84,7 +84,8 @@ class RedisInbox:
         mark, complete, values = await self._client.run_script(PENDING, (key, read_mark_key(receiver)), PART_BYTES)
         if not complete:
             values = [value for part in _parts(values) for value in await self._client.call(key, "HMGET", key, *part)]
-        entries = sorted(_decoded(values, int(mark)), key=lambda entry: (entry[0], entry[1].message.id))
+        read_us = int(mark) if mark.isdigit() else 0
+        entries = sorted(_decoded(values, read_us), key=lambda entry: (entry[0], entry[1].message.id))
         return tuple(
             envelope
             for _, envelope in entries
@@ -98,12 +99,17 @@ class RedisInbox:
         """Redis does."""
 
     async def _remove(self, items: Sequence[tuple[str, str]]) -> None:
-        """One command for each user. Raises Unavailable if any of them fails: removing again does no harm."""
+        """One command for each user. Raises PartlyWritten: of a cluster one server alone may be away."""
         users: dict[str, list[str]] = {}
         for receiver, message_id in items:
             users.setdefault(receiver, []).append(message_id)
         keys = {inbox_key(receiver): ids for receiver, ids in users.items()}
-        await asyncio.gather(*(self._client.call(key, "HDEL", key, *ids) for key, ids in keys.items()))
+        removing = (self._client.call(key, "HDEL", key, *ids) for key, ids in keys.items())
+        results = await asyncio.gather(*removing, return_exceptions=True)
+        failed = {user: result for user, result in zip(users, results, strict=True) if isinstance(result, Exception)}
+        if failed:
+            left = [(receiver, message_id) for receiver, message_id in items if receiver in failed]
+            raise PartlyWritten(str(next(iter(failed.values()))), left)
 
 
 def _decoded(values: Iterable[bytes | None], read_us: int) -> Iterable[tuple[int, Envelope]]:

