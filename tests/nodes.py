@@ -8,6 +8,8 @@ from typing import Any
 from app.cluster.address import parse_redis_url
 from app.cluster.keys import ledger_keys
 from app.cluster.node import ClusterNode
+from tests.proxy import Proxy, running_proxy
+from tests.valkey import fresh_database, valkey
 
 
 @asynccontextmanager
@@ -35,3 +37,14 @@ async def running_node(
         await node.wait_until_up()
         yield node
         await node.leave()
+
+
+@asynccontextmanager
+async def proxied_node(name: str = "n1", *, timeout_s: float = 3.0) -> AsyncIterator[tuple[Proxy, ClusterNode]]:
+    """With a network between the node and Redis that can have accidents."""
+    with fresh_database():
+        async with (
+            running_proxy(valkey().port) as proxy,
+            running_node(f"redis://127.0.0.1:{proxy.port}", name, timeout_s=timeout_s) as node,
+        ):
+            yield proxy, node

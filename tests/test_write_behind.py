@@ -6,7 +6,7 @@ import pytest
 
 from app import write_behind
 from app.errors import Unavailable
-from app.write_behind import MAX_ITEMS, WriteBehind
+from app.write_behind import MAX_ITEMS, PartlyWritten, WriteBehind
 
 
 class Table:
@@ -107,3 +107,71 @@ async def test_too_many_notes_push_out_the_oldest(monkeypatch: pytest.MonkeyPatc
         notes.note(number)
     await notes.flush()
     assert table.batches == [[2, 3, 4]]
+
+
+async def test_a_note_that_waits_already_pushes_out_nothing() -> None:
+    table = Table()
+    notes = WriteBehind(table.write, max_waiting=2)
+    for number in (1, 2, 2, 1):
+        notes.note(number)
+    await notes.flush()
+    assert table.batches == [[1, 2]]
+
+
+class Shards:
+    """Odd numbers cannot be written while `away`."""
+
+    def __init__(self) -> None:
+        self.away = True
+        self.written: list[int] = []
+
+    async def write(self, items: Sequence[int]) -> None:
+        await asyncio.sleep(0)
+        left = [item for item in items if item % 2 and self.away]
+        self.written += [item for item in items if item not in left]
+        if left:
+            raise PartlyWritten("a shard is away", left)
+
+
+async def test_what_can_be_written_does_not_wait_for_what_cannot() -> None:
+    shards = Shards()
+    notes = WriteBehind(shards.write)
+    for number in range(1, 4 * MAX_ITEMS, 2):
+        notes.note(number)
+    notes.note(2)
+    with pytest.raises(Unavailable, match="a shard is away"):
+        await notes.flush()
+    assert shards.written == [2]
+    assert (len(notes), 1 in notes, 2 in notes) == (2 * MAX_ITEMS, True, False)
+    assert list(notes) == list(range(1, 4 * MAX_ITEMS, 2))
+
+
+async def test_what_could_not_be_written_can_be_seen_while_others_are_and_is_tried_again() -> None:
+    shards = Shards()
+    notes = WriteBehind(shards.write)
+    for number in (*range(1, 2 * MAX_ITEMS, 2), 2):
+        notes.note(number)
+    flushing = asyncio.create_task(notes.flush())
+    for _ in range(4):
+        await asyncio.sleep(0)
+        assert 1 in notes
+    with pytest.raises(Unavailable):
+        await flushing
+    shards.away = False
+    await notes.flush()
+    assert sorted(shards.written) == [1, 2, *range(3, 2 * MAX_ITEMS, 2)]
+    assert len(notes) == 0
+
+
+async def test_what_could_not_be_written_is_tried_again_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(write_behind, "RETRY_S", 0.01)
+    shards = Shards()
+    notes = WriteBehind(shards.write, gather_s=0)
+    task = asyncio.create_task(notes.run())
+    notes.note(1)
+    await asyncio.sleep(0.005)
+    shards.away = False
+    await until_written(notes)
+    assert shards.written == [1]
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

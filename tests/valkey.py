@@ -187,6 +187,12 @@ def fresh_database() -> Iterator[str]:
     yield valkey().url
 
 
+def calls(command: str) -> int:
+    """How often that server has done it, also within scripts."""
+    stats: Any = valkey().client().info("commandstats")
+    return int(stats.get(f"cmdstat_{command}", {}).get("calls", 0))
+
+
 # What clusters and proxies need too
 
 

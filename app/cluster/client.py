@@ -46,6 +46,7 @@ class RedisClient:
         self._links: dict[Host, Link] = {}
         self._channels: set[str] = set()
         self._confirmed: dict[str, Link] = {}
+        self._missed: set[str] = set()  # something may have been published meanwhile, and nobody was told yet
         self._pending: dict[str, asyncio.Future[None]] = {}
         self._stale = asyncio.Event()
         self._changed = asyncio.Event()
@@ -98,7 +99,11 @@ class RedisClient:
         if waiting is None:
             waiting = self._replicated[link] = link.send("WAIT", replicas, int(self._timeout_s * 500))
             asyncio.get_running_loop().call_soon(self._replicated.pop, link)
-        if await asyncio.shield(waiting) < replicas:  # who goes away must not end it for the others
+        try:
+            taken = await asyncio.shield(waiting)  # who goes away must not end it for the others
+        except ReplyError as error:  # the server has become a replica
+            raise unavailable(f"Redis refuses: {error}") from error
+        if taken < replicas:
             raise unavailable("too few replicas of Redis have taken the message")
 
     async def publish(self, channel: str, payload: bytes) -> int:
@@ -202,6 +207,7 @@ class RedisClient:
 
     def unsubscribe(self, channel: str) -> None:
         self._channels.discard(channel)
+        self._missed.discard(channel)
         self._pending.pop(channel, None)
         link = self._confirmed.pop(channel, None)
         with contextlib.suppress(Unavailable):  # also where the confirmation is still on its way
@@ -310,12 +316,17 @@ class RedisClient:
         return True
 
     async def _subscribe_missing(self, opened: bool) -> None:
-        """All that is wanted and was lost; those who use it are told, because they missed something."""
+        """All that is wanted and was lost; those who use it are told, because they missed something.
+
+        What `subscribe` has brought back meanwhile is among it: who asked for that missed nothing, but others did.
+        """
         missing = [channel for channel in self._channels if channel not in self._confirmed]
+        self._missed.update(missing)
         for start in range(0, len(missing), CHANNELS_UNDER_WAY):
             part = missing[start : start + CHANNELS_UNDER_WAY]
             await asyncio.gather(*self._subscribe_all([channel for channel in part if channel in self._channels]))
-        back = [channel for channel in missing if channel in self._confirmed]
+        back = [channel for channel in self._missed if channel in self._confirmed]
+        self._missed.difference_update(back)
         if back or opened:
             for call in self._on_up:
                 call(back)
@@ -330,10 +341,16 @@ class RedisClient:
                 self.is_up = False
         for channel in [channel for channel, other in self._confirmed.items() if other is link]:
             del self._confirmed[channel]
+            self._missed.add(channel)
         self._stale.set()
 
     def _dropped(self, channel: str) -> None:
+        """After all that is confirmed already and takes another turn of the loop to be noted."""
+        asyncio.get_running_loop().call_soon(self._forget_channel, channel)
+
+    def _forget_channel(self, channel: str) -> None:
         if self._confirmed.pop(channel, None) is not None:
+            self._missed.add(channel)
             self._stale.set()
 
 

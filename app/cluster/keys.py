@@ -21,6 +21,11 @@ def read_mark_key(user: str) -> str:
     return f"stomp::inbox_read::{_tag(user)}"
 
 
+def full_mark_key(user: str) -> str:
+    """There while a full inbox has been searched for expired messages a moment ago."""
+    return f"stomp::inbox_full::{_tag(user)}"
+
+
 def sessions_key(user: str) -> str:
     return f"stomp::sessions::{_tag(user)}"
 

@@ -92,12 +92,12 @@ class Members:
         """Beside the beats: a large ledger takes longer than a node may be silent."""
         while True:
             await self._some_died.wait()
-            self._some_died.clear()
             try:
                 if await self._may_clean():
                     await self._clean(self._dead)
             except Unavailable as error:
                 logger.info("what ended nodes left is not removed: %s", error)
+            self._some_died.clear()  # who has died meanwhile is among the dead of the next beat
 
     async def _may_clean(self) -> bool:
         """One node at a time; another takes over if it dies over it."""

@@ -1,6 +1,5 @@
 """Takes messages in and brings them to sessions: the service that everything that pushes calls."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Literal
@@ -11,7 +10,7 @@ from app.delivery.archive import Archive, NoArchive
 from app.delivery.drain import Drain
 from app.delivery.inbox import RETRY_AFTER_S, Inbox, Keep
 from app.delivery.interest import Interest
-from app.delivery.log import DeliveryLog, PushOutcome, Trace
+from app.delivery.log import DeliveryLog, PushOutcome, Trace, accepted_elsewhere, digest_of
 from app.delivery.relay import Relay
 from app.errors import IdConflict, Unavailable
 from app.hub.hub import Hub
@@ -22,7 +21,6 @@ from app.messages.message import Envelope, MessageEncoder, NotifyMessage
 from app.tasks import TaskOwner
 
 MAX_UNKNOWN_ACKS = 1_000
-RESUME_SLICE, RESUME_PAUSE_S = 50, 0.025  # sessions that are drained at once after the relay was away
 
 
 class Delivery:
@@ -45,8 +43,7 @@ class Delivery:
         self._log = log
         self._clock = clock
         self._archive: Archive = NoArchive()
-        self._drain = Drain(inbox=inbox, clock=clock, send=self._send_pending, new_id=new_id)
-        self._tasks = tasks
+        self._drain = Drain(inbox=inbox, clock=clock, send=self._send_pending, new_id=new_id, tasks=tasks)
         self._interest = Interest(hub, relay)
         self.new_id = new_id
         relay.listen(self)
@@ -64,7 +61,7 @@ class Delivery:
         `given_id`: the caller chose the id. The same id with the same content answers as the first time and
         sends nothing. Raises IdConflict for other content, InboxFull, Unavailable.
         """
-        trace = _trace(envelope, _digest(USER_MESSAGES, envelope.encoder) if given_id else None)
+        trace = Trace.of(envelope, digest_of(USER_MESSAGES, envelope.encoder) if given_id else None)
         if given_id and (replay := self._replay(trace)):
             return replay
         envelope = envelope.without_data()
@@ -98,7 +95,7 @@ class Delivery:
 
     def _known_elsewhere(self, known: Envelope, again: Trace) -> PushOutcome:
         """The inbox has the id already: another node has accepted it, or this one, and did not hear that it had."""
-        if _digest(USER_MESSAGES, known.encoder) != again.digest:
+        if digest_of(USER_MESSAGES, known.encoder) != again.digest:
             raise IdConflict(f"the id {again.id} was pushed before with other content")
         again.attempts = int(known.was_sent)
         sessions = self._send_here(known, again)
@@ -158,7 +155,7 @@ class Delivery:
             created_ms=message.created,
             expires_ms=now_ms,
             acknowledged=False,
-            digest=_digest(destination, encoder),
+            digest=digest_of(destination, encoder),
             attempts=1,
         )
         if replay := self._replay(trace):
@@ -183,11 +180,15 @@ class Delivery:
     # What other nodes push
 
     def receive_message(self, envelope: Envelope) -> None:
+        self._send_here(envelope, self._trace_of(envelope))
+
+    def _trace_of(self, envelope: Envelope) -> Trace:
+        """Of a message that this node may never have heard of."""
         trace = self._log.get(envelope.message.id)
         if trace is None or trace.receiver != envelope.receiver:
-            trace = _accepted_elsewhere(envelope)
+            trace = accepted_elsewhere(envelope)
             self._log.add(trace)
-        self._send_here(envelope, trace)
+        return trace
 
     async def receive_publication(self, publication: Publication) -> None:
         await self._hub.fan_out(publication)
@@ -203,16 +204,7 @@ class Delivery:
         sessions = [
             session for user in users for session in self._hub.sessions_of(user) if session.listens_to(USER_MESSAGES)
         ]
-        for session in sessions:
-            self._drain.begin(session)
-        self._tasks.start(self._drain_all(sessions), "drains after a loss of the relay")
-
-    async def _drain_all(self, sessions: Sequence[Session]) -> None:
-        for count, session in enumerate(sessions, start=1):
-            if session.live:
-                self._tasks.start(self.drain(session), f"drain to session {session.id}")
-            if count % RESUME_SLICE == 0:
-                await asyncio.sleep(RESUME_PAUSE_S)
+        self._drain.resume(sessions)
 
     # Sessions
 
@@ -231,10 +223,7 @@ class Delivery:
     def _send_pending(self, session: Session, envelope: Envelope) -> None:
         if not envelope.persisted and envelope.expires_ms <= self._clock.epoch_ms():
             return  # it expired while the session took the older ones
-        trace = self._log.get(envelope.message.id)
-        if trace is None:
-            trace = _accepted_elsewhere(envelope)
-            self._log.add(trace)
+        trace = self._trace_of(envelope)
         if self._has(session, trace):
             return
         trace.attempts = max(trace.attempts, int(envelope.was_sent)) + 1
@@ -327,28 +316,3 @@ class Delivery:
     @property
     def traces(self) -> int:
         return len(self._log)
-
-
-def _trace(envelope: Envelope, digest: int | None) -> Trace:
-    message = envelope.message
-    return Trace(
-        id=message.id,
-        receiver=message.receiver,
-        type=message.type,
-        created_ms=message.created,
-        expires_ms=envelope.expires_ms,
-        acknowledged=envelope.acknowledged,
-        persisted=envelope.persisted,
-        digest=digest,
-    )
-
-
-def _accepted_elsewhere(envelope: Envelope) -> Trace:
-    """Of a message that lies in the inbox and is not in the log, or no more."""
-    trace = _trace(envelope, _digest(USER_MESSAGES, envelope.encoder))
-    trace.outcome = PushOutcome(id=trace.id, receiver=trace.receiver, status="stored", sessions=0)
-    return trace
-
-
-def _digest(destination: str, encoder: MessageEncoder) -> int:
-    return hash((destination, encoder.content))

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from heapq import merge
 
 from pydantic_core import to_json
@@ -16,10 +17,12 @@ from app.hub.prepared import PreparedMessage, Publication
 from app.hub.session import Draining, Session
 from app.messages.destinations import USER_ERRORS, USER_MESSAGES
 from app.messages.message import Envelope
+from app.tasks import TaskOwner
 
 RETRY_S = 1.0
 ARCHIVE_PATIENCE_S = 1.0  # so long does what is in the inbox wait for what is in the archive
 MAX_HELD = 1_000  # messages that come while a session takes the older ones
+RESUME_SLICE, RESUME_PAUSE_S = 50, 0.025  # sessions that are drained at once after the relay was away
 SLICE = 50  # messages that one session is sent before the loop gets a turn
 
 
@@ -33,11 +36,13 @@ class Drain:
         clock: Clock,
         send: Callable[[Session, Envelope], None],
         new_id: Callable[[], str],
+        tasks: TaskOwner,
     ) -> None:
         self._inbox = inbox
         self._clock = clock
         self._send = send
         self._new_id = new_id
+        self._tasks = tasks
         self._archive: Archive = NoArchive()
         self._archive_limit = 0
         self._runs: dict[str, Draining] = {}  # by session: what its latest run has in hand
@@ -49,6 +54,19 @@ class Drain:
     def begin(self, session: Session) -> None:
         """From here on new messages wait for `run`."""
         session.draining = Draining()
+
+    def resume(self, sessions: Sequence[Session]) -> None:
+        """Begins for all of them at once, so that nothing overtakes, and runs for one slice after the other."""
+        for session in sessions:
+            self.begin(session)
+        self._tasks.start(self._run_all(sessions), "drains after a loss of the relay")
+
+    async def _run_all(self, sessions: Sequence[Session]) -> None:
+        for count, session in enumerate(sessions, start=1):
+            if session.live:
+                self._tasks.start(self.run(session), f"drain to session {session.id}")
+            if count % RESUME_SLICE == 0:
+                await asyncio.sleep(RESUME_PAUSE_S)
 
     def hold(self, session: Session, draining: Draining, envelope: Envelope) -> None:
         """Until the older ones have been sent."""
@@ -99,6 +117,9 @@ class Drain:
             transient = await self._inbox.pending(session.user, self._clock.epoch_ms())
         except Unavailable:
             transient, complete = (), False
+        # What came since the drain began was heard here, and held: nobody was sent it before.
+        new = {envelope.message.id for envelope in draining.held}
+        transient = [replace(one, was_sent=False) if one.message.id in new else one for one in transient]
         # Each in its own order, which the clocks of several nodes must not change.
         envelopes: Sequence[Envelope] = [*merge(transient, archived, key=lambda envelope: envelope.message.created)]
         while await self._send_slowly(session, draining, envelopes):

@@ -1,9 +1,10 @@
 """What became of the latest deliveries: the memory behind push_status and behind ids that are used twice."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Self
 
-from app.messages.message import Envelope
+from app.messages.destinations import USER_MESSAGES
+from app.messages.message import Envelope, MessageEncoder
 
 MAX_RECORDS = 32  # of one message; a user who reconnects all the time shall not fill the memory
 
@@ -60,6 +61,20 @@ class Trace:
     acked_ms: int | None = None
     records: dict[str, Record] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, envelope: Envelope, digest: int | None) -> Self:
+        message = envelope.message
+        return cls(
+            id=message.id,
+            receiver=message.receiver,
+            type=message.type,
+            created_ms=message.created,
+            expires_ms=envelope.expires_ms,
+            acknowledged=envelope.acknowledged,
+            persisted=envelope.persisted,
+            digest=digest,
+        )
+
     def add(self, record: Record) -> None:
         if len(self.records) >= MAX_RECORDS:
             del self.records[next(iter(self.records))]
@@ -73,6 +88,18 @@ class Trace:
         if now_ms >= self.expires_ms and not self.persisted:
             return "expired"
         return "sent" if self.attempts else "stored"
+
+
+def accepted_elsewhere(envelope: Envelope) -> Trace:
+    """Of a message that came from another node, or lies in the inbox and is not in the log, or no more."""
+    trace = Trace.of(envelope, digest_of(USER_MESSAGES, envelope.encoder))
+    trace.outcome = PushOutcome(id=trace.id, receiver=trace.receiver, status="stored", sessions=0)
+    return trace
+
+
+def digest_of(destination: str, encoder: MessageEncoder) -> int:
+    """Comparable within this process."""
+    return hash((destination, encoder.content))
 
 
 class DeliveryLog:

@@ -7,7 +7,7 @@ from typing import Any
 
 from app.clock import Clock
 from app.cluster.client import RedisClient
-from app.cluster.keys import inbox_key, read_mark_key, user_channel
+from app.cluster.keys import full_mark_key, inbox_key, read_mark_key, user_channel
 from app.cluster.scripts import PENDING, PUT
 from app.cluster.wire import Kind, decode_entry, encode_envelope, label
 from app.delivery.inbox import InboxLimits, Keep, Placed, inbox_full
@@ -66,7 +66,7 @@ class RedisInbox:
         receiver = envelope.receiver
         return await self._client.run_script(
             PUT,
-            (inbox_key(receiver),),
+            (inbox_key(receiver), full_mark_key(receiver)),
             envelope.message.id,
             encode_envelope(envelope),
             envelope.expires_ms,
@@ -133,5 +133,4 @@ def _parts(sizes: Sequence[tuple[bytes, int]]) -> Iterable[list[bytes]]:
             part, total = [], 0
         part.append(message_id)
         total += size
-    if part:
-        yield part
+    yield part

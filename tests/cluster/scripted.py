@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from hiredis import Reader
 
 OK = b"+OK\r\n"
-GREETING = {b"HELLO": b"%0\r\n", b"PING": b"+PONG\r\n", b"ROLE": b"*1\r\n$6\r\nmaster\r\n"}
+GREETING = {b"HELLO": b"%1\r\n$5\r\nproto\r\n:3\r\n", b"PING": b"+PONG\r\n", b"ROLE": b"*1\r\n$6\r\nmaster\r\n"}
 
 
 class ScriptedServer:

@@ -18,13 +18,19 @@ from tests.server import Server
 TRY_AGAIN, RESTART, ABNORMAL = 1013, 1012, 1006
 PAUSE_S = 0.05
 BATCH = 10
+STORED = "s"  # what the text of a persisted message consists of
 
 
 @dataclass
 class Accounts:
-    """`unknown` are pushes that were not answered, because the node died over them; `refused` those with 503."""
+    """`unknown` are pushes that were not answered, because the node died over them; `refused` those with 503.
+
+    `persisted` is the part of the pushes that are stored first. Of those the database does not know which were sent,
+    so that `unmarked_duplicates` has the others alone.
+    """
 
     users: Sequence[str]
+    persisted: float = 0.0
     accepted: dict[str, set[str]] = field(init=False)
     received: dict[str, Counter[str]] = field(init=False)
     unmarked_duplicates: list[str] = field(default_factory=list)
@@ -100,8 +106,10 @@ async def _post(backend: Backend, accounts: Accounts, path: str, content: object
         accounts.slowest_s = max(accounts.slowest_s, loop.time() - begin_s)
 
 
-def _item(accounts: Accounts, source: random.Random) -> dict[str, str]:
-    return {"receiver": source.choice(accounts.users), "data": "x" * source.randrange(1, 400)}
+def _item(accounts: Accounts, source: random.Random) -> dict[str, str | bool]:
+    persist = source.random() < accounts.persisted
+    data = (STORED if persist else "x") * source.randrange(1, 400)
+    return {"receiver": source.choice(accounts.users), "data": data, "persist": persist}
 
 
 def _is_accepted(response: httpx.Response, accounts: Accounts) -> bool:
@@ -187,8 +195,10 @@ async def _read(client: StompClient, user: str, accounts: Accounts) -> None:
     while True:
         frame = await client.expect("MESSAGE", timeout_s=60)
         message_id = frame.headers["message-id"]
-        assert json.loads(frame.body)["receiver"] == user
-        if received[message_id] and frame.headers.get("redelivered") != "true":
+        message = json.loads(frame.body)
+        assert message["receiver"] == user
+        is_marked = frame.headers.get("redelivered") == "true" or message["data"].startswith(STORED)
+        if received[message_id] and not is_marked:
             accounts.unmarked_duplicates.append(message_id)
         received[message_id] += 1
         await client.ack(message_id)

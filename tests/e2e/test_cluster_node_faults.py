@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from tests.client import StompClient, listening, stomp_client
+from tests.databases import migrated_database
 from tests.e2e.accounts import TRY_AGAIN, Accounts, listeners, publishing
 from tests.e2e.backend import Backend, eventually
 from tests.e2e.faults import sleeping
@@ -19,6 +20,7 @@ from tests.valkey import Valkey, running_valkey
 
 NODE_LIFE_S = int(QUICK["NODE_TTL_MS"]) / 1000
 LIVES_S = 3 * NODE_LIFE_S
+RECOVERY = {"RECOVERY_GRACE_MS": "1000", "RECOVERY_INTERVAL_MS": "300"}
 ALL = {"n1", "n2", "n3"}
 
 
@@ -30,7 +32,7 @@ def redis() -> Iterator[Valkey]:
 
 @pytest.fixture(scope="module")
 def servers(redis: Valkey) -> Iterator[Sequence[Server]]:
-    with running_nodes(redis.url) as servers:
+    with migrated_database("postgresql") as url, running_nodes(redis.url, DATABASE_URL=url, **RECOVERY) as servers:
         yield servers
 
 
@@ -140,7 +142,7 @@ async def test_sessions_of_a_killed_node_keep_nobody_out_for_longer_than_its_lif
 
 async def test_nothing_that_was_accepted_is_lost_when_nodes_are_killed(nodes: Sequence[Backend], redis: Valkey) -> None:
     servers = [node.server for node in nodes]
-    accounts = Accounts([f"test-kills-{number}" for number in range(30)])
+    accounts = Accounts([f"test-kills-{number}" for number in range(30)], persisted=0.2)
     async with listeners(servers, accounts):
         async with publishing(nodes, accounts):
             for victim in servers[:2]:
@@ -236,5 +238,5 @@ async def test_node_ends_in_order_while_redis_hangs(nodes: Sequence[Backend], re
         assert came[:-1] in ([], [(message_id, True)]), "his ack may have come to nothing"
         for one, _ in came:
             await client.ack(one)
-        await eventually(lambda: keys(redis, "stomp::inbox::*"), lambda left: not left)
+        await eventually(lambda: keys(redis, "stomp::inbox::{test-hangs}"), lambda left: not left)
     assert await asyncio.gather(*(is_ready(node.http) for node in nodes[1:])) == [True, True]

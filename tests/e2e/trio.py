@@ -20,7 +20,7 @@ QUICK = {
 
 
 @contextmanager
-def running_nodes(redis_url: str, count: int = 3, **env: str) -> Iterator[Sequence[Server]]:
+def running_nodes(redis_url: str, count: int = 3, /, **env: str) -> Iterator[Sequence[Server]]:
     """They are called n1, n2, …; each has its own SQLite unless DATABASE_URL says otherwise."""
     settings = [QUICK | {"REDIS_URL": redis_url, "NODE_NAME": f"n{number}"} | env for number in range(1, count + 1)]
     with ExitStack() as stack, ThreadPoolExecutor(count) as pool:  # each takes its time to start
@@ -28,7 +28,7 @@ def running_nodes(redis_url: str, count: int = 3, **env: str) -> Iterator[Sequen
 
 
 @asynccontextmanager
-async def open_nodes(redis_url: str, count: int = 3, **env: str) -> AsyncIterator[Sequence[Server]]:
+async def open_nodes(redis_url: str, count: int = 3, /, **env: str) -> AsyncIterator[Sequence[Server]]:
     """As `running_nodes`, while the event loop goes on: what they connect to may be in it."""
     with ExitStack() as stack:
         yield await asyncio.to_thread(stack.enter_context, running_nodes(redis_url, count, **env))

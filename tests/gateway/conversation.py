@@ -12,10 +12,12 @@ from app.delivery.delivery import Delivery
 from app.delivery.inbox import InboxLimits, MemoryInbox
 from app.delivery.ledger import MemoryLedger
 from app.delivery.log import DeliveryLog
+from app.delivery.relay import Relay
 from app.delivery.retry import RetryPolicy
 from app.gateway.connection import ConnectionOptions
 from app.gateway.core_routes import core_routes
 from app.gateway.gateway import Gateway
+from app.gateway.presence import Presence
 from app.gateway.routing import DestinationRoutes
 from app.hub.hub import Hub
 from app.messages.message import Envelope, MessageEncoder, NotifyMessage
@@ -98,6 +100,8 @@ class Stage:
         authenticator: Authenticator | None = None,
         allow_topic_send: bool = True,
         inbox: int = 300,
+        relay: Relay | None = None,
+        presence: Presence | None = None,
         **options: Any,
     ) -> None:
         self.clock = FakeClock()
@@ -116,7 +120,7 @@ class Stage:
             hub=self.hub,
             acks=acks,
             inbox=MemoryInbox(InboxLimits(max_messages=inbox)),
-            relay=MemoryBus().relay(),
+            relay=relay or MemoryBus().relay(),
             log=DeliveryLog(1000),
             clock=self.clock,
             new_id=new_id,
@@ -129,7 +133,7 @@ class Stage:
         self.gateway = Gateway(
             hub=self.hub,
             delivery=self.delivery,
-            presence=MemoryPresence(),
+            presence=presence or MemoryPresence(),
             authenticator=authenticator or FakeAuthenticator(),
             routes=all_routes,
             options=ConnectionOptions(**options),

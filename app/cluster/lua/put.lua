@@ -1,5 +1,5 @@
 -- Stores a message for a user and tells the nodes where he has sessions: one step, or nothing.
--- KEYS: inbox
+-- KEYS: inbox, its mark of a look for what has expired
 -- ARGV: id, JSON of the message, expires_ms, most messages, now_ms, channel, PUBLISH or SPUBLISH, header of the
 --       payload, when to keep it: always, never, or unheard (if no node listens)
 -- Answers {listening nodes, kept}, or {-1, JSON} of a message of this id that is there already, or {-2} for no room.
@@ -11,12 +11,14 @@ local function value(unsent)
   return string.sub(json, 1, -2) .. ',"accepted":' .. accepted .. unsent .. ',"expires_ms":' .. expires .. '}'
 end
 
--- What is no message of ours is over, too.
+-- What is no message of ours is over, too. To look through a whole text takes longer than all else here.
 local function is_over(entry)
-  return (tonumber(string.match(entry, '"expires_ms":(%d+)}$')) or 0) <= now
+  return (tonumber(string.match(string.sub(entry, -40), '"expires_ms":(%d+)}$')) or 0) <= now
 end
 
+-- At most once a second: it reads the whole inbox, and callers may go on pushing to a user who is away.
 local function drop_expired()
+  if not redis.call('SET', KEYS[2], '1', 'PX', 1000, 'NX') then return end
   local entries = redis.call('HGETALL', inbox)
   for index = 1, #entries, 2 do
     if is_over(entries[index + 1]) then redis.call('HDEL', inbox, entries[index]) end
@@ -36,12 +38,14 @@ local function store(unsent)
   return true
 end
 
--- The key lives as long as its newest message may. The last step: a time that has passed removes it at once.
+-- The key lives as long as its newest message may, also if the clocks of node and server differ. The last step: a time
+-- that has passed removes it at once.
 local function limit_life()
+  local life = string.format('%.0f', expires - now)
   if redis.call('HLEN', inbox) == 1 or redis.call('PTTL', inbox) < 0 then
-    redis.call('PEXPIREAT', inbox, expires)
+    redis.call('PEXPIRE', inbox, life)
   else
-    redis.call('PEXPIREAT', inbox, expires, 'GT')
+    redis.call('PEXPIRE', inbox, life, 'GT')
   end
 end
 

@@ -1,0 +1,170 @@
+import asyncio
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+
+import pytest
+
+from app.cluster import members as members_module
+from app.cluster.keys import CLEANER, NODES, ledger_keys
+from app.cluster.node import ClusterNode
+from app.errors import Unavailable
+from tests.eventually import eventually
+from tests.nodes import proxied_node, running_node
+from tests.valkey import fresh_database, valkey
+
+(LEDGER,) = ledger_keys(1)
+
+
+def die(*names: str) -> None:
+    """They said that they live, long ago."""
+    for name in names:
+        valkey().command("ZADD", NODES, 1, name)
+
+
+def records_of(node: str, count: int, ledger: str = LEDGER) -> None:
+    pairs = [word for n in range(count) for word in (f"m{n}::{node}", f'{{"id":"m{n}","node":"{node}"}}')]
+    valkey().command("HSET", ledger, *pairs)
+
+
+def nodes() -> Sequence[str]:
+    return [str(name) for name in valkey().command("ZRANGE", NODES, 0, -1)]
+
+
+async def test_nodes_see_each_other_while_they_are_there() -> None:
+    with fresh_database() as url:
+        async with running_node(url, "n1") as one:
+            assert await one.members.look() == []
+            async with running_node(url, "n2") as two:
+                await eventually(lambda: "n2" in nodes())
+                assert await one.members.look() == ["n2"]
+                assert await two.members.look() == ["n1"]
+                assert one.members.others == ["n2"]
+            assert await one.members.look() == [], "it said goodbye"
+
+
+async def test_a_node_that_says_nothing_is_there_no_more_after_its_time() -> None:
+    with fresh_database() as url:
+        async with AsyncExitStack() as stack:
+            one = await stack.enter_async_context(running_node(url, "n1", life_ms=300))
+            valkey().command("ZADD", NODES, 9_999_999_999_999, "n2")
+            assert await one.members.look() == ["n2"]
+            die("n2")
+            assert await one.members.look() == []
+
+
+async def test_those_that_hold_a_connection_answer() -> None:
+    with fresh_database() as url:
+        async with running_node(url, "n1") as one, running_node(url, "n2"):
+            assert await one.members.answering(["n2", "dead", "n1"]) == ["n2", "n1"]
+            assert await one.members.answering([]) == []
+
+
+async def test_a_node_that_was_taken_for_dead_tells_those_who_have_entries() -> None:
+    with fresh_database() as url:
+        async with running_node(url, "n1") as node:
+            await eventually(lambda: "n1" in nodes())
+            lapses: list[None] = []
+            node.members.on_lapse(lambda: lapses.append(None))
+            await node.members.look()
+            assert lapses == []
+            die("n1")
+            await node.members.look()
+            assert len(lapses) == 1
+
+
+async def test_without_redis_the_others_are_those_of_before() -> None:
+    async with proxied_node() as (proxy, node):
+        valkey().command("ZADD", NODES, 9_999_999_999_999, "n2")
+        await node.members.look()
+        proxy.refuse()
+        proxy.cut()
+        await eventually(lambda: not node.client.is_up)
+        with pytest.raises(Unavailable):
+            await node.members.look()
+        assert node.members.others == ["n2"]
+        valkey().command("DEL", NODES)
+        await proxy.allow()
+        await eventually(lambda: nodes() == ["n1"])
+
+
+# After the dead
+
+
+@pytest.mark.parametrize("partitions", [1, 3])
+async def test_the_records_of_dead_nodes_are_removed_and_those_of_others_stay(partitions: int) -> None:
+    with fresh_database() as url:
+        ledgers = ledger_keys(partitions)
+        for ledger in ledgers:
+            records_of("dead", 700, ledger)
+            records_of("n2", 10, ledger)
+        die("dead", "dead2")
+        async with running_node(url, "n1", life_ms=300, partitions=partitions) as node:
+            await eventually(lambda: nodes() == ["n1"])
+            assert [valkey().command("HLEN", ledger) for ledger in ledgers] == [10] * partitions
+            await eventually(lambda: node.members.cleaned == 700 * partitions)
+            assert valkey().command("EXISTS", CLEANER) == 0
+
+
+async def test_one_node_cleans_at_a_time_and_another_takes_over() -> None:
+    with fresh_database() as url:
+        records_of("dead", 5)
+        die("dead")
+        valkey().command("SET", CLEANER, "n0", "PX", 100)
+        async with running_node(url, "n1", life_ms=300):
+            await asyncio.sleep(0.05)
+            assert valkey().command("HLEN", LEDGER) == 5
+            await eventually(lambda: valkey().command("HLEN", LEDGER) == 0)
+
+
+async def test_who_cleans_a_large_ledger_goes_on_saying_that_it_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the others would take it for dead, not ask it, and clean up behind it."""
+    monkeypatch.setattr(members_module, "CLEANING_PAUSE_S", 0.1)
+    with fresh_database() as url:
+        records_of("dead", 3_000)
+        die("dead")
+        async with running_node(url, "n1", life_ms=300):
+            await eventually(lambda: valkey().command("EXISTS", CLEANER))
+            for _ in range(10):
+                await asyncio.sleep(0.05)
+                alive_until_ms = float(str(valkey().command("ZSCORE", NODES, "n1")))
+                seconds, micros = (int(part) for part in valkey().command("TIME"))
+                assert alive_until_ms > seconds * 1_000 + micros / 1_000
+            assert valkey().command("EXISTS", CLEANER) == 1, "it is at it still"
+
+
+async def test_who_comes_back_while_it_is_cleaned_up_behind_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(members_module, "CLEANING_PAUSE_S", 0.1)
+    with fresh_database() as url:
+        records_of("late", 2_000)
+        die("late", "dead")
+        async with running_node(url, "n1", life_ms=300) as node:
+            await eventually(lambda: valkey().command("EXISTS", CLEANER))
+            valkey().command("ZADD", NODES, 9_999_999_999_999, "late")
+            await eventually(lambda: "dead" not in nodes())
+            assert set(nodes()) == {"n1", "late"}
+            assert await node.members.look() == ["late"]
+
+
+async def test_garbage_among_the_nodes_is_cleared_away() -> None:
+    with fresh_database() as url:
+        valkey().client().zadd(NODES, {b"\xff\xfe": 1, b"": 1})
+        async with running_node(url, "n1", life_ms=300) as node:
+            await eventually(lambda: valkey().command("ZCARD", NODES) == 1)
+            valkey().client().zadd(NODES, {b"\xff\xfe": 9_999_999_999_999})
+            assert len(await node.members.look()) == 1
+
+
+async def test_a_ledger_that_is_none_is_left_alone() -> None:
+    with fresh_database() as url:
+        valkey().command("SET", LEDGER, "garbage")
+        die("dead")
+        async with running_node(url, "n1", life_ms=300) as node:
+            await asyncio.sleep(0.2)
+            assert node.client.is_up
+            assert await still_beats(node)
+
+
+async def still_beats(node: ClusterNode) -> bool:
+    die(node.name)
+    await eventually(lambda: float(str(valkey().command("ZSCORE", NODES, node.name))) > 1)
+    return True
