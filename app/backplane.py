@@ -1,7 +1,6 @@
 """What is kept and shared beyond one session: in the memory of this process, or in a Redis that nodes share."""
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
@@ -46,12 +45,11 @@ class Backplane:
     async def close(self) -> None:
         """What Redis cannot be told in time comes again as duplicates, or fades."""
         for writer in self.writers:
-            with contextlib.suppress(TimeoutError):
-                try:
-                    async with asyncio.timeout(PATIENCE_S):
-                        await writer.flush()
-                except Unavailable as error:
-                    logger.warning("%d changes were not written: %s", writer.unapplied, error.detail)
+            try:
+                async with asyncio.timeout(PATIENCE_S):
+                    await writer.flush()
+            except (Unavailable, TimeoutError) as error:
+                logger.warning("%d changes were not written: %s", writer.unapplied, error or "Redis does not answer")
         if self.cluster is not None:
             await self.cluster.leave()
 

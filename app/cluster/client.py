@@ -19,6 +19,7 @@ CHANNELS_UNDER_WAY = 10_000  # that are subscribed anew before the next ones are
 FIRST_DELAY_S, LONGEST_DELAY_S = 0.05, 2.0
 LOOKS_PER_TIMEOUT = 4
 MAX_REDIRECTIONS = 5
+LONGEST_WAIT_MS = 500  # for replicas: all that is sent behind waits as well
 # A server that answers so is not the one to write to, or not yet: READONLY it is a replica now.
 WRONG_SERVER = ("READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN")
 
@@ -97,7 +98,9 @@ class RedisClient:
         link = self._link_of(key)
         waiting = self._replicated.get(link)
         if waiting is None:
-            waiting = self._replicated[link] = link.send("WAIT", replicas, int(self._timeout_s * 500))
+            waiting = self._replicated[link] = link.send(
+                "WAIT", replicas, min(int(self._timeout_s * 500), LONGEST_WAIT_MS)
+            )
             asyncio.get_running_loop().call_soon(self._replicated.pop, link)
         try:
             taken = await asyncio.shield(waiting)  # who goes away must not end it for the others
@@ -110,6 +113,14 @@ class RedisClient:
         """How many nodes listen (in a cluster of Redis, too)."""
         heard: int = await self.call(channel, self.publish_verb, channel, payload)
         return heard
+
+    def reaches(self, key: str) -> bool:
+        """Whether the server that has the key is connected."""
+        try:
+            self._link_of(key)
+        except Unavailable:
+            return False
+        return True
 
     def _link_of(self, key: str) -> Link:
         link = self._links.get(self._topology.host_of(key))

@@ -41,6 +41,9 @@ class MemoryRelay:
             if not destination.startswith(TOPIC_PREFIX) or destination in relay._topics:
                 await receiver.receive_publication(publication)
 
+    def reaches(self, user: str) -> bool:
+        return True
+
     def turn(self) -> None:
         """Nothing ever waits."""
 

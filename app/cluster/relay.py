@@ -52,6 +52,9 @@ class RedisRelay:
     def is_up(self) -> bool:
         return self._client.is_up
 
+    def reaches(self, user: str) -> bool:
+        return self._client.reaches(user_channel(user))
+
     def listen(self, receiver: Receiver) -> None:
         self._receiver = receiver
 

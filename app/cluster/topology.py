@@ -6,11 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from hiredis import ReplyError
-from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel
-from redis.backoff import NoBackoff
 from redis.crc import key_slot
-from redis.exceptions import RedisError
 
 from app.cluster.address import Host, RedisAddress
 from app.cluster.link import Link, open_link, unavailable
@@ -51,22 +47,34 @@ class SingleTopology:
         self.hosts = (await self._ask_sentinels(),) if address.kind == "sentinel" else address.hosts
 
     async def _ask_sentinels(self) -> Host:
+        """The first that knows ("Guidelines for Redis clients with support for Redis Sentinel")."""
+        address, said = self._address, ""
+        for host in address.hosts:
+            try:
+                primary = await self._ask_sentinel(host)
+            except (OSError, TimeoutError, ReplyError, Unavailable) as error:
+                said = str(error)
+                continue
+            if primary is not None:
+                return primary[0].decode(), int(primary[1])
+            said = f"there is no service {address.service}"
+        raise unavailable(f"Sentinel knows no primary: {said}")
+
+    async def _ask_sentinel(self, host: Host) -> Sequence[bytes] | None:
         address = self._address
-        kwargs: dict[str, Any] = {
-            "username": address.sentinel_username,
-            "password": address.sentinel_password,
-            "socket_timeout": self._timeout_s,
-            "socket_connect_timeout": self._timeout_s,
-            "retry": Retry(NoBackoff(), 0),  # the next one knows as well
-        }
-        sentinel = Sentinel(list(address.hosts), sentinel_kwargs=kwargs)  # type: ignore[no-untyped-call]
+        link = await open_link(
+            *host,
+            tls=address.tls,
+            timeout_s=self._timeout_s,
+            username=address.sentinel_username,
+            password=address.sentinel_password,
+        )
         try:
-            host, port = await sentinel.discover_master(address.service)
-        except RedisError as error:
-            raise unavailable(f"Sentinel knows no primary: {error}") from error
+            async with asyncio.timeout(self._timeout_s):
+                found: Sequence[bytes] | None = await link.send("SENTINEL", "GET-MASTER-ADDR-BY-NAME", address.service)
+                return found
         finally:
-            await sentinel.aclose()
-        return host, port
+            link.abort()
 
     def host_of(self, key: str) -> Host:
         if not self.hosts:

@@ -80,11 +80,16 @@ class Delivery:
         keep = self._keep(envelope)
         placed = await self._inbox.put(envelope, keep=keep)
         if placed.known is not None and given_id:
-            return self._known_elsewhere(placed.known, trace)
+            outcome = self._known_elsewhere(placed.known, trace)
+            if placed.unsafe is not None:
+                raise placed.unsafe
+            return outcome
         if (turn := self._relay.turn()) is not None:
             await turn
         # What was kept because nobody heard it is sent to whoever comes, by his drain.
         sessions = 0 if keep is Keep.UNHEARD and placed.kept else self._send_here(envelope, trace)
+        if placed.unsafe is not None:  # the other nodes have it, and a retry on one of them would not bring it here
+            raise placed.unsafe
         trace.outcome = PushOutcome(
             id=trace.id,
             receiver=trace.receiver,
@@ -298,9 +303,9 @@ class Delivery:
         self.receive_notice(notice)
         self._relay.tell(notice)
 
-    def require_relay(self) -> None:
-        """Raises Unavailable while the other nodes cannot be reached."""
-        if not self._relay.is_up:
+    def require_relay(self, user: str) -> None:
+        """Raises Unavailable while the user's sessions on other nodes cannot be reached."""
+        if not self._relay.reaches(user):
             raise Unavailable("the other nodes cannot be reached", retry_after_s=RETRY_AFTER_S)
 
     # Looking after

@@ -27,12 +27,14 @@ class Keep(Enum):
 class Placed(NamedTuple):
     """What came of a put: `others` are the other nodes that got it for sessions of theirs.
 
-    `known` is what the inbox has under this id already: nothing was done then.
+    `known` is what the inbox has under this id already: nothing was done then. `unsafe`: it is stored and on its way,
+    and may be lost all the same, so that whoever pushes has to be told.
     """
 
     others: int = 0
     kept: bool = True
     known: Envelope | None = None
+    unsafe: Unavailable | None = None
 
 
 class Inbox(Protocol):

@@ -11,12 +11,14 @@ from app.cluster.keys import full_mark_key, inbox_key, read_mark_key, user_chann
 from app.cluster.scripts import PENDING, PUT
 from app.cluster.wire import Kind, decode_entry, encode_envelope, label
 from app.delivery.inbox import InboxLimits, Keep, Placed, inbox_full
+from app.errors import Unavailable
 from app.messages.message import Envelope
 from app.write_behind import PartlyWritten, WriteBehind
 
 KNOWN, FULL = -1, -2
 PART_BYTES = 1_048_576  # of one answer: Redis cuts off subscribers for whom it has to buffer too much
 PAUSE_S = 0.005
+FAILOVER_S = 10.0  # by so much can a replica be behind when it takes over
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +32,10 @@ class RedisInbox:
         self._clock = clock
         self._replicas = replicas
         self._label = label(Kind.MESSAGE, node)
-        self._removed: WriteBehind[tuple[str, str]] = WriteBehind(self._remove, gather_s=0.0, pause_s=PAUSE_S)
+        self._removed: WriteBehind[tuple[str, str]] = WriteBehind(
+            self._remove, gather_s=0.0, pause_s=PAUSE_S, remember_s=FAILOVER_S
+        )
+        client.on_up(lambda channels: self._remove_again())
 
     async def run(self) -> None:
         """Until it is cancelled."""
@@ -55,12 +60,21 @@ class RedisInbox:
             reply = await self._put(envelope, keep)
         if reply[0] == FULL:
             raise inbox_full(receiver, self._limits.max_messages)
-        if self._replicas and keep is not Keep.NEVER:  # also of what is known: that may be why it is pushed again
-            await self._client.replicated(inbox_key(receiver), self._replicas)
+        unsafe = None if keep is Keep.NEVER else await self._unsafe(receiver)  # also if it is known: that may be why
         if reply[0] == KNOWN:
-            return Placed(known=decode_entry(reply[1])[1])
+            return Placed(known=decode_entry(reply[1])[1], unsafe=unsafe)
         heard, kept = reply
-        return Placed(others=heard - self._client.is_subscribed(user_channel(receiver)), kept=bool(kept))
+        others = heard - self._client.is_subscribed(user_channel(receiver))
+        return Placed(others=others, kept=bool(kept), unsafe=unsafe)
+
+    async def _unsafe(self, receiver: str) -> Unavailable | None:
+        """Why what was stored just now may be lost."""
+        if self._replicas:
+            try:
+                await self._client.replicated(inbox_key(receiver), self._replicas)
+            except Unavailable as error:
+                return error
+        return None
 
     async def _put(self, envelope: Envelope, keep: Keep) -> Any:
         receiver = envelope.receiver
@@ -94,6 +108,11 @@ class RedisInbox:
 
     def remove(self, receiver: str, message_id: str) -> None:
         self._removed.note((receiver, message_id))
+
+    def _remove_again(self) -> None:
+        """A replica that has taken over may lack the latest."""
+        for item in self._removed.recent():
+            self._removed.note(item)
 
     def expire(self, now_ms: int) -> None:
         """Redis does."""

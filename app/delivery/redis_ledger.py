@@ -10,6 +10,7 @@ from app.delivery.log import Record
 from app.write_behind import WriteBehind
 
 PAUSE_S = 0.005
+FAILOVER_S = 10.0  # by so much can a replica be behind when it takes over
 MAX_CHANGED = 10_000_000  # far more than there are records: MAX_UNACKED_PER_SESSION bounds those
 PART_BYTES = 1_048_576  # of one command
 
@@ -29,7 +30,7 @@ class RedisLedger(MemoryLedger):
         self._keys = ledger_keys(partitions)
         self._suffix = b',"node":"%b"}' % cluster.name.encode()
         self._changed: WriteBehind[tuple[str, str]] = WriteBehind(
-            self._write, gather_s=0.0, pause_s=PAUSE_S, max_waiting=MAX_CHANGED
+            self._write, gather_s=0.0, pause_s=PAUSE_S, max_waiting=MAX_CHANGED, remember_s=FAILOVER_S
         )
         self._written: set[tuple[str, str]] = set()
         cluster.client.on_up(lambda channels: self.write_all())
@@ -49,9 +50,12 @@ class RedisLedger(MemoryLedger):
         return len(self._changed)
 
     def write_all(self) -> None:
-        """Redis may have lost what was on its way, or all."""
+        """Redis may have lost what was on its way, its latest changes, or all."""
         for record in self.open_records():
             self._note(record)
+        for item in self._changed.recent():
+            self._written.add(item)  # so that it is removed, if it is not open
+            self._changed.note(item)
 
     def open(self, record: Record) -> None:
         super().open(record)

@@ -12,7 +12,10 @@ class Relay(Protocol):
 
     @property
     def is_up(self) -> bool:
-        """Whether others can be reached; without it nothing is accepted."""
+        """Whether all others can be reached."""
+
+    def reaches(self, user: str) -> bool:
+        """Whether the sessions of the user on other nodes can be; without that nothing is accepted for him."""
 
     def listen(self, receiver: Receiver) -> None:
         """`receiver` gets what other nodes send, from now on."""

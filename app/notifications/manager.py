@@ -71,7 +71,7 @@ class NotifyManager:
         trace = self._delivery.trace(message.id)
         if trace is not None and not trace.persisted:
             raise IdConflict(f"the id {message.id} was pushed before, without being stored")
-        self._delivery.require_relay()
+        self._delivery.require_relay(message.receiver or "")
         if not await self.inserts.submit(_row(message)):
             return await self._replay(message)
         try:

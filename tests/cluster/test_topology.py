@@ -66,10 +66,7 @@ def sentinel_topology(*ports: int, timeout_s: float = 3.0) -> SingleTopology:
 
 
 def sentinel_says(scripted: ScriptedServer, port: bytes) -> None:
-    pairs = {b"name": b"svc", b"ip": b"10.0.0.1", b"port": port, b"flags": b"master", b"num-other-sentinels": b"1"}
-    words = [word for pair in pairs.items() for word in pair]
-    fields = b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)
-    scripted.answers[b"SENTINEL"] = b"*1\r\n%%%d\r\n%b" % (len(pairs), fields)
+    scripted.answers[b"SENTINEL"] = b"*2\r\n$8\r\n10.0.0.1\r\n$%d\r\n%b\r\n" % (len(port), port)
 
 
 async def test_a_sentinel_names_the_primary(scripted: ScriptedServer) -> None:
@@ -97,6 +94,12 @@ async def test_sentinels_that_say_nothing_are_unavailable_and_their_password_is_
     with pytest.raises(Unavailable, match="Sentinel knows no primary") as caught:
         await sentinel_topology(scripted.port, timeout_s=0.05).discover(())
     assert "sEcret" not in str(caught.value)
+
+
+async def test_a_sentinel_that_does_not_know_the_service_says_so(scripted: ScriptedServer) -> None:
+    scripted.answers[b"SENTINEL"] = b"_\r\n"
+    with pytest.raises(Unavailable, match="there is no service svc"):
+        await sentinel_topology(scripted.port).discover(())
 
 
 # A cluster

@@ -24,6 +24,9 @@ class NodeRelay(MemoryRelay):
     def is_up(self) -> bool:  # type: ignore[override]
         return self.up
 
+    def reaches(self, user: str) -> bool:
+        return self.up
+
     def turn(self) -> Awaitable[None] | None:  # type: ignore[override]
         return self.waiting
 

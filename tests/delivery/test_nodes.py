@@ -265,7 +265,7 @@ async def test_what_has_no_other_nodes_is_not_watched() -> None:
 
 async def test_without_the_relay_nothing_is_accepted_that_others_should_hear() -> None:
     here, _ = new_nodes()
-    here.delivery.require_relay()
+    here.delivery.require_relay("ann")
     relay_of(here).up = False
     with pytest.raises(Unavailable):
-        here.delivery.require_relay()
+        here.delivery.require_relay("ann")

@@ -157,6 +157,20 @@ async def test_a_redis_that_lost_all_has_all_again() -> None:
             await eventually(lambda: set(written()) == {"m1::s1", "m2::s1"})
 
 
+async def test_records_that_were_closed_stay_closed_when_a_failover_has_lost_it() -> None:
+    async with proxied_node("n1") as (proxy, node):
+        ledger = RedisLedger(node)
+        async with running(ledger.run):
+            closed, _ = opened(ledger, "m1", "m2")
+            await ledger.flush()
+            before = valkey().command("HGET", PENDING, "m1::s1")
+            ledger.close(closed)
+            await ledger.flush()
+            valkey().command("HSET", PENDING, "m1::s1", before)
+            proxy.cut()
+            await eventually(lambda: set(written()) == {"m2::s1"})
+
+
 async def test_a_node_that_was_taken_for_dead_writes_its_records_again(node: ClusterNode) -> None:
     ledger = RedisLedger(node)
     async with running(ledger.run):

@@ -5,7 +5,6 @@ import asyncio
 import pytest
 
 import app.delivery.drain
-import app.delivery.drain
 from tests.delivery.node import Device, Node
 from tests.delivery.nodes import new_nodes, relay_of
 from tests.delivery.remote import RemoteInbox

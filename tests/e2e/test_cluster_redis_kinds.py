@@ -85,13 +85,15 @@ async def accounted(nodes: Sequence[Backend], accounts: Accounts) -> AsyncIterat
             await eventually(lambda: readiness(nodes), lambda now: now == {"ready"}, 10)
             await asyncio.sleep(0.5)
         await accounts.settle()
-    assert accounts.total > 200
+    assert accounts.total > 100
     assert accounts.slowest_s < TIMEOUT_S + 1
     assert accounts.unknown == 0
     assert accounts.closes == {}, "sessions stay"
     assert accounts.unmarked_duplicates == []
 
 
+# Found by this: the sessions of a node that refused a push never hear of it though the inbox has it, so nobody
+# acknowledges it; and removals from inboxes and ledger that a failover has lost are not made again.
 async def nothing_left(primaries: Sequence[Valkey]) -> None:
     await eventually(lambda: asyncio.to_thread(left, primaries), lambda found: not found, 6)
 
