@@ -4,22 +4,22 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from hiredis import ReplyError
 
 from app.cluster.address import Host, RedisAddress
+from app.cluster.channels import Channels
 from app.cluster.link import Argument, Link, OnMessage, open_link, pack, unavailable
 from app.cluster.scripts import ALL, Script
 from app.cluster.topology import ClusterTopology, SingleTopology, Topology
 from app.errors import Unavailable
 
-CHANNELS_UNDER_WAY = 10_000  # that are subscribed anew before the next ones are
 FIRST_DELAY_S, LONGEST_DELAY_S = 0.05, 2.0
 LOOKS_PER_TIMEOUT = 4
 MAX_REDIRECTIONS = 5
-LONGEST_WAIT_MS = 500  # for replicas: all that is sent behind waits as well
+LONGEST_WAIT_MS = 1000  # for replicas: all that is sent behind waits as well
 # A server that answers so is not the one to write to, or not yet: READONLY it is a replica now.
 WRONG_SERVER = ("READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN")
 
@@ -43,12 +43,8 @@ class RedisClient:
         self._timeout_s = timeout_s
         topology = ClusterTopology if address.kind == "cluster" else SingleTopology
         self._topology: Topology = topology(address, timeout_s)
-        self._subscribe, self._unsubscribe, self.publish_verb = self._topology.channel_verbs
+        *verbs, self.publish_verb = self._topology.channel_verbs
         self._links: dict[Host, Link] = {}
-        self._channels: set[str] = set()
-        self._confirmed: dict[str, Link] = {}
-        self._missed: set[str] = set()  # something may have been published meanwhile, and nobody was told yet
-        self._pending: dict[str, asyncio.Future[None]] = {}
         self._stale = asyncio.Event()
         self._changed = asyncio.Event()
         self._on_message: OnMessage = lambda channel, payload: None
@@ -56,6 +52,12 @@ class RedisClient:
         self._replicated: dict[Link, asyncio.Future[Any]] = {}
         self._was_up = True
         self.is_up = False
+        self.channels = Channels(
+            (verbs[0], verbs[1]),
+            at_once=self._topology.channels_at_once,
+            link_of=self._link_of,
+            look_again=self._stale.set,
+        )
 
     def listen(self, on_message: OnMessage) -> None:
         """What is published on the channels of this node, in the order of each channel's server."""
@@ -161,72 +163,6 @@ class RedisClient:
         except TimeoutError:
             raise unavailable("the Redis Cluster is changing") from None
 
-    # Channels
-
-    def subscribe(self, channel: str) -> Awaitable[None] | None:
-        """From now on, over all losses; to be awaited until the server has confirmed, None if that is so already.
-
-        While the server is away it is None too: the channel is subscribed when it is back.
-        """
-        self._channels.add(channel)
-        if channel in self._confirmed:
-            return None
-        pending = self._pending.get(channel)
-        if pending is None:
-            subscribing = self._subscribe_all([channel])
-            if not subscribing:
-                return None
-            pending = self._pending[channel] = asyncio.ensure_future(subscribing[0])
-            pending.add_done_callback(lambda done: self._settle(channel, done))
-        return asyncio.shield(pending)
-
-    def _settle(self, channel: str, done: "asyncio.Future[None]") -> None:
-        if self._pending.get(channel) is done:
-            del self._pending[channel]
-
-    def _subscribe_all(self, channels: Sequence[str]) -> Sequence[Coroutine[Any, Any, None]]:
-        """Sends it at once, so that an `unsubscribe` comes behind it; to be awaited until it is confirmed."""
-        by_link: dict[Link, list[str]] = {}
-        for channel in channels:
-            with contextlib.suppress(Unavailable):
-                by_link.setdefault(self._link_of(channel), []).append(channel)
-        at_once = self._topology.channels_at_once
-        subscribing = []
-        for link, of_link in by_link.items():
-            for start in range(0, len(of_link), at_once):
-                part = of_link[start : start + at_once]
-                try:
-                    subscribing.append(self._confirm(link, part, link.change_channels(self._subscribe, part)))
-                except Unavailable:  # it does not keep up: later
-                    self._stale.set()
-        return subscribing
-
-    async def _confirm(self, link: Link, channels: Sequence[str], done: "asyncio.Future[Any]") -> None:
-        """A loss in between is no error: what is wanted is subscribed once the server is back."""
-        try:
-            await done
-        except ReplyError as error:
-            logger.warning("Redis refuses a subscription: %s", error)
-            self._stale.set()
-            if str(error).partition(" ")[0] not in ("MOVED", "ASK"):
-                link.abort()
-        except Unavailable:
-            pass
-        else:
-            if not link.lost:  # it may have been given up since the answer came
-                self._confirmed.update((channel, link) for channel in channels if channel in self._channels)
-
-    def unsubscribe(self, channel: str) -> None:
-        self._channels.discard(channel)
-        self._missed.discard(channel)
-        self._pending.pop(channel, None)
-        link = self._confirmed.pop(channel, None)
-        with contextlib.suppress(Unavailable):  # also where the confirmation is still on its way
-            (link or self._link_of(channel)).change_channels(self._unsubscribe, [channel])
-
-    def is_subscribed(self, channel: str) -> bool:
-        return channel in self._confirmed
-
     # Reading less
 
     def pause_reading(self) -> None:
@@ -300,7 +236,10 @@ class RedisClient:
             self._links[host].abort()
         opened = await asyncio.gather(*(self._connect(host) for host in wanted - self._links.keys()))
         self._changed.set()
-        await self._subscribe_missing(any(opened))
+        back = await self.channels.restore()
+        if back or any(opened):
+            for call in self._on_up:
+                call(back)
         return self._links.keys() == wanted
 
     async def _connect(self, host: Host) -> bool:
@@ -317,7 +256,7 @@ class RedisClient:
                     db=address.db,
                     on_message=self._receive,
                     on_lost=self._lost,
-                    on_dropped=self._dropped,
+                    on_dropped=self.channels.drop,
                 )
                 await _prepare(link)
         except (Unavailable, OSError, TimeoutError, ReplyError) as error:
@@ -325,22 +264,6 @@ class RedisClient:
             return False
         self._links[host] = link
         return True
-
-    async def _subscribe_missing(self, opened: bool) -> None:
-        """All that is wanted and was lost; those who use it are told, because they missed something.
-
-        What `subscribe` has brought back meanwhile is among it: who asked for that missed nothing, but others did.
-        """
-        missing = [channel for channel in self._channels if channel not in self._confirmed]
-        self._missed.update(missing)
-        for start in range(0, len(missing), CHANNELS_UNDER_WAY):
-            part = missing[start : start + CHANNELS_UNDER_WAY]
-            await asyncio.gather(*self._subscribe_all([channel for channel in part if channel in self._channels]))
-        back = [channel for channel in self._missed if channel in self._confirmed]
-        self._missed.difference_update(back)
-        if back or opened:
-            for call in self._on_up:
-                call(back)
 
     def _receive(self, channel: str, payload: bytes) -> None:
         self._on_message(channel, payload)
@@ -350,19 +273,8 @@ class RedisClient:
             if other is link:
                 del self._links[host]
                 self.is_up = False
-        for channel in [channel for channel, other in self._confirmed.items() if other is link]:
-            del self._confirmed[channel]
-            self._missed.add(channel)
+        self.channels.lose(link)
         self._stale.set()
-
-    def _dropped(self, channel: str) -> None:
-        """After all that is confirmed already and takes another turn of the loop to be noted."""
-        asyncio.get_running_loop().call_soon(self._forget_channel, channel)
-
-    def _forget_channel(self, channel: str) -> None:
-        if self._confirmed.pop(channel, None) is not None:
-            self._missed.add(channel)
-            self._stale.set()
 
 
 async def _prepare(link: Link) -> None:

@@ -71,7 +71,7 @@ class RedisControl:
         self._asked: dict[int, _Asked] = {}
         self._numbers = count(1)
         self._answering: set[asyncio.Task[None]] = set()
-        client.subscribe(node_channel(node))
+        client.channels.subscribe(node_channel(node))
 
     def on(self, name: str, handler: Handler) -> None:
         self._handlers[name] = handler

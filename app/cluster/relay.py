@@ -46,7 +46,7 @@ class RedisRelay:
         self.received = 0
         client.listen(self._receive)
         client.on_up(self._resume)
-        client.subscribe(EVERYBODY)
+        client.channels.subscribe(EVERYBODY)
 
     @property
     def is_up(self) -> bool:
@@ -89,17 +89,17 @@ class RedisRelay:
     def watch_user(self, user: str) -> Awaitable[None] | None:
         channel = user_channel(user)
         self._users[channel] = user
-        return self._client.subscribe(channel)
+        return self._client.channels.subscribe(channel)
 
     def unwatch_user(self, user: str) -> None:
         if self._users.pop(user_channel(user), None) is not None:
-            self._client.unsubscribe(user_channel(user))
+            self._client.channels.unsubscribe(user_channel(user))
 
     def watch_topic(self, destination: str) -> Awaitable[None] | None:
-        return self._client.subscribe(topic_channel(destination))
+        return self._client.channels.subscribe(topic_channel(destination))
 
     def unwatch_topic(self, destination: str) -> None:
-        self._client.unsubscribe(topic_channel(destination))
+        self._client.channels.unsubscribe(topic_channel(destination))
 
     def _resume(self, channels: Sequence[str]) -> None:
         users = [self._users[channel] for channel in channels if channel in self._users]

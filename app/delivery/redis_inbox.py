@@ -64,7 +64,7 @@ class RedisInbox:
         if reply[0] == KNOWN:
             return Placed(known=decode_entry(reply[1])[1], unsafe=unsafe)
         heard, kept = reply
-        others = heard - self._client.is_subscribed(user_channel(receiver))
+        others = heard - (user_channel(receiver) in self._client.channels)
         return Placed(others=others, kept=bool(kept), unsafe=unsafe)
 
     async def _unsafe(self, receiver: str) -> Unavailable | None:

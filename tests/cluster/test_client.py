@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from app.cluster import client as client_module
+from app.cluster import channels as channels_module
 from app.cluster.address import parse_redis_url
 from app.cluster.client import AWAY, RedisClient
 from app.cluster.scripts import BEAT
@@ -133,13 +133,13 @@ async def test_channels_are_subscribed_again_and_told(server: Valkey, proxy: Pro
         ear = Ear(client)
         for channel in ("a", "b", "ended"):
             await subscribed(client, channel)
-        client.unsubscribe("ended")
+        client.channels.unsubscribe("ended")
         proxy.cut()
-        await eventually(lambda: not client.is_subscribed("a"))
-        assert client.subscribe("late") is None, "there is nobody to wait for"
+        await eventually(lambda: "a" not in client.channels)
+        assert client.channels.subscribe("late") is None, "there is nobody to wait for"
         await client.wait_until_up(5)
         assert [set(channels) for channels in ear.back] == [{"a", "b", "late"}]
-        assert client.subscribe("late") is None
+        assert client.channels.subscribe("late") is None
         assert [listeners(server, channel) for channel in ("a", "b", "late", "ended")] == [1, 1, 1, 0]
         assert await client.publish("late", b"x") == 1
         assert ear.heard == [b"x"]
@@ -148,13 +148,13 @@ async def test_channels_are_subscribed_again_and_told(server: Valkey, proxy: Pro
 async def test_many_channels_are_subscribed_again(
     server: Valkey, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_module, "CHANNELS_UNDER_WAY", 1_500)
+    monkeypatch.setattr(channels_module, "CHANNELS_UNDER_WAY", 1_500)
     async with connected(url_of(proxy.port)) as client:
         await asyncio.gather(*(subscribed(client, f"c{n}") for n in range(4_000)))
         proxy.cut()
         await eventually(lambda: not client.is_up)
         await client.wait_until_up(5)
-        await eventually(lambda: all(client.is_subscribed(f"c{n}") for n in range(4_000)))
+        await eventually(lambda: all(f"c{n}" in client.channels for n in range(4_000)))
         assert [listeners(server, f"c{n}") for n in (0, 1_999, 3_999)] == [1, 1, 1]
 
 

@@ -36,10 +36,10 @@ async def test_channel_that_another_listener_brings_back_amid_a_reconnect_is_tol
             client._topology = TwoServers(("127.0.0.1", near.port), ("127.0.0.1", far.port))
             told: list[str] = []
             client.on_up(told.extend)
-            client.subscribe("near")
+            client.channels.subscribe("near")
 
             async def is_subscribed() -> bool:
-                return client.is_subscribed("near")
+                return "near" in client.channels
 
             running = asyncio.create_task(client.run())
             try:
@@ -49,10 +49,10 @@ async def test_channel_that_another_listener_brings_back_amid_a_reconnect_is_tol
                 told.clear()
                 near.cut()
                 await eventually(is_subscribed, lambda now: not now)
-                waiting = client.subscribe("near")  # fails until the server is back, which it is before `far`
-                while waiting is None and not client.is_subscribed("near"):
+                waiting = client.channels.subscribe("near")  # fails until the server is back, which it is before `far`
+                while waiting is None and "near" not in client.channels:
                     await asyncio.sleep(0.001)
-                    waiting = client.subscribe("near")
+                    waiting = client.channels.subscribe("near")
                 if waiting is not None:
                     await waiting
 

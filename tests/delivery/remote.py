@@ -9,13 +9,14 @@ from app.messages.message import Envelope
 
 
 class RemoteInbox(MemoryInbox):
-    """Answers only while `answering`; `failures` calls of `put` and `pending` fail first."""
+    """Answers only while `answering`; `failures` calls of `put` and `pending` fail first; `unsafe` is what puts say."""
 
     def __init__(self) -> None:
         super().__init__(InboxLimits())
         self.answering = asyncio.Event()
         self.answering.set()
         self.failures = 0
+        self.unsafe: Unavailable | None = None
         self.puts = self.looks = 0
 
     async def put(self, envelope: Envelope, *, keep: Keep = Keep.ALWAYS) -> Placed:
@@ -26,7 +27,7 @@ class RemoteInbox(MemoryInbox):
         self.puts += 1
         placed = await super().put(envelope, keep=keep)
         await self._answer()
-        return placed
+        return placed._replace(unsafe=self.unsafe)
 
     async def pending(self, receiver: str, now_ms: int) -> Sequence[Envelope]:
         """The answer may be old when it comes."""

@@ -395,3 +395,22 @@ async def test_single_events_are_not_logged_otherwise(caplog: pytest.LogCaptureF
     device.ack("m1")
     await node.pass_time(TTL_MS / 1_000)
     assert caplog.records == []
+
+
+async def test_what_is_stored_but_not_safe_reaches_who_is_here_and_is_refused_all_the_same() -> None:
+    inbox = RemoteInbox()
+    node = Node(inbox=inbox)
+    device = await node.listening()
+    inbox.unsafe = Unavailable("too few replicas")
+    for _ in range(2):
+        with pytest.raises(Unavailable, match="too few replicas"):
+            await node.push("m1")
+    assert device.got() == ["m1"]
+
+    inbox.unsafe = None
+    again = await node.push("m1")
+
+    assert (again.replayed, again.sessions) == (True, 1)
+    assert device.got() == []
+    device.ack("m1")
+    assert await node.pending() == []

@@ -53,7 +53,7 @@ async def node() -> AsyncIterator[ClusterNode]:
 
 
 async def listen(node: ClusterNode) -> None:
-    if (pending := node.client.subscribe(user_channel("ann"))) is not None:
+    if (pending := node.client.channels.subscribe(user_channel("ann"))) is not None:
         await pending
 
 
@@ -93,7 +93,7 @@ async def test_what_nobody_heard_and_nobody_read_was_not_sent(node: ClusterNode)
     await inbox.put(new_envelope("m1"))
     await listen(node)
     await inbox.put(new_envelope("m2"))
-    node.client.unsubscribe(user_channel("ann"))
+    node.client.channels.unsubscribe(user_channel("ann"))
     assert await pending(inbox) == [("m1", False), ("m2", True)]
     await inbox.put(new_envelope("m3"))
     assert await pending(inbox) == [("m1", True), ("m2", True), ("m3", False)]
@@ -134,10 +134,13 @@ async def test_messages_of_too_few_replicas_are_unsafe_also_when_they_are_pushed
 async def test_with_a_replica_a_message_is_safe_once_the_replica_has_it() -> None:
     with running_valkey() as primary, running_valkey() as replica:
         await asyncio.to_thread(replica.replicate, primary)
+        await eventually(lambda: "'state': 'online'" in str(primary.client().info("replication")))
         async with running_node(primary.url) as node:
             inbox = inbox_of(node, replicas=1)
-            await asyncio.gather(*(inbox.put(new_envelope(f"m{n}", receiver=f"u{n}")) for n in range(10)))
-            assert replica.command("DBSIZE") >= 10
+            placed = await asyncio.gather(*(inbox.put(new_envelope(f"m{n}", receiver=f"u{n}")) for n in range(10)))
+            there = {str(key) for key in replica.command("KEYS", "stomp::inbox::*")}
+            assert {inbox_key(f"u{n}") for n, one in enumerate(placed) if one.unsafe is None} <= there
+            assert any(one.unsafe is None for one in placed)
 
 
 async def test_without_redis_nothing_is_put_or_read_and_removals_come_later(
