@@ -38,7 +38,7 @@ class Database:
         """Connects to nothing yet. Raises ConfigurationError for a URL of another kind."""
         self.url = parse_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
-        self.engine = _sqlite_engine(self.url) if self.is_sqlite else _postgres_engine(self.url)
+        self.engine = sqlite_engine(self.url, STATEMENT_TIMEOUT_S) if self.is_sqlite else _postgres_engine(self.url)
         # SQLite has one writer at a time; who finds it busy sleeps and tries again, and some are never lucky.
         self._turn: AbstractAsyncContextManager[object] = asyncio.Lock() if self.is_sqlite else nullcontext()
 
@@ -79,10 +79,11 @@ def parse_url(text: str) -> URL:
     return url.set(drivername=name)
 
 
-def _sqlite_engine(url: URL) -> AsyncEngine:
+def sqlite_engine(url: URL, timeout_s: float, **options: Any) -> AsyncEngine:
+    """`timeout_s`: so long does a writer wait for another. Raises ConfigurationError."""
     if not Path(url.database or "").parent.is_dir():
         raise ConfigurationError(f"DATABASE_URL: there is no directory {Path(url.database or '').parent}")
-    engine = create_async_engine(url, connect_args={"timeout": STATEMENT_TIMEOUT_S})
+    engine = create_async_engine(url, connect_args={"timeout": timeout_s}, **options)
 
     @event.listens_for(engine.sync_engine, "connect")
     def configure(connection: Any, _: Any) -> None:

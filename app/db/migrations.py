@@ -9,10 +9,10 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from app.db.database import STATEMENT_TIMEOUT_S, Database
+from app.db.database import STATEMENT_TIMEOUT_S, Database, sqlite_engine
 from app.errors import ConfigurationError
 
-SQLITE_PATIENCE_MS = 60_000
+SQLITE_PATIENCE_S = 60
 LOCK_KEY = 0x73746F6D70  # of pg_advisory_xact_lock: nodes that start together migrate one after another
 
 
@@ -27,16 +27,16 @@ def alembic_config() -> Config:
 
 async def migrate(database: Database, revision: str = "head") -> None:
     """Up or down to `revision`, however long it takes. Raises what the database raises."""
+    # An index of a large table, and the wait for the process that makes it, take longer than a request may.
     if database.is_sqlite:
-        async with database.engine.begin() as connection:
-            await connection.execute(text(f"PRAGMA busy_timeout={SQLITE_PATIENCE_MS}"))
-            await connection.execute(text("BEGIN IMMEDIATE"))  # processes that start together migrate one by one
-            await connection.run_sync(_run, revision)
-        return
-    # An index of a large table, and the wait for the node that makes it, take longer than a request may.
-    engine = create_async_engine(database.url, poolclass=NullPool, connect_args={"timeout": STATEMENT_TIMEOUT_S})
-    async with engine.begin() as connection:
-        await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK_KEY})
+        engine = sqlite_engine(database.url, SQLITE_PATIENCE_S, poolclass=NullPool)
+    else:
+        engine = create_async_engine(database.url, poolclass=NullPool, connect_args={"timeout": STATEMENT_TIMEOUT_S})
+    async with engine.begin() as connection:  # processes that start together migrate one by one
+        if database.is_sqlite:
+            await connection.execute(text("BEGIN IMMEDIATE"))
+        else:
+            await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK_KEY})
         await connection.run_sync(_run, revision)
 
 

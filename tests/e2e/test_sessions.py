@@ -113,6 +113,7 @@ async def test_sessions_are_listed_with_what_an_operator_wants_to_know(backend: 
 
         assert item.pop("connected_at") > 1_700_000_000_000
         assert item.pop("remote").startswith("127.0.0.1:")
+        assert item.pop("node") == (await backend.http.get("/readyz")).json()["node"]
         assert item == {
             "session": session,
             "user": "test-listed",
