@@ -14,6 +14,7 @@ from app.cluster.keys import EVERYBODY, node_channel
 from app.cluster.members import Members
 from app.cluster.wire import Kind, Parcel, label
 from app.errors import Unavailable
+from app.tasks import TaskOwner
 
 PATIENCE_S = 0.5
 PART = 500  # items of one answer: Redis cuts off subscribers for whom it has to buffer too much
@@ -70,7 +71,7 @@ class RedisControl:
         self._handlers: dict[str, Handler] = {}
         self._asked: dict[int, _Asked] = {}
         self._numbers = count(1)
-        self._answering: set[asyncio.Task[None]] = set()
+        self._tasks = TaskOwner()
         client.channels.subscribe(node_channel(node))
 
     def on(self, name: str, handler: Handler) -> None:
@@ -102,9 +103,7 @@ class RedisControl:
         if parcel.kind is Kind.ANSWER:
             self._note(parcel.sender, fields)
             return
-        task = asyncio.create_task(self._answer(parcel.sender, fields), name=f"answer to node {parcel.sender}")
-        self._answering.add(task)
-        task.add_done_callback(self._answering.discard)
+        self._tasks.start(self._answer(parcel.sender, fields), f"answer to node {parcel.sender}")
 
     def _note(self, sender: str, fields: dict[str, Any]) -> None:
         asked = self._asked.get(fields["number"])
@@ -129,9 +128,7 @@ class RedisControl:
             logger.exception("a question of node %s could not be answered", asker)
 
     async def aclose(self) -> None:
-        for task in tuple(self._answering):
-            task.cancel()
-        await asyncio.gather(*self._answering, return_exceptions=True)
+        await self._tasks.aclose()
 
 
 def _parts(items: Sequence[Any]) -> Iterable[tuple[Sequence[Any], bool]]:

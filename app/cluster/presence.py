@@ -62,7 +62,11 @@ class RedisPresence:
 
     async def _join(self, user: str, session_id: str, limit: int) -> Any:
         key = sessions_key(user)
-        return await self._client.run_script(JOIN, (key,), self._member(session_id), limit, self._life_ms)
+        try:
+            return await self._client.run_script(JOIN, (key,), self._member(session_id), limit, self._life_ms)
+        except Unavailable:
+            self._left.note((user, session_id))  # it may have been counted all the same
+            raise
 
     def leave(self, user: str, session_id: str) -> None:
         """Instant, written behind; of a session that never joined it is no error."""

@@ -19,8 +19,10 @@ from app.cluster.wire import (
     label,
     open_parcel,
 )
+from app.errors import Unavailable
 from app.hub.prepared import Notice, Publication
 from app.messages.destinations import TOPIC_PREFIX
+from app.tasks import TaskOwner
 
 MANY, FEW = 10_000, 5_000  # parcels that wait for a fan-out: when reading stops, and goes on
 
@@ -39,7 +41,7 @@ class RedisRelay:
         self._wake = asyncio.Event()
         self._busy = False
         self._paused = False
-        self._telling: set[asyncio.Future[int]] = set()
+        self._tasks = TaskOwner()
         self._publications = label(Kind.PUBLICATION, node)
         self._notices = label(Kind.NOTICE, node)
         self.on_other: Callable[[Parcel], None] = lambda parcel: None
@@ -66,15 +68,12 @@ class RedisRelay:
         await self._client.publish(channel, self._publications + encode_publication(publication))
 
     def tell(self, notice: Notice) -> None:
-        told = asyncio.ensure_future(
-            self._client.publish(user_channel(notice.user), self._notices + encode_notice(notice))
-        )
-        self._telling.add(told)
-        told.add_done_callback(self._told)
+        self._tasks.start(self._tell(notice), f"notice to {notice.user}")
 
-    def _told(self, told: "asyncio.Future[int]") -> None:
-        self._telling.discard(told)
-        if not told.cancelled() and (error := told.exception()) is not None:
+    async def _tell(self, notice: Notice) -> None:
+        try:
+            await self._client.publish(user_channel(notice.user), self._notices + encode_notice(notice))
+        except Unavailable as error:
             logger.warning("other nodes were not told of a change: %s", error)
 
     def turn(self) -> Awaitable[None] | None:
@@ -135,6 +134,12 @@ class RedisRelay:
 
     async def run(self) -> None:
         """Until it is cancelled."""
+        try:
+            await self._handle_all()
+        finally:
+            await self._tasks.aclose()
+
+    async def _handle_all(self) -> None:
         while True:
             self._busy = False
             await self._wake.wait()

@@ -116,7 +116,7 @@ async def test_a_question_that_is_none_is_logged_and_no_more(content: bytes, cap
         async with running_node(url, "n1") as node:
             answer(node.control)
             node.control.receive(Parcel(Kind.QUESTION, "n2", content))
-            await eventually(lambda: not node.control._answering)
+            await eventually(lambda: not len(node.control._tasks))
     assert "a question of node n2 could not be answered" in caplog.text
     assert "never retrieved" not in caplog.text
 
@@ -162,9 +162,9 @@ async def test_answers_under_way_end_with_the_node() -> None:
         proxy.stall()
         node.control.receive(Parcel(Kind.QUESTION, "n2", b'{"name":"who","question":{},"number":1}'))
         await asyncio.sleep(0)
-        assert len(node.control._answering) == 1
+        assert len(node.control._tasks) == 1
         await node.control.aclose()
-        assert len(node.control._answering) == 0
+        assert len(node.control._tasks) == 0
         proxy.flow()
 
 
@@ -176,5 +176,5 @@ async def test_an_answer_that_cannot_be_sent_is_no_error(caplog: pytest.LogCaptu
         await eventually(lambda: not node.client.is_up)
         with caplog.at_level(logging.WARNING):
             node.control.receive(Parcel(Kind.QUESTION, "n2", b'{"name":"who","question":{},"number":1}'))
-            await eventually(lambda: not node.control._answering)
+            await eventually(lambda: not len(node.control._tasks))
         assert "could not be answered" not in caplog.text

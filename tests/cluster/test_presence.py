@@ -151,3 +151,20 @@ async def test_many_users_are_refreshed_in_slices() -> None:
             node.presence.refresh_soon()
             await eventually(lambda: valkey().command("DBSIZE") >= 450)
             await eventually(lambda: entries(sessions_key("u449")) == ["n1::s449"])
+
+
+async def test_who_was_counted_while_the_answer_was_lost_is_not_counted_for_long() -> None:
+    with fresh_database() as url:
+        async with running_node(url) as node:
+            (link,) = node.client._links.values()
+
+            async def lose_the_answer() -> None:
+                await eventually(entries)
+                link.abort()
+
+            losing = asyncio.create_task(lose_the_answer())
+            link.pause_reading()
+            with pytest.raises(Unavailable):
+                await node.presence.join("ann", "s1", 10)
+            await losing
+            await eventually(lambda: not entries())
