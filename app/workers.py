@@ -10,6 +10,7 @@ from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from types import FrameType
 
+END_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 SHORT_LIFE_S = 1.0  # of a worker that is not worth replacing at once
 
 logger = logging.getLogger(__name__)
@@ -30,7 +31,7 @@ class Workers:
 
     def run(self) -> None:
         """Until SIGTERM or SIGINT; returns when all have ended."""
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in END_SIGNALS:
             signal.signal(number, self._stop)
         for _ in range(self._count):
             self._start()
@@ -40,12 +41,17 @@ class Workers:
 
     def _start(self) -> None:
         process = multiprocessing.get_context("fork").Process(target=self._live)
+        signal.pthread_sigmask(signal.SIG_BLOCK, END_SIGNALS)  # until it is clear in each process who handles them
         process.start()
         self._processes.append((process, time.monotonic()))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, END_SIGNALS)
         logger.info("worker %d started", process.pid)
 
     def _live(self) -> None:
         os.close(self._alive)
+        for number in END_SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, END_SIGNALS)
         os.setpgrp()  # Ctrl-C is told to this process by its parent, once
         self._work(self._lifeline)
 

@@ -47,6 +47,15 @@ async def nodes(server: Server) -> set[str]:
     return {(await once(server, "GET", "/readyz"))["node"] for _ in range(CALLS)}
 
 
+async def all_started(server: Server, count: int) -> None:
+    """One that answers is not all."""
+
+    async def started() -> int:
+        return server.log().count("Application startup complete")
+
+    await eventually(started, lambda number: number >= count, timeout_s=15)
+
+
 def alive_pids() -> set[int]:
     return {int(name) for name in os.listdir("/proc") if name.isdigit()}
 
@@ -69,6 +78,7 @@ async def test_workers_are_nodes_that_share_the_port_and_the_sessions(server: Se
 
 
 async def test_a_worker_that_dies_is_replaced(server: Server, backend: Backend) -> None:
+    await all_started(server, WORKERS)
     before = children(server)
     assert len(before) == WORKERS
     os.kill(before[0], signal.SIGKILL)
@@ -83,6 +93,7 @@ async def test_a_worker_that_dies_is_replaced(server: Server, backend: Backend) 
 
 async def test_workers_end_with_the_process_that_started_them() -> None:
     with running_valkey() as valkey, running_server(**QUICK, REDIS_URL=valkey.url, WORKERS="2") as server:
+        await all_started(server, 2)
         pids = children(server)
         async with listening(server.websocket_url, "test1") as client:
             await asyncio.to_thread(server.stop, signal.SIGKILL)
@@ -96,6 +107,7 @@ async def test_workers_end_with_the_process_that_started_them() -> None:
 
 async def test_sigterm_ends_all_workers_and_their_sessions() -> None:
     with running_valkey() as valkey, running_server(**QUICK, REDIS_URL=valkey.url, WORKERS="2") as server:
+        await all_started(server, 2)
         async with listening(server.websocket_url, "test1") as one, listening(server.websocket_url, "test2") as two:
             server.process.send_signal(signal.SIGTERM)
             for client in (one, two):
