@@ -5,7 +5,7 @@ from fastapi import APIRouter, WebSocket
 from app.api.dependencies import RuntimeDep
 from app.transports.asgi import serve_websocket
 from app.transports.picows import serve_picows
-from app.transports.picows_protocol import takeover_of
+from app.transports.takeover import takeover_of
 
 router = APIRouter()
 

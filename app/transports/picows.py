@@ -8,8 +8,8 @@ from app.disconnects import GONE, SLOW_CONSUMER, DisconnectReason
 from app.gateway.connection import Connection
 from app.gateway.gateway import Gateway
 from app.hub.outbox import Outbox
-from app.transports.picows_protocol import Takeover
 from app.transports.picows_socket import BINARY, TEXT
+from app.transports.takeover import Takeover
 from app.transports.websocket import WebSocketOptions, open_websocket, remote_of
 
 LINGER_S = 30.0  # for a peer to take what was sent before, and the close frame

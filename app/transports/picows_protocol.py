@@ -5,13 +5,12 @@ connection over once it has accepted it, and then sends and receives without ASG
 """
 
 import asyncio
-import email.utils
 import enum
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
-from typing import Any, Protocol, cast
+from typing import Any, cast
 from urllib.parse import unquote
 
 from starlette.types import Message, Scope
@@ -22,30 +21,16 @@ from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 from websockets.server import ServerProtocol
 
+from app.transports.http_answers import decoded, plain_response
+from app.transports.picows_keepalive import Keepalive
 from app.transports.picows_socket import BINARY, TEXT, PicowsSocket, Receiver
+from app.transports.takeover import EXTENSION
 
-EXTENSION = "stomp-notify.picows"
 MAX_EARLY_BYTES = 65_536  # of a client that does not wait for the answer to its handshake
 SHUTDOWN_S = 2.0  # for peers to take their close frame before the process ends
 GOING, FAILED, NORMAL = 1012, 1011, 1000
 
 logger = logging.getLogger("uvicorn.error")
-
-
-class Takeover(Protocol):
-    """What is in `scope["extensions"][EXTENSION]["takeover"]`."""
-
-    @property
-    def socket(self) -> PicowsSocket:
-        """Of an accepted connection."""
-
-    def hand_over(self, receiver: Receiver) -> None:
-        """From now on everything goes to the receiver, beginning with what has come already."""
-
-
-def takeover_of(scope: Mapping[str, Any]) -> Takeover | None:
-    extension: Mapping[str, Takeover] = scope.get("extensions", {}).get(EXTENSION, {})
-    return extension.get("takeover")
 
 
 class State(enum.Enum):
@@ -100,7 +85,7 @@ class PicowsProtocol(asyncio.Protocol):
                 self._start(event)
                 return
         if self._answer is not None or self._handshake.handshake_exc is not None:
-            self._refuse(self._answer or _plain(HTTPStatus.BAD_REQUEST))
+            self._refuse(self._answer or plain_response(HTTPStatus.BAD_REQUEST))
 
     def _start(self, request: Request) -> None:
         self._handshake = None
@@ -157,7 +142,7 @@ class PicowsProtocol(asyncio.Protocol):
                 self._put({"type": "websocket.disconnect", "code": GOING, "reason": ""})
         elif self._state is not State.GONE:
             if self._state is not State.CLOSED:
-                self._refuse(_plain(HTTPStatus.SERVICE_UNAVAILABLE))
+                self._refuse(plain_response(HTTPStatus.SERVICE_UNAVAILABLE))
             asyncio.get_running_loop().call_later(SHUTDOWN_S, self._transport.abort)
 
     # The application
@@ -184,7 +169,7 @@ class PicowsProtocol(asyncio.Protocol):
         if self._socket is not None:
             self._socket.close(code)
         elif self._state in (State.CONNECTING, State.RESPONDING):
-            self._refuse(_plain(HTTPStatus.INTERNAL_SERVER_ERROR))
+            self._refuse(plain_response(HTTPStatus.INTERNAL_SERVER_ERROR))
 
     async def _receive(self) -> Message:
         while not self._events:
@@ -210,7 +195,7 @@ class PicowsProtocol(asyncio.Protocol):
             raise ClientDisconnected
         assert self._answer is not None
         del self._answer.headers["Date"]
-        self._answer.headers.update(_decoded([*self._server.default_headers, *message.get("headers", [])]))
+        self._answer.headers.update(decoded([*self._server.default_headers, *message.get("headers", [])]))
         if message.get("subprotocol"):
             self._answer.headers["Sec-WebSocket-Protocol"] = message["subprotocol"]
         self._transport.write(self._answer.serialize())
@@ -223,18 +208,18 @@ class PicowsProtocol(asyncio.Protocol):
         self._transport.resume_reading()
 
     async def _deny(self, message: Message) -> None:
-        self._refuse(_plain(HTTPStatus.FORBIDDEN))
+        self._refuse(plain_response(HTTPStatus.FORBIDDEN))
 
     async def _start_response(self, message: Message) -> None:
         status = HTTPStatus(message["status"])
-        headers = Headers(_decoded(message.get("headers", [])))
+        headers = Headers(decoded(message.get("headers", [])))
         self._answer, self._state = Response(status, status.phrase, headers), State.RESPONDING
 
     async def _send_body(self, message: Message) -> None:
         assert self._answer is not None
         self._body += message.get("body", b"")
         if not message.get("more_body", False):
-            defaults = _plain(self._answer.status_code, self._body).headers
+            defaults = plain_response(self._answer.status_code, self._body).headers
             for name, value in defaults.raw_items():
                 self._answer.headers.setdefault(name, value)
             self._answer.body = self._body
@@ -314,50 +299,3 @@ SENDERS: Mapping[tuple[State, str], Callable[[PicowsProtocol, Message], Awaitabl
     (State.OPEN, "websocket.send"): PicowsProtocol._send_data,
     (State.OPEN, "websocket.close"): PicowsProtocol._close,
 }
-
-
-class Keepalive:
-    """Pings, and gives up on a peer that does not answer."""
-
-    def __init__(self, socket: PicowsSocket, interval_s: float, timeout_s: float | None) -> None:
-        self._socket = socket
-        self._interval_s = interval_s
-        self._timeout_s = timeout_s
-        self._seen = 0
-        self._timer = asyncio.get_running_loop().call_later(interval_s, self._ping)
-
-    def cancel(self) -> None:
-        self._timer.cancel()
-
-    def _ping(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._seen = self._socket.pongs
-        self._socket.ping()
-        if self._timeout_s is None:
-            self._timer = loop.call_later(self._interval_s, self._ping)
-        else:
-            self._timer = loop.call_later(self._timeout_s, self._check, self._timeout_s)
-
-    def _check(self, waited_s: float) -> None:
-        """A peer that the application does not let speak is not silent."""
-        if self._socket.pongs == self._seen and self._socket.transport.is_reading():
-            self._socket.fail(FAILED, "keepalive ping timeout")
-        else:
-            delay_s = max(0.0, self._interval_s - waited_s)
-            self._timer = asyncio.get_running_loop().call_later(delay_s, self._ping)
-
-
-def _plain(status: int, body: bytes | None = None) -> Response:
-    """`body`: the phrase of the status unless given."""
-    phrase = HTTPStatus(status).phrase
-    body = phrase.encode() if body is None else body
-    headers = Headers()
-    headers["Date"] = email.utils.formatdate(usegmt=True)
-    headers["Connection"] = "close"
-    headers["Content-Length"] = str(len(body))
-    headers["Content-Type"] = "text/plain; charset=utf-8"
-    return Response(status, phrase, headers, body)
-
-
-def _decoded(headers: list[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
-    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]

@@ -4,32 +4,23 @@ picows parses frames in C and checks their heads; what spans frames (RFC 6455 se
 """
 
 import asyncio
-import codecs
 import logging
-import struct
 from collections.abc import Callable
-from http import HTTPStatus
-from typing import Any, Protocol
+from typing import Protocol
 
-from picows import WSFrame, WSListener, WSMsgType, WSTransport, WSUpgradeResponse, WSUpgradeResponseWithListener
-from picows import picows as engine
+from picows import WSFrame, WSListener, WSMsgType, WSTransport
 
-BUFFER_BYTES = 2048  # for each connection, and twice as much whenever it is full
-READ_AT_ONCE_BYTES = 65_536
+from app.transports.picows_engine import READ_AT_ONCE_BYTES, Drain, attach
+from app.transports.picows_frames import NO_CODE, Fragments, close_code, frame_head, is_utf8
+
 COPIED_BYTES = 8192  # picows copies frames up to this size; of larger ones it lends out a head that it uses again
 CLOSE_S = 10.0  # for the closing handshake
 FAIL_S = 5.0  # for a peer that broke the protocol to notice it
 
 TEXT, BINARY, CONTINUATION = WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.CONTINUATION
 PING, PONG, CLOSE = WSMsgType.PING, WSMsgType.PONG, WSMsgType.CLOSE
-PROTOCOL_ERROR, NO_CODE, LOST, BAD_TEXT, TOO_BIG, DEFECT = 1002, 1005, 1006, 1007, 1009, 1011
+PROTOCOL_ERROR, LOST, BAD_TEXT, TOO_BIG = 1002, 1006, 1007, 1009
 BEYOND_CODES = 5000
-
-# The handshake is over before picows sees anything: this lets it begin.
-_REQUEST = (
-    b"GET / HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
-)
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +53,7 @@ class PicowsSocket(WSListener):
         self.transport = transport
         self._on_lost = on_lost
         self._max_bytes = max_bytes
-        self._message: _Fragments | None = None
+        self._message: Fragments | None = None
         self._late_pong: bytes | None = None
         self._is_closing = False
         self._has_failed = False
@@ -71,37 +62,11 @@ class PicowsSocket(WSListener):
         self._attach()
 
     def _attach(self) -> None:
-        """Puts a new reader, with a small buffer, between the transport and this."""
-        reader = _Reader(
-            host_port=None,
-            ws_path=None,
-            is_client_side=False,
-            ws_listener_factory=lambda _: WSUpgradeResponseWithListener(_Nothing(), self),
-            logger=_Log(self),
-            disconnect_on_exception=True,
-            websocket_handshake_timeout=None,
-            enable_auto_ping=False,
-            auto_ping_idle_timeout=0,
-            auto_ping_reply_timeout=0,
-            auto_ping_strategy=engine.WSAutoPingStrategy.PING_WHEN_IDLE,
-            enable_auto_pong=False,
-            max_frame_size=self._max_bytes,
-            extra_headers=None,
-            read_buffer_init_size=BUFFER_BYTES,
-        )
-        reader.connection_made(_Wire(self.transport))
-        self.transport.set_protocol(reader)
-        self._reader = reader
-        self.feed(_REQUEST)
+        self._reader = attach(self.transport, self, max_bytes=self._max_bytes, on_broken=self.on_broken)
 
     def feed(self, data: bytes) -> None:
         """Takes bytes as if they had just been read."""
-        while data:
-            buffer = self._reader.get_buffer(-1)
-            size = min(len(buffer), len(data))
-            buffer[:size] = data[:size]
-            self._reader.buffer_updated(size)
-            data = data[size:]
+        self._reader.feed(data)
 
     # Sending
 
@@ -133,7 +98,7 @@ class PicowsSocket(WSListener):
 
     def _abandon(self, code: int, reason: str) -> None:
         self._has_failed = True
-        self.transport.set_protocol(_Drain(self))
+        self.transport.set_protocol(Drain(self.on_lost))
         if self.transport.can_write_eof():
             self.transport.write_eof()
         else:
@@ -212,7 +177,7 @@ class PicowsSocket(WSListener):
         elif self._message is not None:
             self.fail(PROTOCOL_ERROR, "a message begins inside another")
         elif not frame.fin:
-            self._message = _Fragments(kind is TEXT)
+            self._message = Fragments(kind is TEXT)
             self._continue(data, False)
         elif kind is TEXT and not is_utf8(data):
             self.fail(BAD_TEXT, "the text is not UTF-8")
@@ -265,112 +230,3 @@ class PicowsSocket(WSListener):
         if not self._is_told:
             self._is_told = True
             self.receiver.closed(code, reason)
-
-
-class _Fragments:
-    """A message that comes in several frames."""
-
-    def __init__(self, is_text: bool) -> None:
-        self.data = bytearray()
-        self.is_text = is_text
-        self._utf8 = codecs.getincrementaldecoder("utf-8")() if is_text else None
-
-    def add(self, data: bytes, final: bool) -> bool:
-        """False for text that cannot be UTF-8, whatever may follow."""
-        self.data += data
-        try:
-            if self._utf8 is not None:
-                self._utf8.decode(data, final)
-        except UnicodeDecodeError:
-            return False
-        return True
-
-
-class _Reader(engine.WSProtocol):  # type: ignore[name-defined, misc]  # missing in the stubs of picows
-    """Reads a bounded number of bytes at once: or the buffer would grow with all that is there, and never shrink."""
-
-    def get_buffer(self, size_hint: int) -> memoryview:
-        buffer: memoryview = super().get_buffer(size_hint)
-        return buffer if len(buffer) <= READ_AT_ONCE_BYTES else buffer[:READ_AT_ONCE_BYTES]
-
-
-class _Drain(asyncio.Protocol):
-    """Reads and forgets, until the peer has gone: a socket that is closed with bytes unread resets the connection,
-    and the peer would lose the close frame.
-    """
-
-    def __init__(self, socket: PicowsSocket) -> None:
-        self._socket = socket
-
-    def connection_lost(self, error: Exception | None) -> None:
-        self._socket.on_lost()
-
-
-class _Wire:
-    """The transport as picows sees it: it may not hang up, which it would do too early for `_Drain`."""
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self.write = transport.write
-        self.writelines = transport.writelines
-        self.get_write_buffer_size = transport.get_write_buffer_size
-        self.get_extra_info = transport.get_extra_info
-
-    def close(self) -> None: ...
-
-    def abort(self) -> None: ...
-
-
-class _Nothing(WSUpgradeResponse):
-    """The answer to a handshake that has been answered."""
-
-    def __init__(self) -> None:
-        self.status = HTTPStatus.SWITCHING_PROTOCOLS
-        self.headers = {}  # type: ignore[assignment]  # picows puts one in
-
-    def to_bytes(self) -> bytearray:
-        return bytearray()
-
-
-class _Log(logging.LoggerAdapter[logging.Logger]):
-    """What picows says in the log, where alone it says that it cannot go on, and what it is there: the life of a
-    connection is told elsewhere, and the mistake of a peer is no error.
-    """
-
-    def __init__(self, socket: PicowsSocket) -> None:
-        super().__init__(logger, {})
-        self._socket = socket
-
-    def info(self, msg: object, *args: object, **kwargs: Any) -> None:
-        self.debug(msg, *args, **kwargs)
-
-    def error(self, msg: object, *args: Any, **kwargs: Any) -> None:
-        code, reason = args[0]
-        self._socket.on_broken(int(code), str(reason))
-
-    def exception(self, msg: object, *args: object, exc_info: Any = True, **kwargs: Any) -> None:
-        super().exception(msg, *args, exc_info=exc_info, **kwargs)
-        self._socket.on_broken(DEFECT, "")
-
-
-def is_utf8(data: bytes) -> bool:
-    if data.isascii():
-        return True
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def close_code(frame: WSFrame) -> tuple[int, str]:
-    if not frame.payload_size:
-        return NO_CODE, ""
-    return int(frame.get_close_code()), frame.get_close_reason() or ""  # type: ignore[call-overload]
-
-
-def frame_head(kind: WSMsgType, size: int) -> bytes:
-    """Of a whole message from a server (RFC 6455 section 5.2)."""
-    first = 0x80 | kind.value
-    if size < 126:
-        return bytes((first, size))
-    return struct.pack("!BBH", first, 126, size) if size < 65_536 else struct.pack("!BBQ", first, 127, size)

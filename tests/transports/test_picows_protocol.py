@@ -17,9 +17,10 @@ from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
 import app.transports.picows_protocol as picows_protocol
-from app.transports.picows_protocol import PicowsProtocol, takeover_of
+from app.transports.picows_protocol import PicowsProtocol
 from app.transports.picows_socket import BINARY as BINARY_FRAME
 from app.transports.picows_socket import PicowsSocket
+from app.transports.takeover import EXTENSION, takeover_of
 from tests.eventually import eventually
 from tests.frames import BINARY, CLOSE, CONTINUATION, HANDSHAKE, PING, PONG, TEXT, RawClient, masked, raw_client
 from tests.transports.serving import serving, serving_on_uvloop
@@ -69,7 +70,7 @@ class Application:
 
     @property
     def protocol(self) -> PicowsProtocol:
-        protocol: PicowsProtocol = self.scopes[-1]["extensions"][picows_protocol.EXTENSION]["takeover"]
+        protocol: PicowsProtocol = self.scopes[-1]["extensions"][EXTENSION]["takeover"]
         return protocol
 
 
@@ -213,6 +214,43 @@ async def test_bytes_that_come_before_the_acceptance_are_kept() -> None:
         client = RawClient(reader, writer)
         assert await client.receive() == (TEXT, b"early")
         assert await client.receive() == (TEXT, b"x" * 99_999 + b"y")
+        writer.close()
+
+
+async def test_who_takes_over_gets_what_has_come_before() -> None:
+    gate, received = asyncio.Event(), list[object]()
+
+    class Taker:
+        def receive(self, data: bytes, is_text: bool) -> None:
+            received.append((data, is_text))
+
+        def resume(self) -> None: ...
+
+        def closed(self, code: int, reason: str) -> None:
+            received.append(code)
+            gate.set()
+
+    async def handler(websocket: WebSocket) -> None:
+        await gate.wait()
+        await websocket.accept()
+        takeover = takeover_of(websocket.scope)
+        assert takeover is not None
+        takeover.hand_over(Taker())
+        gate.clear()
+        await gate.wait()
+
+    async with serving(Application(handler)) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(HANDSHAKE)
+        await asyncio.sleep(0.05)
+        writer.write(masked(TEXT, b"one") + masked(BINARY, b"two"))
+        await asyncio.sleep(0.05)
+        gate.set()
+        await eventually(lambda: len(received) == 2)
+        writer.write(masked(TEXT, b"three") + masked(CLOSE, b"\x03\xe8"))
+        await eventually(lambda: len(received) == 4)
+        assert received == [(b"one", True), (b"two", False), (b"three", True), 1000]
+        assert (await reader.read()).endswith(b"\x88\x02\x03\xe8")
         writer.close()
 
 
