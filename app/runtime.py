@@ -95,16 +95,7 @@ def _build(
     hub = Hub()
     backplane = build_backplane(settings, clock)
     acks = _ack_manager(settings, hub, backplane, clock)
-    delivery = Delivery(
-        hub=hub,
-        acks=acks,
-        inbox=backplane.inbox,
-        relay=backplane.relay,
-        log=DeliveryLog(settings.delivery_log_size),
-        clock=clock,
-        new_id=id_factory(clock),
-        tasks=tasks,
-    )
+    delivery = _delivery(settings, hub, acks, backplane, clock, tasks)
     authenticator = _authenticator(settings, extensions, clock, stack)
     gateway = Gateway(
         hub=hub,
@@ -116,6 +107,15 @@ def _build(
         allow_topic_send=bool(settings.allow_client_topic_send),
         clock=clock,
     )
+    directory = Directory(
+        node=backplane.node,
+        hub=hub,
+        acks=acks,
+        delivery=delivery,
+        gateway=gateway,
+        control=backplane.control,
+        clock=clock,
+    )
     notify = _notify(settings, database, delivery, clock)
     delivery.use_archive(notify, limit=settings.inbox_max_messages)
     return Runtime(
@@ -123,15 +123,7 @@ def _build(
         delivery=delivery,
         gateway=gateway,
         backplane=backplane,
-        directory=Directory(
-            node=backplane.node,
-            hub=hub,
-            acks=acks,
-            delivery=delivery,
-            gateway=gateway,
-            control=backplane.control,
-            clock=clock,
-        ),
+        directory=directory,
         notify=notify,
         idempotency=IdempotencyStore(database=database, clock=clock, ttl_ms=settings.idempotency_ttl_ms),
         authenticator=authenticator,
@@ -140,6 +132,21 @@ def _build(
         push=configuration.push_options(settings),
         websocket=configuration.websocket_options(settings),
         clock=clock,
+    )
+
+
+def _delivery(
+    settings: Settings, hub: Hub, acks: AckManager, backplane: Backplane, clock: Clock, tasks: TaskOwner
+) -> Delivery:
+    return Delivery(
+        hub=hub,
+        acks=acks,
+        inbox=backplane.inbox,
+        relay=backplane.relay,
+        log=DeliveryLog(settings.delivery_log_size),
+        clock=clock,
+        new_id=id_factory(clock),
+        tasks=tasks,
     )
 
 
