@@ -30,6 +30,7 @@ check: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.dev
+	$(BIN)/python -m bench.broadcast
 	$(BIN)/python -m bench.cluster
 	$(BIN)/python -m bench.persistence
 

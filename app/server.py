@@ -9,11 +9,13 @@ import sys
 
 import uvicorn
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from app.errors import ConfigurationError
 from app.logs import logging_config
 from app.main import create_app
 from app.settings import Settings
+from app.transports.picows_protocol import PicowsProtocol
 from app.workers import Workers
 
 BACKLOG = 2048
@@ -40,9 +42,16 @@ def serve(settings: Settings) -> None:
 
 
 def _serve_on(listener: socket.socket, app: FastAPI, settings: Settings, lifeline: int | None = None) -> None:
-    config = uvicorn.Config(
+    config = server_config(app, settings)
+    for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them again once it has ended as it was asked to
+        signal.signal(number, lambda *_: sys.exit(0))
+    DrainingServer(config, app, lifeline).run(sockets=[listener])
+
+
+def server_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
         app,
-        ws="websockets-sansio",
+        ws=PicowsProtocol if settings.ws_transport == "picows" else "websockets-sansio",
         # above the limits of a frame, so that STOMP can say what was wrong
         ws_max_size=2 * max(settings.max_frame_bytes, settings.max_connect_frame_bytes),
         ws_per_message_deflate=False,
@@ -52,9 +61,6 @@ def _serve_on(listener: socket.socket, app: FastAPI, settings: Settings, lifelin
         access_log=False,
         server_header=False,
     )
-    for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them again once it has ended as it was asked to
-        signal.signal(number, lambda *_: sys.exit(0))
-    DrainingServer(config, app, lifeline).run(sockets=[listener])
 
 
 class DrainingServer(uvicorn.Server):

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketDisconnected
 
@@ -10,26 +9,15 @@ from app.disconnects import SLOW_CONSUMER, DisconnectReason
 from app.gateway.connection import Connection
 from app.gateway.gateway import Gateway
 from app.hub.outbox import Outbox
-from app.transports.websocket import WebSocketOptions, choose_subprotocol
+from app.transports.websocket import WebSocketOptions, open_websocket, remote_of
 
 LINGER_S = 30.0  # for a peer that does not read, to take the close frame at last
-
-logger = logging.getLogger(__name__)
 
 
 async def serve_websocket(websocket: WebSocket, gateway: Gateway, options: WebSocketOptions) -> None:
     """Carries one connection from the handshake to its end. A foreign Origin is answered with 403."""
-    headers = websocket.headers
-    if not options.allows(headers.get("origin"), headers.get("host")):
-        logger.warning("the origin %r is not allowed", headers.get("origin"))
-        await websocket.close()
-        return
-    transport = AsgiTransport(websocket, options)
-    try:
-        await websocket.accept(choose_subprotocol(websocket.scope["subprotocols"]))
-    except WebSocketDisconnect:
-        return
-    await transport.run(gateway)
+    if await open_websocket(websocket, options):
+        await AsgiTransport(websocket, options).run(gateway)
 
 
 class AsgiTransport:
@@ -38,8 +26,7 @@ class AsgiTransport:
     name = "websocket"
 
     def __init__(self, websocket: WebSocket, options: WebSocketOptions) -> None:
-        client = websocket.client
-        self.remote = f"{client.host}:{client.port}" if client else None
+        self.remote = remote_of(websocket)
         self._websocket = websocket
         self._connection: Connection | None = None
         self._outbox = Outbox(options.outbox)

@@ -1,13 +1,18 @@
 """What every WebSocket of STOMP has in common: who may open one, and which subprotocol it gets."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
+
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from app.hub.outbox import OutboxLimits
 
 # In the order of preference; their registration is RFC 6455 section 11.5's list.
 SUBPROTOCOLS = ("v12.stomp", "v11.stomp", "v10.stomp")
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,3 +38,22 @@ def _authority(origin: str) -> str | None:
 
 def choose_subprotocol(offered: Sequence[str]) -> str | None:
     return next((name for name in SUBPROTOCOLS if name in offered), None)
+
+
+def remote_of(websocket: WebSocket) -> str | None:
+    client = websocket.client
+    return f"{client.host}:{client.port}" if client else None
+
+
+async def open_websocket(websocket: WebSocket, options: WebSocketOptions) -> bool:
+    """Accepts the connection. False if it is not open: a foreign Origin was refused, or the client has gone."""
+    headers = websocket.headers
+    if not options.allows(headers.get("origin"), headers.get("host")):
+        logger.warning("the origin %r is not allowed", headers.get("origin"))
+        await websocket.close()
+        return False
+    try:
+        await websocket.accept(choose_subprotocol(websocket.scope["subprotocols"]))
+    except WebSocketDisconnect:
+        return False
+    return True

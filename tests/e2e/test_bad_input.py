@@ -19,16 +19,12 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.client import listening, stomp_client
+from tests.frames import BINARY, CLOSE, HANDSHAKE, PING, TEXT, masked
 from tests.server import Server, running_server
 
 SETTINGS = {"ALLOWED_ORIGINS": "https://shop.example", "LOG_ACK_EVENTS": "false", "INBOUND_BURST": "100000"}
-HANDSHAKE = (
-    b"GET /stomp-ws HTTP/1.1\r\nHost: service.test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-)
 PUSH = b"POST /vh-stomp-wsend/push_all_obj/test1 HTTP/1.1\r\nHost: service.test\r\nContent-Length: 5\r\n\r\nhello"
 CONNECT = b"CONNECT\naccept-version:1.2\npasscode:test1\n\n\0"
-TEXT, BINARY, CLOSE, PING = 1, 2, 8, 9
 
 
 async def becomes(look: Callable[[], Awaitable[bool]]) -> None:
@@ -55,18 +51,6 @@ async def still_works(server: Server) -> AsyncIterator[None]:
             answer = await http.post("/vh-stomp-wsend/push_all_obj/test-after", content="on")
             assert answer.json()["sessions"] == 1
             await client.ack((await client.expect("MESSAGE")).headers["message-id"])
-
-
-def masked(opcode: int, data: bytes, *, fin: bool = True, rsv: int = 0) -> bytes:
-    """A WebSocket frame of a client; with a mask of zeros the data can be read in it."""
-    head = bytes([fin << 7 | rsv << 4 | opcode])
-    if len(data) < 126:
-        head += bytes([0x80 | len(data)])
-    elif len(data) < 65536:
-        head += bytes([0x80 | 126]) + struct.pack("!H", len(data))
-    else:
-        head += bytes([0x80 | 127]) + struct.pack("!Q", len(data))
-    return head + bytes(4) + data
 
 
 def exchange(server: Server, *pieces: bytes, wait_s: float = 0.3, reset: bool = False) -> bytes:

@@ -1,0 +1,120 @@
+"""STOMP straight on picows: no task and no queue between the socket and the session, as long as the peer reads."""
+
+import asyncio
+
+from starlette.websockets import WebSocket
+
+from app.disconnects import GONE, SLOW_CONSUMER, DisconnectReason
+from app.gateway.connection import Connection
+from app.gateway.gateway import Gateway
+from app.hub.outbox import Outbox
+from app.transports.picows_socket import BINARY, TEXT
+from app.transports.takeover import Takeover
+from app.transports.websocket import WebSocketOptions, open_websocket, remote_of
+
+LINGER_S = 30.0  # for a peer to take what was sent before, and the close frame
+SLOW_S = 5.0  # for one that was too slow already
+
+
+async def serve_picows(websocket: WebSocket, gateway: Gateway, options: WebSocketOptions, takeover: Takeover) -> None:
+    """Carries one connection from the handshake to its end. A foreign Origin is answered with 403."""
+    if await open_websocket(websocket, options):
+        await PicowsTransport(takeover, options, remote_of(websocket)).run(gateway)
+
+
+class PicowsTransport:
+    """Writes at once. While the peer does not read, what is sent waits in an outbox, and if that is full it ends."""
+
+    name = "websocket"
+
+    def __init__(self, takeover: Takeover, options: WebSocketOptions, remote: str | None) -> None:
+        self.remote = remote
+        self._takeover = takeover
+        self._socket = takeover.socket
+        self._connection: Connection | None = None
+        self._outbox = Outbox(options.outbox)
+        self._reason: DisconnectReason | None = None
+        self._room: asyncio.Event | None = None
+        self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    # The port
+
+    @property
+    def has_room(self) -> bool:
+        return self._outbox.has_room
+
+    def send(self, data: bytes, binary: bool = False) -> None:
+        if self._reason is not None:
+            return
+        if not self._socket.blocked:
+            self._socket.send(data, BINARY if binary else TEXT)
+            return
+        overflow = self._outbox.offer(data, binary)
+        if overflow is not None and self._connection is not None:
+            self._connection.end(overflow)
+
+    def close(self, reason: DisconnectReason) -> None:
+        if self._reason is not None:
+            return
+        self._reason = reason
+        if reason is SLOW_CONSUMER:
+            self._outbox.clear()
+        self._socket.transport.resume_reading()
+        self._socket.expire_in(SLOW_S if reason is SLOW_CONSUMER else LINGER_S)
+        self._flush()
+
+    def pause_reading(self) -> None:
+        if self._reason is None:
+            self._socket.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        self._socket.transport.resume_reading()
+
+    async def writable(self) -> None:
+        while self._reason is None and not self.has_room:
+            self._room = self._room or asyncio.Event()
+            self._room.clear()
+            await self._room.wait()
+
+    # Called by the socket
+
+    def receive(self, data: bytes, is_text: bool) -> None:
+        if self._connection is not None:
+            self._connection.receive(data)
+
+    def resume(self) -> None:
+        self._flush()
+
+    def closed(self, code: int, reason: str) -> None:
+        self._reason = self._reason or GONE
+        self._outbox.clear()
+        self._wake()
+        if not self._ended.done():
+            self._ended.set_result(None)
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.closed()
+
+    def _flush(self) -> None:
+        outbox, socket = self._outbox, self._socket
+        while outbox and not socket.blocked:
+            data, binary = outbox.take()
+            socket.send(data, BINARY if binary else TEXT)
+        if self._reason is not None and not outbox:
+            socket.close(self._reason.code, self._reason.text, LINGER_S)
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._room is not None:
+            self._room.set()
+
+    async def run(self, gateway: Gateway) -> None:
+        """Returns when the connection has ended."""
+        self._connection = gateway.open(self)
+        self._takeover.hand_over(self)
+        try:
+            await self._ended
+        except asyncio.CancelledError:
+            self.closed(GONE.code, GONE.text)
+            self._socket.transport.abort()
+            raise

@@ -1,0 +1,128 @@
+"""picows put under a connection that is already a WebSocket, and kept from what it would do otherwise."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+
+from picows import WSListener, WSUpgradeResponse, WSUpgradeResponseWithListener
+from picows import picows as engine
+
+BUFFER_BYTES = 2048  # for each connection, and twice as much whenever it is full
+READ_AT_ONCE_BYTES = 65_536
+DEFECT = 1011
+
+# The handshake is over before picows sees anything: this lets it begin.
+_REQUEST = (
+    b"GET / HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
+
+
+logger = logging.getLogger(__name__)
+
+
+def attach(
+    transport: asyncio.Transport, listener: WSListener, *, max_bytes: int, on_broken: Callable[[int, str], None]
+) -> "Reader":
+    """Puts a new reader, with a small buffer, between the transport and the listener.
+
+    `on_broken` is called with a close code and a text when picows cannot go on reading, before it says so to the peer.
+    """
+    reader = Reader(
+        host_port=None,
+        ws_path=None,
+        is_client_side=False,
+        ws_listener_factory=lambda _: WSUpgradeResponseWithListener(_Nothing(), listener),
+        logger=_Log(on_broken),
+        disconnect_on_exception=True,
+        websocket_handshake_timeout=None,
+        enable_auto_ping=False,
+        auto_ping_idle_timeout=0,
+        auto_ping_reply_timeout=0,
+        auto_ping_strategy=engine.WSAutoPingStrategy.PING_WHEN_IDLE,
+        enable_auto_pong=False,
+        max_frame_size=max_bytes,
+        extra_headers=None,
+        read_buffer_init_size=BUFFER_BYTES,
+    )
+    reader.connection_made(_Wire(transport))
+    transport.set_protocol(reader)
+    reader.feed(_REQUEST)
+    return reader
+
+
+class Reader(engine.WSProtocol):  # type: ignore[name-defined, misc]  # missing in the stubs of picows
+    """Reads a bounded number of bytes at once: or the buffer would grow with all that is there, and never shrink."""
+
+    def get_buffer(self, size_hint: int) -> memoryview:
+        buffer: memoryview = super().get_buffer(size_hint)
+        return buffer if len(buffer) <= READ_AT_ONCE_BYTES else buffer[:READ_AT_ONCE_BYTES]
+
+    def feed(self, data: bytes) -> None:
+        """Takes bytes as if they had just been read."""
+        while data:
+            buffer = self.get_buffer(-1)
+            size = min(len(buffer), len(data))
+            buffer[:size] = data[:size]
+            self.buffer_updated(size)
+            data = data[size:]
+
+
+class Drain(asyncio.Protocol):
+    """Reads and forgets, until the peer has gone: a socket that is closed with bytes unread resets the connection,
+    and the peer would lose the close frame.
+    """
+
+    def __init__(self, on_lost: Callable[[], None]) -> None:
+        self._on_lost = on_lost
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._on_lost()
+
+
+class _Wire:
+    """The transport as picows sees it: it may not hang up, which it would do too early for `Drain`."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self.write = transport.write
+        self.writelines = transport.writelines
+        self.get_write_buffer_size = transport.get_write_buffer_size
+        self.get_extra_info = transport.get_extra_info
+
+    def close(self) -> None: ...
+
+    def abort(self) -> None: ...
+
+
+class _Nothing(WSUpgradeResponse):
+    """The answer to a handshake that has been answered."""
+
+    def __init__(self) -> None:
+        self.status = HTTPStatus.SWITCHING_PROTOCOLS
+        self.headers = {}  # type: ignore[assignment]  # picows puts one in
+
+    def to_bytes(self) -> bytearray:
+        return bytearray()
+
+
+class _Log(logging.LoggerAdapter[logging.Logger]):
+    """What picows says in the log, where alone it says that it cannot go on, and what it is there: the life of a
+    connection is told elsewhere, and the mistake of a peer is no error.
+    """
+
+    def __init__(self, on_broken: Callable[[int, str], None]) -> None:
+        super().__init__(logger, {})
+        self._on_broken = on_broken
+
+    def info(self, msg: object, *args: object, **kwargs: Any) -> None:
+        self.debug(msg, *args, **kwargs)
+
+    def error(self, msg: object, *args: Any, **kwargs: Any) -> None:
+        code, reason = args[0]
+        self._on_broken(int(code), str(reason))
+
+    def exception(self, msg: object, *args: object, exc_info: Any = True, **kwargs: Any) -> None:
+        super().exception(msg, *args, exc_info=exc_info, **kwargs)
+        self._on_broken(DEFECT, "")

@@ -1,0 +1,51 @@
+"""What a WebSocket message is made of, and what picows leaves to its users to check."""
+
+import codecs
+import struct
+
+from picows import WSFrame, WSMsgType
+
+NO_CODE = 1005
+
+
+class Fragments:
+    """A message that comes in several frames."""
+
+    def __init__(self, is_text: bool) -> None:
+        self.data = bytearray()
+        self.is_text = is_text
+        self._utf8 = codecs.getincrementaldecoder("utf-8")() if is_text else None
+
+    def add(self, data: bytes, final: bool) -> bool:
+        """False for text that cannot be UTF-8, whatever may follow."""
+        self.data += data
+        try:
+            if self._utf8 is not None:
+                self._utf8.decode(data, final)
+        except UnicodeDecodeError:
+            return False
+        return True
+
+
+def is_utf8(data: bytes) -> bool:
+    if data.isascii():
+        return True
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def close_code(frame: WSFrame) -> tuple[int, str]:
+    if not frame.payload_size:
+        return NO_CODE, ""
+    return int(frame.get_close_code()), frame.get_close_reason() or ""  # type: ignore[call-overload]
+
+
+def frame_head(kind: WSMsgType, size: int) -> bytes:
+    """Of a whole message from a server (RFC 6455 section 5.2)."""
+    first = 0x80 | kind.value
+    if size < 126:
+        return bytes((first, size))
+    return struct.pack("!BBH", first, 126, size) if size < 65_536 else struct.pack("!BBQ", first, 127, size)

@@ -1,0 +1,301 @@
+"""WebSockets on picows for uvicorn: `uvicorn --ws app.transports.picows_protocol:PicowsProtocol`.
+
+The whole of ASGI, for any application. An application that finds `EXTENSION` in `scope["extensions"]` can take the
+connection over once it has accepted it, and then sends and receives without ASGI between. TCP only, no compression.
+"""
+
+import asyncio
+import enum
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
+from typing import Any, cast
+from urllib.parse import unquote
+
+from starlette.types import Message, Scope
+from uvicorn.config import Config
+from uvicorn.protocols.utils import ClientDisconnected, get_local_addr, get_remote_addr, is_ssl
+from uvicorn.server import ServerState
+from websockets.datastructures import Headers
+from websockets.http11 import Request, Response
+from websockets.server import ServerProtocol
+
+from app.transports.http_answers import decoded, plain_response
+from app.transports.picows_keepalive import Keepalive
+from app.transports.picows_socket import BINARY, TEXT, PicowsSocket, Receiver
+from app.transports.takeover import EXTENSION
+
+MAX_EARLY_BYTES = 65_536  # of a client that does not wait for the answer to its handshake
+SHUTDOWN_S = 2.0  # for peers to take their close frame before the process ends
+GOING, FAILED, NORMAL = 1012, 1011, 1000
+
+logger = logging.getLogger("uvicorn.error")
+
+
+class State(enum.Enum):
+    CONNECTING = enum.auto()
+    RESPONDING = enum.auto()
+    OPEN = enum.auto()
+    CLOSED = enum.auto()  # by the application
+    GONE = enum.auto()
+
+
+class PicowsProtocol(asyncio.Protocol):
+    """Made by uvicorn's HTTP protocol for a request to upgrade, which comes as the first bytes."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        self._config = config
+        self._server = server_state
+        self._app_state = app_state
+        self._handshake: ServerProtocol | None = ServerProtocol(max_size=None)
+        self._answer: Response | None = None
+        self._body = b""
+        self._early = b""
+        self._socket: PicowsSocket | None = None
+        self._state = State.CONNECTING
+        self._events: deque[Message] = deque()
+        self._reader: asyncio.Future[None] | None = None
+        self._writable: asyncio.Event | None = None
+        self._keepalive: Keepalive | None = None
+
+    # The handshake
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by type
+        self._server.connections.add(self)  # type: ignore[arg-type]  # a union of uvicorn's own
+
+    def data_received(self, data: bytes) -> None:
+        if self._handshake is None:
+            self._early += data
+            if len(self._early) > MAX_EARLY_BYTES:
+                self._transport.pause_reading()
+            return
+        self._handshake.receive_data(data)
+        for event in self._handshake.events_received():
+            assert isinstance(event, Request)
+            self._answer = self._handshake.accept(event)
+            if self._answer.status_code == HTTPStatus.SWITCHING_PROTOCOLS:
+                self._start(event)
+                return
+        if self._answer is not None or self._handshake.handshake_exc is not None:
+            self._refuse(self._answer or plain_response(HTTPStatus.BAD_REQUEST))
+
+    def _start(self, request: Request) -> None:
+        self._handshake = None
+        self._events.append({"type": "websocket.connect"})
+        task = asyncio.get_running_loop().create_task(self._run(self._scope(request)))
+        self._server.tasks.add(task)
+        task.add_done_callback(self._server.tasks.discard)
+
+    def _scope(self, request: Request) -> Scope:
+        root_path = self._config.root_path
+        raw_path, _, query = request.path.partition("?")
+        return {
+            "type": "websocket",
+            "asgi": {"version": self._config.asgi_version, "spec_version": "2.4"},
+            "http_version": "1.1",
+            "scheme": "wss" if is_ssl(self._transport) else "ws",
+            "server": get_local_addr(self._transport),
+            "client": get_remote_addr(self._transport),
+            "root_path": root_path,
+            "path": root_path + unquote(raw_path),
+            "raw_path": (root_path + raw_path).encode("ascii"),
+            "query_string": query.encode("ascii"),
+            "headers": [(name.encode("ascii"), value.encode("latin-1")) for name, value in request.headers.raw_items()],
+            "subprotocols": [
+                name.strip() for value in request.headers.get_all("Sec-WebSocket-Protocol") for name in value.split(",")
+            ],
+            "state": self._app_state.copy(),
+            "extensions": {"websocket.http.response": {}, EXTENSION: {"takeover": self}},
+        }
+
+    def _refuse(self, response: Response) -> None:
+        self._state = State.CLOSED
+        self._events.append({"type": "websocket.disconnect", "code": 1006})
+        self._transport.write(response.serialize())
+        self._transport.close()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Before the connection was accepted."""
+        self.closed(1006, "")
+        self._lost()
+
+    def _lost(self) -> None:
+        self._state = State.GONE
+        self._server.connections.discard(self)
+        if self._keepalive is not None:
+            self._keepalive.cancel()
+
+    def shutdown(self) -> None:
+        """Called by uvicorn when the process is to end; what is left after `SHUTDOWN_S` is cut off."""
+        if self._socket is not None:
+            self._socket.close(GOING, "service restart")
+            self._socket.expire_in(SHUTDOWN_S)
+            if self._state is State.OPEN:
+                self._put({"type": "websocket.disconnect", "code": GOING, "reason": ""})
+        elif self._state is not State.GONE:
+            if self._state is not State.CLOSED:
+                self._refuse(plain_response(HTTPStatus.SERVICE_UNAVAILABLE))
+            asyncio.get_running_loop().call_later(SHUTDOWN_S, self._transport.abort)
+
+    # The application
+
+    async def _run(self, scope: Scope) -> None:
+        try:
+            result: object = await self._config.loaded_app(scope, self._receive, self._send)
+        except ClientDisconnected:
+            self._end(FAILED)
+        except asyncio.CancelledError:
+            self._transport.abort()
+            raise
+        except BaseException:
+            logger.exception("Exception in ASGI application\n")
+            self._end(FAILED)
+        else:
+            if self._state in (State.CONNECTING, State.RESPONDING):
+                logger.error("ASGI callable returned without completing handshake.")
+            elif result is not None:
+                logger.error("ASGI callable should return None, but returned '%s'.", result)
+            self._end(NORMAL)
+
+    def _end(self, code: int) -> None:
+        if self._socket is not None:
+            self._socket.close(code)
+        elif self._state in (State.CONNECTING, State.RESPONDING):
+            self._refuse(plain_response(HTTPStatus.INTERNAL_SERVER_ERROR))
+
+    async def _receive(self) -> Message:
+        while not self._events:
+            self._transport.resume_reading()
+            self._reader = asyncio.get_running_loop().create_future()
+            await self._reader
+        if self._events[0]["type"] == "websocket.disconnect":
+            return self._events[0]  # and again, to whoever asks again
+        return self._events.popleft()
+
+    async def _send(self, message: Message) -> None:
+        kind = message["type"]
+        handler = SENDERS.get((self._state, kind))
+        if handler is not None:
+            await handler(self, message)
+        elif self._state is State.GONE:
+            raise ClientDisconnected
+        else:
+            raise RuntimeError(f"ASGI message '{kind}' cannot be sent while the WebSocket is {self._state.name}.")
+
+    async def _accept(self, message: Message) -> None:
+        if self._transport.is_closing():
+            raise ClientDisconnected
+        assert self._answer is not None
+        del self._answer.headers["Date"]
+        self._answer.headers.update(decoded([*self._server.default_headers, *message.get("headers", [])]))
+        if message.get("subprotocol"):
+            self._answer.headers["Sec-WebSocket-Protocol"] = message["subprotocol"]
+        self._transport.write(self._answer.serialize())
+        self._answer, self._state = None, State.OPEN
+        self._socket = PicowsSocket(self._transport, self, max_bytes=self._config.ws_max_size, on_lost=self._lost)
+        if self._config.ws_ping_interval:
+            self._keepalive = Keepalive(self._socket, self._config.ws_ping_interval, self._config.ws_ping_timeout)
+        early, self._early = self._early, b""
+        self._socket.feed(early)
+        self._transport.resume_reading()
+
+    async def _deny(self, message: Message) -> None:
+        self._refuse(plain_response(HTTPStatus.FORBIDDEN))
+
+    async def _start_response(self, message: Message) -> None:
+        status = HTTPStatus(message["status"])
+        headers = Headers(decoded(message.get("headers", [])))
+        self._answer, self._state = Response(status, status.phrase, headers), State.RESPONDING
+
+    async def _send_body(self, message: Message) -> None:
+        assert self._answer is not None
+        self._body += message.get("body", b"")
+        if not message.get("more_body", False):
+            defaults = plain_response(self._answer.status_code, self._body).headers
+            for name, value in defaults.raw_items():
+                self._answer.headers.setdefault(name, value)
+            self._answer.body = self._body
+            self._refuse(self._answer)
+
+    async def _send_data(self, message: Message) -> None:
+        assert self._socket is not None
+        while self._socket.blocked:
+            self._writable = self._writable or asyncio.Event()
+            self._writable.clear()
+            await self._writable.wait()
+            if self._state is not State.OPEN:
+                raise ClientDisconnected
+        data = message.get("bytes")
+        if data is None:
+            self._socket.send(message["text"].encode(), TEXT)
+        else:
+            self._socket.send(data, BINARY)
+
+    async def _close(self, message: Message) -> None:
+        assert self._socket is not None
+        self._state = State.CLOSED
+        code, reason = message.get("code", NORMAL), message.get("reason") or ""
+        self._socket.close(code, reason)
+        self._put({"type": "websocket.disconnect", "code": code, "reason": reason})
+
+    # Called by the socket
+
+    def receive(self, data: bytes, is_text: bool) -> None:
+        if self._reader is None or self._reader.done():
+            self._transport.pause_reading()
+        self._put(
+            {"type": "websocket.receive", "text": data.decode()}
+            if is_text
+            else {"type": "websocket.receive", "bytes": data}
+        )
+
+    def resume(self) -> None:
+        if self._writable is not None:
+            self._writable.set()
+
+    def closed(self, code: int, reason: str) -> None:
+        if self._state is not State.CLOSED:
+            self._state = State.GONE
+            self._put({"type": "websocket.disconnect", "code": code, "reason": reason})
+        self.resume()
+
+    def _put(self, event: Message) -> None:
+        self._events.append(event)
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
+
+    # Taken over
+
+    @property
+    def socket(self) -> PicowsSocket:
+        assert self._socket is not None, "not accepted"
+        return self._socket
+
+    def hand_over(self, receiver: Receiver) -> None:
+        self.socket.receiver = receiver
+        for event in self._events:
+            if event["type"] == "websocket.disconnect":
+                receiver.closed(event["code"], event["reason"])
+            elif (text := event.get("text")) is not None:
+                receiver.receive(text.encode(), True)
+            else:
+                receiver.receive(event["bytes"], False)
+        self._events.clear()
+
+
+SENDERS: Mapping[tuple[State, str], Callable[[PicowsProtocol, Message], Awaitable[None]]] = {
+    (State.CONNECTING, "websocket.accept"): PicowsProtocol._accept,
+    (State.CONNECTING, "websocket.close"): PicowsProtocol._deny,
+    (State.CONNECTING, "websocket.http.response.start"): PicowsProtocol._start_response,
+    (State.RESPONDING, "websocket.http.response.body"): PicowsProtocol._send_body,
+    (State.OPEN, "websocket.send"): PicowsProtocol._send_data,
+    (State.OPEN, "websocket.close"): PicowsProtocol._close,
+}

@@ -1,0 +1,232 @@
+"""An open WebSocket on picows: whole messages in, frames out, and an end within a bounded time.
+
+picows parses frames in C and checks their heads; what spans frames (RFC 6455 sections 5.4, 7 and 8.1) is checked here.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Protocol
+
+from picows import WSFrame, WSListener, WSMsgType, WSTransport
+
+from app.transports.picows_engine import READ_AT_ONCE_BYTES, Drain, attach
+from app.transports.picows_frames import NO_CODE, Fragments, close_code, frame_head, is_utf8
+
+COPIED_BYTES = 8192  # picows copies frames up to this size; of larger ones it lends out a head that it uses again
+CLOSE_S = 10.0  # for the closing handshake
+FAIL_S = 5.0  # for a peer that broke the protocol to notice it
+
+TEXT, BINARY, CONTINUATION = WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.CONTINUATION
+PING, PONG, CLOSE = WSMsgType.PING, WSMsgType.PONG, WSMsgType.CLOSE
+PROTOCOL_ERROR, LOST, BAD_TEXT, TOO_BIG = 1002, 1006, 1007, 1009
+BEYOND_CODES = 5000
+
+logger = logging.getLogger(__name__)
+
+
+class Receiver(Protocol):
+    """Takes what an open WebSocket brings. Nothing here waits."""
+
+    def receive(self, data: bytes, is_text: bool) -> None:
+        """A whole message; text has been checked to be UTF-8."""
+
+    def resume(self) -> None:
+        """The socket takes frames again: `blocked` has ended."""
+
+    def closed(self, code: int, reason: str) -> None:
+        """No message comes any more, and none that is sent arrives; the code is the peer's, or why we gave up."""
+
+
+class PicowsSocket(WSListener):
+    """`on_lost` is called when the connection is gone, after `Receiver.closed`.
+
+    `blocked`: the peer reads too slowly, and what is sent now is kept in memory.
+    """
+
+    def __init__(
+        self, transport: asyncio.Transport, receiver: Receiver, *, max_bytes: int, on_lost: Callable[[], None]
+    ) -> None:
+        self.receiver = receiver
+        self.blocked = False
+        self.pongs = 0
+        self.transport = transport
+        self._on_lost = on_lost
+        self._max_bytes = max_bytes
+        self._message: Fragments | None = None
+        self._late_pong: bytes | None = None
+        self._is_closing = False
+        self._has_failed = False
+        self._is_told = False
+        self._deadline: asyncio.TimerHandle | None = None
+        self._attach()
+
+    def _attach(self) -> None:
+        self._reader = attach(self.transport, self, max_bytes=self._max_bytes, on_broken=self.on_broken)
+
+    def feed(self, data: bytes) -> None:
+        """Takes bytes as if they had just been read."""
+        self._reader.feed(data)
+
+    # Sending
+
+    def send(self, data: bytes, kind: WSMsgType) -> None:
+        """`kind`: TEXT or BINARY. Ignored once the end has begun."""
+        if len(data) <= COPIED_BYTES:
+            self._ws.send(kind, data)
+        elif not self._is_closing and not self._is_told:
+            self.transport.write(frame_head(kind, len(data)) + data)
+
+    def ping(self) -> None:
+        self._ws.send_ping()
+
+    def close(self, code: int, reason: str = "", timeout_s: float = CLOSE_S) -> None:
+        """Begins the closing handshake, after what was sent before. `Receiver.closed` tells of its end."""
+        if self._is_closing or self._is_told:
+            return
+        self._is_closing = True
+        self._ws.send_close(code, reason.encode())  # type: ignore[arg-type]  # any code will do
+        self.transport.resume_reading()
+        self.expire_in(timeout_s)
+
+    def fail(self, code: int, reason: str) -> None:
+        """Gives up on a peer that breaks the protocol (RFC 6455 section 7.1.7)."""
+        if not self._is_closing:
+            logger.debug("a WebSocket is closed with %d: %s", code, reason)
+            self.close(code, reason, FAIL_S)
+            self._abandon(code, reason)
+
+    def _abandon(self, code: int, reason: str) -> None:
+        self._has_failed = True
+        self.transport.set_protocol(Drain(self.on_lost))
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        else:
+            self.transport.close()
+        self.expire_in(FAIL_S)
+        self._tell(code, reason)
+
+    def expire_in(self, seconds: float) -> None:
+        """Cuts the connection off then, unless it has ended before: the earliest call counts."""
+        loop = asyncio.get_running_loop()
+        if self._deadline is None or loop.time() + seconds < self._deadline.when():
+            self._cancel_deadline()
+            self._deadline = loop.call_later(seconds, self.transport.abort)
+
+    def _cancel_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+
+    # Called by picows
+
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        self._ws = transport
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        kind = frame.msg_type
+        if self._is_closing:
+            if kind is CLOSE and not self._has_failed:
+                self._finish(*close_code(frame))
+        elif frame.rsv1 or frame.rsv2 or frame.rsv3:
+            self.fail(PROTOCOL_ERROR, "reserved bits are set")
+        elif kind is PING:
+            self._answer_ping(frame.get_payload_as_bytes())
+        elif kind is PONG:
+            self.pongs += 1
+        elif kind is CLOSE:
+            self._receive_close(frame)
+        else:
+            self._receive_data(kind, frame)
+
+    def on_ws_disconnected(self, transport: WSTransport) -> None:
+        self.on_lost()
+
+    def pause_writing(self) -> None:
+        self.blocked = True
+
+    def resume_writing(self) -> None:
+        self.blocked = False
+        if self._late_pong is not None:
+            self._ws.send_pong(self._late_pong)
+            self._late_pong = None
+        if not self._is_closing and not self._is_told:
+            self.receiver.resume()
+
+    def on_broken(self, code: int, reason: str) -> None:
+        """picows cannot go on reading, and has not said so yet."""
+        handshake = self._ws.close_handshake
+        if self._is_closing:
+            if not self._has_failed:
+                self._abandon(code, reason)
+        elif handshake is not None and handshake.recv is not None:  # after a close frame, which on_ws_frame gets later
+            self._answer_close(int(handshake.recv.code) or NO_CODE, handshake.recv.reason or "")  # type: ignore[call-overload]
+        else:
+            self.fail(code, reason)
+
+    def on_lost(self) -> None:
+        self._cancel_deadline()
+        self._tell(LOST, "")
+        self._on_lost()
+
+    # Receiving
+
+    def _receive_data(self, kind: WSMsgType, frame: WSFrame) -> None:
+        data = frame.get_payload_as_bytes()
+        if kind is CONTINUATION:
+            self._continue(data, bool(frame.fin))
+        elif self._message is not None:
+            self.fail(PROTOCOL_ERROR, "a message begins inside another")
+        elif not frame.fin:
+            self._message = Fragments(kind is TEXT)
+            self._continue(data, False)
+        elif kind is TEXT and not is_utf8(data):
+            self.fail(BAD_TEXT, "the text is not UTF-8")
+        else:
+            self.receiver.receive(data, kind is TEXT)
+        if len(data) > READ_AT_ONCE_BYTES and not frame.tail_size and not self._is_closing:
+            self._attach()  # the buffer has grown for this frame, and would stay as large as it is
+
+    def _continue(self, data: bytes, final: bool) -> None:
+        message = self._message
+        if message is None:
+            self.fail(PROTOCOL_ERROR, "there is no message to continue")
+        elif len(message.data) + len(data) > self._max_bytes:
+            self.fail(TOO_BIG, f"the message is larger than {self._max_bytes} bytes")
+        elif not message.add(data, final):
+            self.fail(BAD_TEXT, "the text is not UTF-8")
+        elif final:
+            self._message = None
+            self.receiver.receive(bytes(message.data), message.is_text)
+
+    def _answer_ping(self, data: bytes) -> None:
+        """A peer that does not read gets only the last of its answers (RFC 6455 section 5.5.3)."""
+        if self.blocked:
+            self._late_pong = data
+        else:
+            self._ws.send_pong(data)
+
+    def _receive_close(self, frame: WSFrame) -> None:
+        code, reason = close_code(frame)
+        if frame.payload_size and (code in (0, LOST) or code >= BEYOND_CODES):  # the others picows knows
+            self.fail(PROTOCOL_ERROR, "no such close code")
+            return
+        self._answer_close(code, reason)
+
+    def _answer_close(self, code: int, reason: str) -> None:
+        if code == NO_CODE:
+            self._ws.send(CLOSE, None)
+        else:
+            self._ws.send_close(code)  # type: ignore[arg-type]
+        self._is_closing = True
+        self._finish(code, reason)
+
+    def _finish(self, code: int, reason: str) -> None:
+        """Both close frames are under way: the server is the one to hang up (RFC 6455 section 7.1.1)."""
+        self.transport.close()
+        self.expire_in(CLOSE_S)
+        self._tell(code, reason)
+
+    def _tell(self, code: int, reason: str) -> None:
+        if not self._is_told:
+            self._is_told = True
+            self.receiver.closed(code, reason)

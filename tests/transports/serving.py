@@ -1,0 +1,52 @@
+"""A real uvicorn on a free port, as the service configures it."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from app.server import server_config
+from app.settings import Settings
+
+
+@asynccontextmanager
+async def serving(app: ASGIApp, ws_transport: str = "picows", **changes: object) -> AsyncIterator[int]:
+    """The port; in the loop of the test. `changes` are attributes of uvicorn's configuration."""
+    server = _server(app, Settings.model_validate({"ws_transport": ws_transport}), changes)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        running = asyncio.create_task(server._serve([listener]))
+        while not server.started:  # noqa: ASYNC110 — nothing tells when
+            await asyncio.sleep(0.005)
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            server.should_exit = True
+            async with asyncio.timeout(20):
+                await running
+
+
+@contextmanager
+def serving_on_uvloop(app: ASGIApp, **changes: object) -> Iterator[int]:
+    """The port; in a thread of its own, on the loop that the service runs on."""
+    server = _server(app, Settings(), changes)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=server.run, args=([listener],))
+        thread.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            server.should_exit = True
+            thread.join(20)
+            assert not thread.is_alive()
+
+
+def _server(app: ASGIApp, settings: Settings, changes: dict[str, object]) -> uvicorn.Server:
+    config = server_config(app, settings)
+    config.lifespan = "off"
+    for name, value in changes.items():
+        setattr(config, name, value)
+    return uvicorn.Server(config)
