@@ -24,6 +24,7 @@ from app.gateway.routing import AppMessage, DestinationRoutes
 from app.hub.outbox import OutboxLimits
 from app.hub.session import Session
 from app.runtime import Runtime
+from app.transports.endpoint import WebSocketEndpoint
 from app.transports.websocket import WebSocketOptions
 from tests.eventually import eventually
 from tests.frames import CLOSE, CONTINUATION, PING, PONG, TEXT, RawClient, masked, raw_client
@@ -51,8 +52,7 @@ class Wiring:
     """As much of the runtime as the route asks for."""
 
     def __init__(self, gateway: Gateway, outbox: OutboxLimits) -> None:
-        self.gateway = gateway
-        self.websocket = WebSocketOptions(outbox=outbox)
+        self.websocket = WebSocketEndpoint(gateway, WebSocketOptions(outbox=outbox))
 
 
 class Scene:
