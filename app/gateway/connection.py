@@ -303,6 +303,8 @@ class Connection:
             # Not before its first step: a coroutine that is cancelled earlier leaves what it awaits never awaited.
             asyncio.get_running_loop().call_soon(self._work.cancel)
         session = self.session
+        if session is not None:
+            session.end = session.transport.close  # or they would hold each other
         if session is not None and self._services.hub.leave(session):
             self._services.delivery.leave(session)
             self._services.presence.leave(session.user, session.id)

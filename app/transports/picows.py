@@ -9,6 +9,7 @@ from app.gateway.connection import Connection
 from app.gateway.gateway import Gateway
 from app.hub.outbox import Outbox
 from app.transports.picows_frames import BINARY, TEXT, encode
+from app.transports.picows_socket import PicowsSocket, write_all
 from app.transports.takeover import Takeover
 from app.transports.websocket import WebSocketOptions, open_websocket, remote_of
 from app.transports.write_turn import WriteTurn
@@ -64,7 +65,7 @@ class PicowsTransport:
         self._gathered.append(encode(BINARY, data) if binary else self._turn.frame(data))
         self._gathered_bytes += len(data)
         if self._gathered_bytes > GATHERED_BYTES:
-            self.flush()
+            self._flush()
 
     def close(self, reason: DisconnectReason) -> None:
         if self._reason is not None:
@@ -111,19 +112,22 @@ class PicowsTransport:
 
     # Writing
 
-    def flush(self) -> None:
-        """Called at the end of a turn in which something was gathered."""
+    def take(self) -> tuple[PicowsSocket, bytes]:
+        """Called at the end of a turn in which something was gathered; it may have been written since."""
         frames = self._gathered
-        if frames:
-            data = frames[0] if len(frames) == 1 else b"".join(frames)
-            frames.clear()
-            self._gathered_bytes = 0
-            self._socket.write(data)
+        data = frames[0] if len(frames) == 1 else b"".join(frames)
+        frames.clear()
+        self._gathered_bytes = 0
+        return self._socket, data
+
+    def _flush(self) -> None:
+        if self._gathered:
+            write_all([self.take()])
 
     def _empty(self) -> None:
         """Writes what waits in the outbox, as long as the peer reads."""
         outbox, socket = self._outbox, self._socket
-        self.flush()
+        self._flush()
         while outbox and not socket.blocked:
             waiting = [outbox.take() for _ in range(min(len(outbox), EMPTIED_FRAMES))]
             socket.write(b"".join(encode(BINARY if binary else TEXT, data) for data, binary in waiting))

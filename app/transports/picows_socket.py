@@ -6,7 +6,7 @@ picows parses frames in C and checks their heads; what spans frames (RFC 6455 se
 import asyncio
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from picows import WSFrame, WSListener, WSMsgType, WSTransport
@@ -66,6 +66,7 @@ class PicowsSocket(WSListener):
         self._max_bytes = max_bytes
         self._message: Fragments | None = None
         self._late_pong: bytes | None = None
+        self.is_open = True
         self._is_closing = False
         self._has_failed = False
         self._is_told = False
@@ -87,30 +88,22 @@ class PicowsSocket(WSListener):
 
     def write(self, frames: bytes) -> None:
         """What is encoded already; frames that are written together travel together. Ignored once the end has begun."""
-        if not self._is_closing and not self._is_told:
-            self._write(frames)
+        write_all([(self, frames)])
 
-    def _write(self, data: bytes) -> None:
-        """Straight to the kernel, unless something waits for it already: the loop would take twice the time."""
-        if self._file < 0 or self.transport.get_write_buffer_size():
-            self.transport.write(data)
-            return
-        try:
-            size = os.write(self._file, data)
-        except OSError:  # the kernel has no room, or the peer has gone: the loop finds out
-            size = 0
-        if size < len(data):
-            self.transport.write(data[size:])
+    @property
+    def file(self) -> int | None:
+        """What may be written to without the loop, which takes twice the time: no TLS, and nothing that waits."""
+        return None if self.transport.get_write_buffer_size() else self._file
 
     def ping(self) -> None:
         self.write(encode(PING, b""))
 
     def close(self, code: int, reason: str = "", timeout_s: float = CLOSE_S) -> None:
         """Begins the closing handshake, after what was sent before. `Receiver.closed` tells of its end."""
-        if self._is_closing or self._is_told:
+        if not self.is_open:
             return
         self.write(encode_close(code, reason))
-        self._is_closing = True
+        self._is_closing, self.is_open = True, False
         self.transport.resume_reading()
         self.expire_in(timeout_s)
 
@@ -174,7 +167,7 @@ class PicowsSocket(WSListener):
         if self._late_pong is not None:
             self.write(encode(PONG, self._late_pong))
             self._late_pong = None
-        if not self._is_closing and not self._is_told:
+        if self.is_open:
             self.receiver.resume()
 
     def on_broken(self, code: int, reason: str) -> None:
@@ -189,10 +182,11 @@ class PicowsSocket(WSListener):
             self.fail(code, reason)
 
     def on_lost(self) -> None:
-        self._file = -1  # the number may be another connection's soon
+        self._file = None  # the number may be another connection's soon
         self._cancel_deadline()
         self._tell(LOST, "")
         self._on_lost()
+        del self._reader, self._ws, self.receiver, self._on_lost  # or all of it would be left to the collector
 
     # Receiving
 
@@ -240,7 +234,7 @@ class PicowsSocket(WSListener):
 
     def _answer_close(self, code: int, reason: str) -> None:
         self.write(encode_close(code))
-        self._is_closing = True
+        self._is_closing, self.is_open = True, False
         self._finish(code, reason)
 
     def _finish(self, code: int, reason: str) -> None:
@@ -251,12 +245,26 @@ class PicowsSocket(WSListener):
 
     def _tell(self, code: int, reason: str) -> None:
         if not self._is_told:
-            self._is_told = True
+            self._is_told, self.is_open = True, False
             self.receiver.closed(code, reason)
 
 
-def _file_of(transport: asyncio.Transport) -> int:
-    """What may be written to without the loop: nothing under TLS."""
+def write_all(writes: Iterable[tuple[PicowsSocket, bytes]]) -> None:
+    """Frames to many, in this order; those to a connection whose end has begun are ignored.
+
+    All that can be done before the first write is: each leaves little of what is ours in the caches of the processor.
+    """
+    ready = [(socket, socket.file, data) for socket, data in writes if data and socket.is_open]
+    for socket, file, data in ready:
+        try:
+            size = 0 if file is None else os.write(file, data)
+        except OSError:  # the kernel has no room, or the peer has gone: the loop finds out
+            size = 0
+        if size < len(data):
+            socket.transport.write(data[size:])
+
+
+def _file_of(transport: asyncio.Transport) -> int | None:
     if transport.get_extra_info("ssl_object") is not None:
-        return -1
+        return None
     return int(transport.get_extra_info("socket").fileno())

@@ -1,19 +1,17 @@
 """Gathers what is sent within one turn of the loop, so that it leaves in one write for each connection."""
 
 import asyncio
-import logging
 from typing import Protocol
 
 from app.transports.picows_frames import TEXT, encode
+from app.transports.picows_socket import PicowsSocket, write_all
 
 WRITES = 256  # before the loop gets a turn: one or two milliseconds
 
-logger = logging.getLogger(__name__)
-
 
 class Writer(Protocol):
-    def flush(self) -> None:
-        """Writes what has been gathered."""
+    def take(self) -> tuple[PicowsSocket, bytes]:
+        """The frames that have been gathered, if any are left."""
 
 
 class WriteTurn:
@@ -24,9 +22,9 @@ class WriteTurn:
         self._text = self._framed = b""
 
     def add(self, writer: Writer) -> None:
-        """Has `flush` called at the end of this turn."""
+        """What it has gathered is written at the end of this turn."""
         if not self._writers:
-            asyncio.get_running_loop().call_soon(self._flush)
+            asyncio.get_running_loop().call_soon(self._write)
         self._writers.append(writer)
 
     def frame(self, text: bytes) -> bytes:
@@ -35,12 +33,8 @@ class WriteTurn:
             self._text, self._framed = text, encode(TEXT, text)
         return self._framed
 
-    def _flush(self) -> None:
+    def _write(self) -> None:
         now, self._writers = self._writers[:WRITES], self._writers[WRITES:]
         if self._writers:
-            asyncio.get_running_loop().call_soon(self._flush)
-        for writer in now:
-            try:
-                writer.flush()
-            except Exception:  # the outer edge of the callback: the others must not wait for ever
-                logger.exception("what was sent to %r could not be written", writer)
+            asyncio.get_running_loop().call_soon(self._write)
+        write_all([writer.take() for writer in now])
