@@ -113,6 +113,8 @@ class Connection:
 
     def tick(self, now_s: float, tick_s: float) -> None:
         """Heart-beats, and the time limit for CONNECT; `tick_s` passes until the next call."""
+        if self._over:
+            return
         if self._has_received or self._work is not None:  # no reading while there is work
             self._has_received = False
             self._last_received_s = now_s
