@@ -13,9 +13,10 @@ PACKAGES = ("fastapi", "picows", "uvicorn", "uvloop")
 
 
 def pin(pid: int, core: int) -> None:
-    """Threads that the process has already are not moved. On a machine without that core nothing happens."""
-    with suppress(OSError):
-        os.sched_setaffinity(pid, {core})
+    """All of its threads, and what they start from now on. On a machine without that core nothing happens."""
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(OSError):
+            os.sched_setaffinity(int(task.name), {core})
 
 
 def raise_file_limit() -> None:

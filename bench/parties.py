@@ -36,9 +36,7 @@ class Service:
     def broadcast(self, count: int, *, acknowledge: bool = False) -> Sample:
         return self.pump([broadcast()], deliveries=self.sessions, count=count, acknowledge=acknowledge)
 
-    def pump(
-        self, requests: Sequence[bytes], *, deliveries: int, count: int, acknowledge: bool = False
-    ) -> Sample:
+    def pump(self, requests: Sequence[bytes], *, deliveries: int, count: int, acknowledge: bool = False) -> Sample:
         """Deliveries a second of so many requests, one behind the other."""
         before_s = self.cpu_s
         took = self.load.call(

@@ -3,7 +3,7 @@
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Literal
+from typing import Literal, Self
 
 from bench.load.load import Took
 
@@ -20,8 +20,10 @@ class Sample:
 
 
 def rate(took: Took, count: int, server_cpu_s: float | None = None) -> Sample:
-    """So many in the time that was taken; with the CPU of the server for each."""
-    details = {} if server_cpu_s is None else {"server CPU µs": server_cpu_s / count * 1e6}
+    """So many in the time that was taken; with the CPU of the server for each, and what it took of its core."""
+    details = {"count": float(count)}
+    if server_cpu_s is not None:
+        details |= {"server CPU µs": server_cpu_s / count * 1e6, "server share of core": server_cpu_s / took.wall_s}
     return Sample(value=count / took.wall_s, load_share=took.load_share, details=details)
 
 
@@ -30,6 +32,16 @@ class Samples:
     """All rounds of one party."""
 
     rounds: Sequence[Sample]
+
+    @classmethod
+    def one(cls, value: float, load_share: float | None = None, details: Mapping[str, float] | None = None) -> Self:
+        """Of what is measured once."""
+        return cls(rounds=[Sample(value=value, load_share=load_share, details=details or {})])
+
+    @classmethod
+    def spread(cls, values: Sequence[float]) -> Self:
+        """The median of so many that only the fastest and the slowest are worth keeping."""
+        return cls.one(statistics.median(values), details={"fastest": min(values), "slowest": max(values)})
 
     @property
     def median(self) -> float:
@@ -128,7 +140,8 @@ def row(
     aim: Aim | None = None,
     note: str = "",
 ) -> Row:
-    shares = [share for share in (samples.load_share, against and against.load_share) if share is not None]
+    parties = [samples, against] if against else [samples]
+    shares = [party.load_share for party in parties if party.load_share is not None]
     return Row(
         scenario=scenario,
         name=name,

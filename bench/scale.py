@@ -18,6 +18,8 @@ class Scale:
     paced_s: float = 4.0
     idle_s: float = 30.0
     churned: int = 100_000
+    records: int = 100_000  # of the ledger
+    rows: int = 1_000_000  # of the database
 
 
 FULL = Scale()
@@ -33,4 +35,6 @@ QUICK = Scale(
     paced_s=1.0,
     idle_s=5.0,
     churned=2_000,
+    records=10_000,
+    rows=10_000,
 )

@@ -158,14 +158,10 @@ class Load:
         audience = self._audience
         receiver: Receiver = Acknowledging(audience) if acknowledge else Counting()
         audience.receiver = receiver
-        pump = Pump(
-            self._poller, port, requests, connections=connections, window=window, count=count, seconds=seconds
-        )
+        pump = Pump(self._poller, port, requests, connections=connections, window=window, count=count, seconds=seconds)
         with self._took() as took:
             pump.start()
-            self._poller.run_until(
-                lambda: pump.is_done and receiver.messages >= pump.sent * deliveries, rest_s=rest_s
-            )
+            self._poller.run_until(lambda: pump.is_done and receiver.messages >= pump.sent * deliveries, rest_s=rest_s)
             if acknowledge:
                 audience.settle()
             took.messages, took.requests = receiver.messages, pump.answered
@@ -175,7 +171,7 @@ class Load:
         assert took.messages == took.requests * deliveries, f"{took.messages} messages of {took.requests} requests"
         return took
 
-    def say(self, text: str, *, deliveries: int, count: int, window: int = PIPELINED) -> Took:
+    def say(self, text: str, *, deliveries: int, count: int, window: int = PIPELINED, rest_s: float = 0.0) -> Took:
         """As `pump`, for a server that takes broadcasts as frames of a session; each asks for a receipt."""
         audience, frame = self._audience, masked(text.encode())
         speaker = next(iter(audience.sessions))
@@ -187,7 +183,8 @@ class Load:
                     speaker.send(frame)
                     said += 1
                 self._poller.turn(1.0)
-            self._poller.run_until(lambda: receiver.messages >= count * deliveries)
+                time.sleep(rest_s)
+            self._poller.run_until(lambda: receiver.messages >= count * deliveries, rest_s=rest_s)
             took.messages, took.requests = receiver.messages, count
         self._complain()
         return took
@@ -257,4 +254,3 @@ class Load:
         errors, self._audience.errors = self._audience.errors, type(self._audience.errors)()
         if errors:
             raise RuntimeError(f"the sessions met errors: {dict(errors)}")
-

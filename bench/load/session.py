@@ -133,7 +133,7 @@ class Session:
             audience.receipts += 1
         elif payload.startswith(b"ERROR\n"):
             audience.note_error(payload.partition(b"\n\n")[0].decode())
-        elif b"\nredelivered:" in payload:
+        elif b"\nredelivered:true\n" in payload:
             audience.note_error("a message was sent again")
         elif payload.startswith(dialect.message):
             audience.learn(frame)

@@ -16,6 +16,7 @@ EVERYBODY = "test-everybody"
 
 
 def acknowledged(scale: Scale) -> Iterator[Row]:
+    """A broadcast that each client answers with SEND /app/ack, against one that nobody answers."""
     sessions, count = scale.sessions, scale.broadcasts
     with open_service(sessions) as service:
         taken = take_turns(
@@ -30,7 +31,7 @@ def acknowledged(scale: Scale) -> Iterator[Row]:
 
 
 def acknowledged_push(scale: Scale) -> Iterator[Row]:
-    """All sessions are one user's, so that each delivery has a record in the ledger."""
+    """A push to one user who has all sessions, so that each delivery has a record in the ledger."""
     sessions, count = scale.sessions, scale.broadcasts
     with open_service(sessions, dialect=stomp(user=EVERYBODY), MAX_SESSIONS_PER_USER=str(2 * sessions)) as service:
         taken = take_turns(

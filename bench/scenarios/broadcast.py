@@ -19,7 +19,7 @@ def beside_bare(service: Service, bare: Bare, count: int) -> Callable[[], Sample
 
 
 def broadcast(scale: Scale) -> Iterator[Row]:
-    """A thousand sessions, on both transports."""
+    """A thousand sessions, on both transports, against the bare loop of send()."""
     sessions, count = scale.sessions, scale.broadcasts
     with (
         open_service(sessions) as picows,

@@ -37,7 +37,7 @@ def storm(scale: Scale) -> Iterator[Row]:
 
 
 def churn(scale: Scale) -> Iterator[Row]:
-    """Memory after many sessions that are gone, against that after the first of them."""
+    """Memory after many sessions that came and went, against that after the first of them."""
     with pinned_server() as server, Remote(Load, core=LOAD_CORE) as load:
         warm_up = load.call(Load.churn, server.port, min(WARM_UP, scale.churned))
         before = rss_kb(server.process.pid) / 1024
@@ -47,7 +47,7 @@ def churn(scale: Scale) -> Iterator[Row]:
     details = {"errors": float(errors), "sessions/s": scale.churned / took.wall_s}
     yield row(
         "churn", f"RSS after {scale.churned:,} connects and disconnects", "MB",
-        Samples(rounds=[Sample(value=after, load_share=took.load_share, details=details)]),
-        against=Samples(rounds=[Sample(value=before)]),
+        Samples.one(after, took.load_share, details),
+        against=Samples.one(before),
         reference_name=f"RSS after the first {min(WARM_UP, scale.churned):,}", aim=ratio_at_most(1.1),
     )  # fmt: skip

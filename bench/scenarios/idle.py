@@ -6,7 +6,7 @@ from bench.load.dialects import stomp
 from bench.load.load import Load
 from bench.machine import LOAD_CORE, cpu_s, rss_kb
 from bench.remote import Remote
-from bench.results import Row, Sample, Samples, row, value_at_most
+from bench.results import Row, Samples, row, value_at_most
 from bench.scale import Scale
 from bench.servers import pinned_server
 
@@ -14,7 +14,7 @@ INTERVAL_S = 10.0
 
 
 def idle(scale: Scale) -> Iterator[Row]:
-    """Heart-beats of both sides every 10 s. Measured for some time after the last has come."""
+    """CPU and memory of ten thousand sessions with heart-beats of both sides every 10 s."""
     sessions = scale.many_sessions
     with pinned_server() as server, Remote(Load, core=LOAD_CORE) as load:
         pid = server.process.pid
@@ -27,12 +27,12 @@ def idle(scale: Scale) -> Iterator[Row]:
         share = (cpu_s(pid) - before_s) / took.wall_s
         session_kb = (rss_kb(pid) - before_kb) / sessions
     beats = took.messages / sessions / (took.wall_s / INTERVAL_S)
-    sample = Sample(value=share * 100, load_share=took.load_share, details={"beats per session and interval": beats})
+    details = {"beats per session and interval": beats}
     yield row(
-        "idle", f"{sessions:,} idle sessions with heart-beats", "% of a core", Samples(rounds=[sample]),
-        aim=value_at_most(5),
+        "idle", f"{sessions:,} idle sessions with heart-beats", "% of a core",
+        Samples.one(share * 100, took.load_share, details), aim=value_at_most(5),
     )  # fmt: skip
     yield row(
-        "idle", "memory of each of them", "KB of RSS", Samples(rounds=[Sample(value=session_kb)]),
+        "idle", "memory of each of them", "KB of RSS", Samples.one(session_kb),
         aim=value_at_most(35),
     )  # fmt: skip

@@ -14,7 +14,10 @@ CONNECTIONS = 16
 
 
 def latency(scale: Scale) -> Iterator[Row]:
-    """Each session is of a user of its own. The pushes come in batches, as from a back end that has so many."""
+    """Paced pushes to ten thousand sessions: from just before the HTTP request until the client has the message.
+
+    Each session is of a user of its own. The pushes come in batches, as from a back end that has so many.
+    """
     sessions, size = scale.many_sessions, min(BATCH, scale.many_sessions)
     with open_service(sessions) as service:
         users = service.users

@@ -1,7 +1,6 @@
 """Pushes to single users, acknowledged, against what the same server needs for a request that does nothing."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 from bench.load.load import Load
 from bench.parties import Service, open_service
@@ -18,6 +17,7 @@ BATCH_CONNECTIONS = 2
 
 
 def pushes(scale: Scale) -> Iterator[Row]:
+    """Single pushes against requests that do nothing, and batches against single pushes."""
     with open_service(scale.users) as service, pinned_server(EMPTY) as nothing:
         taken = take_turns(
             scale.rounds,
@@ -47,7 +47,5 @@ def batched_pushes(service: Service, seconds: float) -> Sample:
 
 def empty_requests(service: Service, nothing: Server, seconds: float) -> Sample:
     """The same load generator; its sessions have nothing to do."""
-    took = service.load.call(
-        Load.pump, nothing.port, [empty()], connections=CONNECTIONS, window=1, seconds=seconds
-    )
+    took = service.load.call(Load.pump, nothing.port, [empty()], connections=CONNECTIONS, window=1, seconds=seconds)
     return rate(took, took.requests)

@@ -8,13 +8,16 @@ from bench.requests import broadcast
 from bench.results import Row, Sample, ratio_at_most, row, take_turns
 from bench.scale import Scale
 
-BODY = "x" * 2_048
+BODY = "x" * 4_096
 PER_S = 20.0
 OUTBOX_FRAMES = 10  # so that all that can happen to it happens within a round: blocked, kept for, cut off
 
 
 def stalled(scale: Scale) -> Iterator[Row]:
-    """Broadcasts at a pace that leaves half of the core free; the client that stalls is one of another user."""
+    """Broadcasts by the clock, with and without a client that does not read, until it is cut off.
+
+    The pace leaves half of the core free.
+    """
     count = max(round(PER_S * scale.paced_s), 2)
     with open_service(scale.sessions, OUTBOX_MAX_FRAMES=str(OUTBOX_FRAMES)) as service:
         taken = take_turns(
@@ -30,9 +33,7 @@ def stalled(scale: Scale) -> Iterator[Row]:
 
 def paced(service: Service, count: int) -> Sample:
     before_s = service.cpu_s
-    took = service.load.call(
-        Load.pace_broadcasts, service.server.port, broadcast(BODY), count=count, per_s=PER_S
-    )
+    took = service.load.call(Load.pace_broadcasts, service.server.port, broadcast(BODY), count=count, per_s=PER_S)
     assert took.latency is not None, "it was timed"
     details = {
         "p50 ms": took.latency.p50_ms,
