@@ -9,6 +9,7 @@ import json
 import os
 import sys
 import time
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -36,10 +37,13 @@ def main() -> None:
         say(as_text(rows))
     if not arguments.names and not arguments.quick:
         write_results(rows, before)
+    if any(row.has_failed for row in rows):
+        sys.exit("not everything could be measured")
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    # The empty list is what argparse compares with the choices if no name is given.
     parser.add_argument("names", nargs="*", choices=[[], *SCENARIOS, *PEERS], metavar="NAME", help="default: all")
     parser.add_argument("--list", action="store_true", help="say which there are")
     parser.add_argument("--peers", action="store_true", help="and other servers, where they are installed")
@@ -52,10 +56,21 @@ def run(names: Sequence[str], scale: Scale) -> list[Row]:
     rows: list[Row] = []
     for name in names:
         start_s = time.monotonic()
-        found = [*(SCENARIOS | PEERS)[name](scale)]
+        found = measured(name, scale)
         say(f"{name}, {time.monotonic() - start_s:.0f} s")
         say(as_text(found))
         rows += found
+    return rows
+
+
+def measured(name: str, scale: Scale) -> list[Row]:
+    """What cannot be measured is a row too: the other scenarios go on."""
+    rows: list[Row] = []
+    try:
+        rows += (SCENARIOS | PEERS)[name](scale)
+    except Exception as error:
+        traceback.print_exc()
+        rows.append(Row(scenario=name, name=name, unit="", note=f"failed: {error!r:.200}", has_failed=True))
     return rows
 
 

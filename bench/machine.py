@@ -62,7 +62,7 @@ def environment() -> dict[str, str | int | float]:
     return {
         "cpu": _cpu_model(),
         "cores": os.cpu_count() or 1,
-        "kernel": f"{platform.system()} {platform.release()}",
+        "kernel": f"{platform.system()} {platform.release().partition('-')[0]}",
         "python": platform.python_version(),
         **{package: version(package) for package in PACKAGES},
         "load_average_before": round(os.getloadavg()[0], 2),

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -12,6 +13,7 @@ from bench.results import Row
 MET, MISSED, NEUTRAL = "#2a7f62", "#c0504d", "#4f6d8f"
 MOST = 3.0  # times the aim: bars are cut off there
 RATE = "deliveries/s"
+LABEL: dict[str, Any] = {"fontsize": 8, "bbox": {"facecolor": "white", "edgecolor": "none", "pad": 0.5}, "padding": 3}
 
 
 def write_plot(rows: Sequence[Row], path: Path) -> None:
@@ -29,7 +31,7 @@ def write_plot(rows: Sequence[Row], path: Path) -> None:
 def draw_attainment(axes: Axes, rows: Sequence[Row]) -> None:
     values = [min(attainment(row), MOST) for row in rows]
     bars = axes.barh([label(row) for row in rows], values, color=[MET if row.met else MISSED for row in rows])
-    axes.bar_label(bars, labels=[f" {result(row)}, aim {row.aim}" for row in rows], fontsize=8)
+    axes.bar_label(bars, labels=[f"{result(row)}, aim {row.aim}" for row in rows], **LABEL)
     axes.axvline(1.0, color="black", linewidth=1)
     axes.set_xlim(0, MOST * 1.2)
     axes.set_title("How far the aim is met: 1 is the aim, more is better", loc="left", fontsize=10)
@@ -38,7 +40,7 @@ def draw_attainment(axes: Axes, rows: Sequence[Row]) -> None:
 
 def draw_rates(axes: Axes, rates: Sequence[tuple[str, float]]) -> None:
     bars = axes.barh([name for name, _ in rates], [value for _, value in rates], color=NEUTRAL)
-    axes.bar_label(bars, labels=[f" {value:,.0f}" for _, value in rates], fontsize=8)
+    axes.bar_label(bars, labels=[f"{value:,.0f}" for _, value in rates], **LABEL)
     axes.margins(x=0.12)
     axes.set_title("Deliveries a second, one core for the server", loc="left", fontsize=10)
     finish(axes)

@@ -3,6 +3,7 @@
 import gc
 import multiprocessing
 import os
+import signal
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -74,6 +75,7 @@ class Remote(Generic[S]):
 def _serve(pipe: Connection, make: type[Subject], core: int) -> None:
     pin(os.getpid(), core)
     raise_file_limit()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started it is told, and ends it
     gc.disable()  # a look at the objects of 10,000 sessions is a pause that would be taken for one of the server
     subject = make()
     while True:

@@ -112,6 +112,7 @@ class Row:
     rounds: Sequence[float] = ()
     reference_rounds: Sequence[float] = ()
     note: str = ""
+    has_failed: bool = False
 
     @property
     def ratio(self) -> float | None:

@@ -10,7 +10,7 @@ class Scale:
     rounds: int = 5
     few_rounds: int = 3  # where a round takes long
     sessions: int = 1_000
-    broadcasts: int = 100
+    broadcasts: int = 60
     many_sessions: int = 10_000
     many_broadcasts: int = 20
     users: int = 200

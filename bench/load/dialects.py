@@ -1,6 +1,6 @@
 """What the sessions of each kind of server say to get going, and how its messages look."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 USER_DIGITS = 5  # names of one length make messages of one length
 
@@ -48,6 +48,11 @@ def stomp(*, heart_beat: str = "0,0", user: str = "test-{number}") -> Dialect:
         leave="DISCONNECT\nreceipt:bye\n\n\0",
         user=user,
     )
+
+
+def connected(dialect: Dialect) -> Dialect:
+    """That connects and subscribes to nothing."""
+    return replace(dialect, opening=dialect.opening[:1])
 
 
 # Frames of a server come without a question: what the bare loop of send() sends.

@@ -97,9 +97,9 @@ class Load:
             self._audience.leave()
         return took
 
-    def churn(self, port: int, count: int, in_flight: int = IN_FLIGHT) -> Took:
+    def churn(self, port: int, count: int, dialect: Dialect | None = None, in_flight: int = IN_FLIGHT) -> Took:
         """They come and go, so many at the same time."""
-        self._audience = Audience(self._poller, port, stomp())
+        self._audience = Audience(self._poller, port, dialect or stomp())
         with self._took() as took:
             self._audience.pass_through(count, in_flight=in_flight)
         return took
