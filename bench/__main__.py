@@ -70,7 +70,15 @@ def measured(name: str, scale: Scale) -> list[Row]:
         rows += (SCENARIOS | PEERS)[name](scale)
     except Exception as error:
         traceback.print_exc()
-        rows.append(Row(scenario=name, name=name, unit="", note=f"failed: {error!r:.200}", has_failed=True))
+        rows.append(
+            Row(
+                scenario=name,
+                name=name,
+                unit="",
+                note=f"failed: {str(error).strip().splitlines()[-1:]}",
+                has_failed=True,
+            )
+        )
     return rows
 
 

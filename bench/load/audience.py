@@ -1,5 +1,6 @@
 """Many sessions that listen, on one port."""
 
+import time
 from collections import Counter
 from collections.abc import Callable
 
@@ -11,6 +12,7 @@ from bench.load.wire import masked
 
 IN_FLIGHT = 500  # sessions that are opening at the same time: within the backlog of the server
 ID_MARK = b"\nmessage-id:"
+BEAT = masked(b"\n")
 SETTLE = masked(b"SEND\ndestination:/app/ack\nreceipt:settled\n\nsettled\0")
 
 
@@ -32,13 +34,15 @@ class Audience:
         self.receipts = 0
         self.ready = 0
         self.left = 0
+        self.failed = 0  # of those that left: before they were ready
         self.frame_bytes = 0
         self.id_place = (0, 0)
+        self._beaten_s = time.monotonic()
         self._on_ready: Callable[[Session], None] | None = None
 
     def open(self, count: int) -> None:
         """Returns when all are subscribed, or have failed."""
-        self._start_all(count, lambda: self.ready + self.left)
+        self._start_all(count, lambda: self.ready + self.failed)
 
     def pass_through(self, count: int, *, in_flight: int = IN_FLIGHT) -> None:
         """So many sessions come, and each goes as soon as it is subscribed."""
@@ -49,9 +53,19 @@ class Audience:
     def _start_all(self, count: int, finished: Callable[[], int], in_flight: int = IN_FLIGHT) -> None:
         before = finished()
         for number in range(count):
+            self._beat()
             self.poller.run_until(lambda number=number: number - (finished() - before) < in_flight)  # type: ignore[misc]
             self.sessions[Session(self, number)] = None
         self.poller.run_until(lambda: finished() - before == count)
+
+    def _beat(self) -> None:
+        """Those that came first must not be taken for dead while the others come."""
+        interval_s, now_s = self.dialect.beat_s, time.monotonic()
+        if interval_s is not None and now_s - self._beaten_s > interval_s:
+            self._beaten_s = now_s
+            for session in self.sessions:
+                if session.is_ready:
+                    session.send(BEAT)
 
     def leave(self) -> None:
         """Returns when the server has ended all sessions."""
@@ -78,6 +92,7 @@ class Audience:
     # Called by the sessions
 
     def became_ready(self, session: Session) -> None:
+        session.is_ready = True
         self.ready += 1
         if self._on_ready is not None:
             self._on_ready(session)
@@ -85,6 +100,7 @@ class Audience:
     def has_left(self, session: Session, *, as_wished: bool) -> None:
         del self.sessions[session]
         self.left += 1
+        self.failed += not session.is_ready
         if not as_wished:
             self.note_error("the server hung up")
 

@@ -17,7 +17,7 @@ class Step:
 class Dialect:
     """`path` None: no WebSocket handshake at all. `opening` is said in its order, each step once the last is answered.
 
-    `message`: how the frames begin that are counted. `leave`: what a session says to end. `ping`: a text that is
+    `beat_s`: how often a session says that it is there. `message`: how the frames begin that are counted. `leave`: what a session says to end. `ping`: a text that is
     answered with `pong`.
     """
 
@@ -25,6 +25,7 @@ class Dialect:
     message: bytes
     opening: tuple[Step, ...] = ()
     leave: str = ""
+    beat_s: float | None = None
     ping: bytes = b"\0"
     pong: bytes = b""
     user: str = "test-{number}"
@@ -33,19 +34,21 @@ class Dialect:
         return self.user.replace("{number}", f"{number:0{USER_DIGITS}}")
 
 
-def stomp(*, heart_beat: str = "0,0", user: str = "test-{number}") -> Dialect:
+def stomp(*, beat_s: float | None = None, user: str = "test-{number}") -> Dialect:
     """Ours: a session that is subscribed to the private messages of its user and to broadcasts."""
+    beat_ms = round((beat_s or 0) * 1000)
     return Dialect(
         path="/stomp-ws",
         message=b"MESSAGE\n",
         opening=(
             Step(
-                f"CONNECT\naccept-version:1.2\nhost:x\nheart-beat:{heart_beat}\nAuthorization:{{user}}\n\n\0",
+                f"CONNECT\naccept-version:1.2\nhost:x\nheart-beat:{beat_ms},{beat_ms}\nAuthorization:{{user}}\n\n\0",
                 b"CONNECTED\n",
             ),
             Step("SUBSCRIBE\nid:0\ndestination:/user/queue/msg\nreceipt:ready\n\n\0", b"RECEIPT\n"),
         ),
         leave="DISCONNECT\nreceipt:bye\n\n\0",
+        beat_s=beat_s,
         user=user,
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from bench.load.audience import IN_FLIGHT, Audience
+from bench.load.audience import BEAT, IN_FLIGHT, Audience
 from bench.load.dialects import BARE, Dialect, stomp
 from bench.load.http import Pacer, Pump
 from bench.load.poller import Poller
@@ -16,7 +16,6 @@ from bench.load.wire import masked
 
 PIPELINED = 3
 REST_S = 0.001  # of readers that have nothing to answer
-BEAT = masked(b"\n")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,9 +103,10 @@ class Load:
             self._audience.pass_through(count, in_flight=in_flight)
         return took
 
-    def beat(self, seconds: float, interval_s: float) -> Took:
+    def beat(self, seconds: float) -> Took:
         """Each session sends a heart-beat in every interval, evenly spread. `messages` are the beats of the server."""
-        sessions = tuple(self._audience.sessions)
+        sessions, interval_s = tuple(self._audience.sessions), self._audience.dialect.beat_s
+        assert interval_s is not None, "its dialect has heart-beats"
         with self._took() as took:
             count, before = round(len(sessions) * seconds / interval_s), self._audience.beats
             for number in range(count):

@@ -19,13 +19,25 @@ IN_PROGRESS = (0, 115)
 class Session:
     """`due_s`: when the pushes that are on their way to it began. `taken`: messages that have come."""
 
-    __slots__ = ("_audience", "_is_leaving", "_rest", "_step", "connection", "due_s", "number", "recv", "taken")
+    __slots__ = (
+        "_audience",
+        "_is_leaving",
+        "_rest",
+        "_step",
+        "connection",
+        "due_s",
+        "is_ready",
+        "number",
+        "recv",
+        "taken",
+    )
 
     def __init__(self, audience: "Audience", number: int) -> None:
         self._audience = audience
         self._step = 0
         self._rest = b""
         self._is_leaving = False
+        self.is_ready = False
         self.number = number
         self.due_s: deque[float] = deque()
         self.taken = 0

@@ -20,10 +20,10 @@ def idle(scale: Scale) -> Iterator[Row]:
         pid = server.process.pid
         load.call(Load.churn, server.port, 100)
         before_kb = rss_kb(pid)
-        load.call(Load.open, server.port, sessions, stomp(heart_beat="10000,10000"))
-        load.call(Load.beat, INTERVAL_S / 5, INTERVAL_S)
+        load.call(Load.open, server.port, sessions, stomp(beat_s=INTERVAL_S))
+        load.call(Load.beat, INTERVAL_S / 5)
         before_s = cpu_s(pid)
-        took = load.call(Load.beat, scale.idle_s, INTERVAL_S)
+        took = load.call(Load.beat, scale.idle_s)
         share = (cpu_s(pid) - before_s) / took.wall_s
         session_kb = (rss_kb(pid) - before_kb) / sessions
     beats = took.messages / sessions / (took.wall_s / INTERVAL_S)
