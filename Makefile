@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 CORE_TESTS := tests/stomp tests/hub tests/delivery tests/contracts
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: run cluster test coverage check bench format clean tools
+.PHONY: run cluster test coverage check bench bench-peers format clean tools
 
 run: $(VENV)/.run
 	$(BIN)/stomp-notify serve
@@ -29,17 +29,21 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.dev
-	$(BIN)/python -m bench.broadcast
-	$(BIN)/python -m bench.cluster
-	$(BIN)/python -m bench.persistence
+# Everything that is measured, with a table, a plot and JSON in bench/results: minutes, on a machine that does nothing
+# else. `make bench SCENARIOS="storm idle"` runs some and writes nothing.
+bench: $(VENV)/.bench
+	$(BIN)/python -m bench $(SCENARIOS)
+
+# And beside other servers: Socket.IO (npm) and RabbitMQ Web STOMP (Debian's rabbitmq-server), where they are installed.
+bench-peers: $(VENV)/.bench
+	$(BIN)/python -m bench --peers $(SCENARIOS)
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) tests/interop/node_modules
+	rm -rf $(VENV) tests/interop/node_modules bench/peers/node_modules
 
 # Node.js and Chromium, which the tests with real clients drive. Where they cannot be installed from here, those tests
 # say why they are skipped; in CI that is a failure.
@@ -53,6 +57,10 @@ $(VENV)/.run: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) --editable '.[dev]'
 	@touch $@ $(VENV)/.run
+
+$(VENV)/.bench: $(VENV)/.dev
+	$(PIP) --editable '.[dev,bench]'
+	@touch $@
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
