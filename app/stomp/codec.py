@@ -24,6 +24,7 @@ _UNESCAPES = {
     Version.V12: {"\\\\": "\\", "\\n": "\n", "\\c": ":", "\\r": "\r"},
 }
 _LINE_ENDS, _LFS = re.compile(rb"(?:\r?\n)*"), re.compile(rb"\n*")
+_ESCAPED = re.compile(r"[\\\r\0]")  # nothing but LF and colon, which are in every head, is written differently besides
 _ESCAPE_SEQUENCE = re.compile(r"\\.?", re.DOTALL)
 
 
@@ -213,10 +214,13 @@ def encode_frame(command: str, headers: Iterable[tuple[str, str]], body: bytes =
 
     Raises ValueError where the version has no way to write a header.
     """
-    plain = command in UNESCAPED_COMMANDS
-    lines = [command]
-    lines.extend(encode_header(name, value, version=version, plain=plain) for name, value in headers)
-    return "\n".join(lines).encode() + b"\n\n" + body + b"\0"
+    headers = list(headers)
+    text = "\n".join([command, *[f"{name}:{value}" for name, value in headers]])
+    if _ESCAPED.search(text) or text.count(":") != len(headers) or text.count("\n") != len(headers):
+        plain = command in UNESCAPED_COMMANDS
+        lines = [encode_header(name, value, version=version, plain=plain) for name, value in headers]
+        text = "\n".join([command, *lines])
+    return b"%b\n\n%b\0" % (text.encode(), body)
 
 
 def encode_header(name: str, value: str, *, version: Version, plain: bool = False) -> str:
