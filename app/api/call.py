@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 from starlette.responses import Response
 
-from app.api.dependencies import check_push_access, read_body, runtime_of
+from app.api.dependencies import check_push_access, header, read_body, runtime_of
 from app.api.idempotency import idempotency_of
 from app.api.intake import Intake, parse_content, parse_json
 from app.runtime import Runtime
@@ -36,7 +36,7 @@ class PushCall:
 
     def content(self) -> Any:
         """The JSON value of a JSON body, and the text of any other. Raises InvalidMessage."""
-        return parse_content(self._body, self._request.headers.get("content-type", ""))
+        return parse_content(self._body, header(self._request, b"content-type") or "")
 
     def json(self) -> Any:
         """JSON whatever the content type says: `curl -d` calls everything a form. Raises InvalidMessage."""

@@ -31,11 +31,19 @@ async def get_runtime(connection: HTTPConnection) -> Runtime:
 RuntimeDep = Annotated[Runtime, Depends(get_runtime)]
 
 
+def header(request: Request, name: bytes) -> str | None:
+    """The first header of this name, which is in lower case; `request.headers` takes four times as long to say it."""
+    for one, value in request.scope["headers"]:
+        if one == name:
+            text: str = value.decode("latin-1")
+            return text
+    return None
+
+
 async def check_push_access(request: Request, runtime: Runtime) -> None:
     """Raises Unauthorized or Forbidden. An empty X-API-Key is none."""
-    headers = request.headers
     await runtime.access.check(
-        api_key=headers.get(api_key_scheme.model.name) or None, authorization=headers.get("authorization")
+        api_key=header(request, b"x-api-key") or None, authorization=header(request, b"authorization")
     )
 
 
@@ -51,7 +59,7 @@ PushAccess = Depends(require_push_access)
 
 async def read_body(request: Request, limit: int) -> bytes:
     """The body, of at most `limit` bytes. Raises PayloadTooLarge before more than the limit was read."""
-    announced = request.headers.get("content-length", "")
+    announced = header(request, b"content-length") or ""
     if announced.isdecimal() and len(announced) < MAX_LENGTH_DIGITS and int(announced) > limit:
         raise PayloadTooLarge(f"the body has {announced} bytes, at most {limit} are allowed")
     chunks, size = [], 0
