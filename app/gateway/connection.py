@@ -173,7 +173,8 @@ class Connection:
             self._fail(error, receipt)
             return
         if pending is None:
-            self._confirm(receipt)
+            if receipt is not None:
+                self._confirm(receipt)
         else:
             self.transport.pause_reading()
             self._work = self._services.tasks.start(self._await(pending, receipt), f"frame of {self._name}")
