@@ -17,8 +17,8 @@ class Step:
 class Dialect:
     """`path` None: no WebSocket handshake at all. `opening` is said in its order, each step once the last is answered.
 
-    `beat_s`: how often a session says that it is there. `message`: how the frames begin that are counted. `leave`: what a session says to end. `ping`: a text that is
-    answered with `pong`.
+    `beat_s`: how often a session says that it is there. `message`: how the frames begin that are counted. `leave`: what
+    a session says to end. `ping`: a text that is answered with `pong`.
     """
 
     path: str | None
