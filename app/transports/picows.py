@@ -31,9 +31,23 @@ async def serve_picows(
 class PicowsTransport:
     """Writes at the end of a turn. While the peer does not read, what is sent waits in an outbox until it is full."""
 
-    name = "websocket"
+    __slots__ = (
+        "_connection",
+        "_ended",
+        "_gathered",
+        "_gathered_bytes",
+        "_outbox",
+        "_reason",
+        "_room",
+        "_socket",
+        "_takeover",
+        "_turn",
+        "name",
+        "remote",
+    )
 
     def __init__(self, takeover: Takeover, options: WebSocketOptions, turn: WriteTurn, remote: str | None) -> None:
+        self.name = "websocket"
         self.remote = remote
         self._takeover = takeover
         self._socket = takeover.socket

@@ -54,6 +54,26 @@ class PicowsSocket(WSListener):
     `blocked`: the peer reads too slowly, and what is sent now is kept in memory.
     """
 
+    __slots__ = (
+        "_deadline",
+        "_file",
+        "_has_failed",
+        "_is_closing",
+        "_is_told",
+        "_late_pong",
+        "_max_bytes",
+        "_may_wait",
+        "_message",
+        "_on_lost",
+        "_reader",
+        "_ws",
+        "blocked",
+        "is_open",
+        "pongs",
+        "receiver",
+        "transport",
+    )
+
     def __init__(
         self, transport: asyncio.Transport, receiver: Receiver, *, max_bytes: int, on_lost: Callable[[], None]
     ) -> None:
@@ -62,6 +82,7 @@ class PicowsSocket(WSListener):
         self.pongs = 0
         self.transport = transport
         self._file = _file_of(transport)
+        self._may_wait = True  # the answer to the handshake
         self._on_lost = on_lost
         self._max_bytes = max_bytes
         self._message: Fragments | None = None
@@ -93,7 +114,14 @@ class PicowsSocket(WSListener):
     @property
     def file(self) -> int | None:
         """What may be written to without the loop, which takes twice the time: no TLS, and nothing that waits."""
-        return None if self.transport.get_write_buffer_size() else self._file
+        if self._may_wait:
+            self._may_wait = bool(self.transport.get_write_buffer_size())
+        return None if self._may_wait else self._file
+
+    def write_rest(self, data: bytes) -> None:
+        """What the kernel has no room for."""
+        self._may_wait = True
+        self.transport.write(data)
 
     def ping(self) -> None:
         self.write(encode(PING, b""))
@@ -261,7 +289,7 @@ def write_all(writes: Iterable[tuple[PicowsSocket, bytes]]) -> None:
         except OSError:  # the kernel has no room, or the peer has gone: the loop finds out
             size = 0
         if size < len(data):
-            socket.transport.write(data[size:])
+            socket.write_rest(data[size:])
 
 
 def _file_of(transport: asyncio.Transport) -> int | None:

@@ -40,6 +40,9 @@ class Socket:
     def socket(self) -> PicowsSocket:
         return cast(PicowsSocket, self)
 
+    def write_rest(self, data: bytes) -> None:
+        self.transport.write(data)
+
     def hand_over(self, receiver: Receiver) -> None: ...
 
     def write(self, frames: bytes) -> None:
