@@ -15,6 +15,7 @@ from app.errors import ConfigurationError
 from app.logs import logging_config
 from app.main import create_app
 from app.settings import Settings
+from app.transports.http_protocol import HttpProtocol
 from app.transports.picows_protocol import PicowsProtocol
 from app.workers import Workers
 
@@ -51,6 +52,7 @@ def _serve_on(listener: socket.socket, app: FastAPI, settings: Settings, lifelin
 def server_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
+        http=HttpProtocol,
         ws=PicowsProtocol if settings.ws_transport == "picows" else "websockets-sansio",
         # above the limits of a frame, so that STOMP can say what was wrong
         ws_max_size=2 * max(settings.max_frame_bytes, settings.max_connect_frame_bytes),
@@ -86,6 +88,7 @@ class DrainingServer(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:
             server.close()
+        self._app.state.runtime.sockjs.drain()
         await self._app.state.runtime.gateway.drain()
         await super().shutdown(sockets)
 

@@ -5,9 +5,8 @@ import asyncio
 from starlette.websockets import WebSocket
 
 from app.disconnects import GONE, SLOW_CONSUMER, DisconnectReason
-from app.gateway.connection import Connection
-from app.gateway.gateway import Gateway
 from app.hub.outbox import Outbox
+from app.transports.endpoint import Endpoint, Peer
 from app.transports.picows_socket import BINARY, TEXT
 from app.transports.takeover import Takeover
 from app.transports.websocket import WebSocketOptions, open_websocket, remote_of
@@ -16,10 +15,10 @@ LINGER_S = 30.0  # for a peer to take what was sent before, and the close frame
 SLOW_S = 5.0  # for one that was too slow already
 
 
-async def serve_picows(websocket: WebSocket, gateway: Gateway, options: WebSocketOptions, takeover: Takeover) -> None:
+async def serve_picows(websocket: WebSocket, endpoint: Endpoint, options: WebSocketOptions, takeover: Takeover) -> None:
     """Carries one connection from the handshake to its end. A foreign Origin is answered with 403."""
     if await open_websocket(websocket, options):
-        await PicowsTransport(takeover, options, remote_of(websocket)).run(gateway)
+        await PicowsTransport(takeover, options, remote_of(websocket)).run(endpoint)
 
 
 class PicowsTransport:
@@ -31,7 +30,7 @@ class PicowsTransport:
         self.remote = remote
         self._takeover = takeover
         self._socket = takeover.socket
-        self._connection: Connection | None = None
+        self._connection: Peer | None = None
         self._outbox = Outbox(options.outbox)
         self._reason: DisconnectReason | None = None
         self._room: asyncio.Event | None = None
@@ -108,9 +107,9 @@ class PicowsTransport:
         if self._room is not None:
             self._room.set()
 
-    async def run(self, gateway: Gateway) -> None:
+    async def run(self, endpoint: Endpoint) -> None:
         """Returns when the connection has ended."""
-        self._connection = gateway.open(self)
+        self._connection = endpoint.open(self)
         self._takeover.hand_over(self)
         try:
             await self._ended
