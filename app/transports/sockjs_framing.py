@@ -57,11 +57,13 @@ class FramedTransport:
             self._transport.send(self._framing.frame(data, binary))
 
     def close(self, reason: DisconnectReason) -> None:
-        if self._is_closed:
-            return
-        self._is_closed = True
-        if reason is not SLOW_CONSUMER:  # what it does not read is full already
+        if not self._is_closed and reason is not SLOW_CONSUMER:  # which could not take it
             self._transport.send(encode_close(reason.code, reason.text))
+        self.fail(reason)
+
+    def fail(self, reason: DisconnectReason) -> None:
+        """Closes without a frame: what came was no SockJS."""
+        self._is_closed = True
         self._transport.close(reason)
 
     def pause_reading(self) -> None:
@@ -93,6 +95,7 @@ class FramedPeer:
         try:
             messages = decode_message(data)
         except BrokenJson:
+            self.transport.fail(BAD_REQUEST)
             self._peer.end(BAD_REQUEST)
             return
         for message in messages:
