@@ -55,8 +55,8 @@ class Exchange:
         lines = [f"{method} {path} HTTP/{version}", *(f"{name}: {value}" for name, value in fields.items()), "", ""]
         self.writer.write("\r\n".join(lines).encode() + (body or b""))
 
-    async def head(self) -> Reply:
-        async with asyncio.timeout(PATIENCE_S):
+    async def head(self, timeout_s: float = PATIENCE_S) -> Reply:
+        async with asyncio.timeout(timeout_s):
             version, status, *_ = (await self.reader.readline()).decode().split(" ")
             reply = Reply(int(status), version.removeprefix("HTTP/"))
             while line := (await self.reader.readline()).strip():
@@ -84,9 +84,9 @@ class Exchange:
         async with asyncio.timeout(PATIENCE_S):
             return await self.reader.readexactly(size)
 
-    async def chunk(self) -> bytes:
+    async def chunk(self, timeout_s: float = PATIENCE_S) -> bytes:
         """Empty for the last."""
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(timeout_s):
             size = int(await self.reader.readline(), 16)
             return (await self.reader.readexactly(size + 2))[:-2]
 
