@@ -99,7 +99,10 @@ def _listen(host: str, port: int) -> socket.socket:
         listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         raise ConfigurationError(f"HOST and PORT: cannot listen on {host}:{port}: {error.strerror}") from None
-    if hasattr(socket, "TCP_USER_TIMEOUT"):  # connections inherit it
+    # Connections inherit both. Without the first a short answer in two writes waits for an acknowledgement of 40 ms
+    # (asyncio sets it for sockets of its own making alone).
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, PEER_TIMEOUT_MS)
     return listener
 
