@@ -11,5 +11,5 @@ router = APIRouter()
 @router.websocket("/stomp-ws")
 @router.websocket("/stomp-ws/websocket")
 async def stomp_websocket(websocket: WebSocket, runtime: RuntimeDep) -> None:
-    """STOMP over WebSocket. The second path is what SockJS clients use for a raw WebSocket."""
+    """STOMP over WebSocket. The second path is the raw WebSocket of SockJS; all else below is in `sockjs`."""
     await serve_any(websocket, runtime.gateway, runtime.websocket)

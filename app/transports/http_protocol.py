@@ -35,7 +35,10 @@ def as_rfc6455(headers: Headers) -> Headers:
     """Of a handshake: drafts have another version, and a name of their own for the origin."""
     if not any(name == b"sec-websocket-version" and value in DRAFT_VERSIONS for name, value in headers):
         return headers
-    others = [(name, value) for name, value in headers if name not in (b"sec-websocket-version", b"origin")]
+    replaced = {b"sec-websocket-version"}
+    if any(name == b"sec-websocket-origin" for name, _ in headers):
+        replaced.add(b"origin")
+    others = [(name, value) for name, value in headers if name not in replaced]
     renamed = [(b"origin" if name == b"sec-websocket-origin" else name, value) for name, value in others]
     return [*renamed, (b"sec-websocket-version", b"13")]
 

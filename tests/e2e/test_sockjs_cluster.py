@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import json
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack
 
 import pytest
@@ -12,6 +12,7 @@ import pytest
 from tests.client import StompClient
 from tests.e2e.backend import Backend
 from tests.e2e.trio import keys, open_backends, running_nodes
+from tests.proxy import running_round_robin
 from tests.server import Server
 from tests.sockjs_client import RECEIVING, stomp_over_sockjs
 from tests.transports.raw_http import Base
@@ -40,16 +41,14 @@ async def nodes(servers: Sequence[Server]) -> AsyncIterator[Sequence[Backend]]:
 
 
 @pytest.fixture
-def round_robin(servers: Sequence[Server]) -> Callable[[], int]:
-    """The port of the next request: a balancer that knows nothing of sessions."""
-    ports = itertools.cycle([server.port for server in servers])
-    return lambda: next(ports)
+async def round_robin(servers: Sequence[Server]) -> AsyncIterator[int]:
+    """The port of a balancer that sends each connection, which is each request, to the next node."""
+    async with running_round_robin([server.port for server in servers]) as proxy:
+        yield proxy.port
 
 
 @pytest.mark.parametrize("transport", RECEIVING)
-async def test_each_request_may_meet_another_node(
-    nodes: Sequence[Backend], round_robin: Callable[[], int], transport: str
-) -> None:
+async def test_each_request_may_meet_another_node(nodes: Sequence[Backend], round_robin: int, transport: str) -> None:
     user = f"test-spread-{transport}"
     async with stomp_over_sockjs(round_robin, transport) as client:
         await client.connect(user)
@@ -67,7 +66,7 @@ async def test_each_request_may_meet_another_node(
 
 
 async def test_a_hundred_polling_clients_lose_nothing_and_keep_their_order(
-    nodes: Sequence[Backend], round_robin: Callable[[], int]
+    nodes: Sequence[Backend], round_robin: int
 ) -> None:
     async with AsyncExitStack() as stack:
         users = [f"test-poll-{number}" for number in range(CLIENTS)]
@@ -122,9 +121,7 @@ async def test_rules_of_a_session_hold_across_nodes(servers: Sequence[Server], r
         assert (await node.post("/xhr")).body.startswith(b"c[4501,")
 
 
-async def test_client_that_vanishes_at_another_node_is_noticed(
-    nodes: Sequence[Backend], round_robin: Callable[[], int]
-) -> None:
+async def test_client_that_vanishes_at_another_node_is_noticed(nodes: Sequence[Backend], round_robin: int) -> None:
     for transport in ("xhr-polling", "xhr-streaming"):
         user = f"test-vanish-{transport}"
         for _ in range(3):

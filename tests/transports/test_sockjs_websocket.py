@@ -121,14 +121,15 @@ async def test_handshake_of_each_version_is_answered(websocket_site: Site, versi
         assert await exchange.exactly(3) == b"\x81\x01o"
 
 
-async def test_origin_of_an_old_handshake_counts_too() -> None:
+@pytest.mark.parametrize("name", ["Origin", "Sec-WebSocket-Origin"])
+async def test_origin_of_an_old_handshake_counts_too(name: str) -> None:
     strict = replace(OPTIONS.websockets, allowed_origins=("https://shop.example",))
     async with open_site(websockets=strict) as site, Exchange(site.port) as exchange:
         headers = {
             "Upgrade": "websocket",
             "Connection": "Upgrade",
             "Sec-WebSocket-Version": "8",
-            "Sec-WebSocket-Origin": "https://evil.example",
+            name: "https://evil.example",
             "Sec-WebSocket-Key": "x3JJHMbDL1EzLkh9GBhXDw==",
         }
         await exchange.send("GET", f"/echo{session()}/websocket", headers)
