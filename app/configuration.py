@@ -18,9 +18,12 @@ from app.gateway.routing import DestinationRoutes
 from app.hub.outbox import OutboxLimits
 from app.messages.types import TypeRegistry
 from app.settings import Settings
+from app.sockjs.session import Timing
 from app.stomp.frames import FrameLimits
 from app.stomp.heartbeat import Heartbeat
 from app.stomp.session import SessionLimits
+from app.transports.sockjs_options import SockJsOptions
+from app.transports.stomp_text import frame_as_text
 from app.transports.websocket import WebSocketOptions
 from app.version import SERVER
 
@@ -151,4 +154,21 @@ def websocket_options(settings: Settings) -> WebSocketOptions:
     return WebSocketOptions(
         allowed_origins=settings.allowed_origins or (),
         outbox=OutboxLimits(max_frames=settings.outbox_max_frames, max_bytes=settings.outbox_max_bytes),
+    )
+
+
+def sockjs_options(settings: Settings) -> SockJsOptions:
+    return SockJsOptions(
+        websocket=settings.sockjs_websocket,
+        cookie_needed=settings.sockjs_cookie_needed,
+        response_limit=settings.sockjs_response_limit_bytes,
+        timing=Timing(
+            heartbeat_s=settings.sockjs_heartbeat_ms / 1000,
+            disconnect_delay_s=settings.sockjs_disconnect_delay_ms / 1000,
+        ),
+        max_body_bytes=settings.http_max_body_bytes,
+        max_sessions=settings.sockjs_max_sessions,
+        client_url=settings.sockjs_client_url,
+        as_text=frame_as_text,
+        websockets=websocket_options(settings),
     )

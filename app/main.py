@@ -5,9 +5,9 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
-from starlette.middleware.cors import CORSMiddleware
 
-from app.api import health, notify, openapi, pages, problems, push, sessions, websocket
+from app.api import health, notify, openapi, pages, problems, push, sessions, sockjs, websocket
+from app.api.cors import OwnCors
 from app.auth.ports import Authenticator
 from app.clock import Clock
 from app.configuration import Extensions, check_settings
@@ -71,13 +71,14 @@ def create_app(
     problems.install(app)
     if settings.allowed_origins:
         app.add_middleware(
-            CORSMiddleware,
+            OwnCors,
             allow_origins=settings.allowed_origins,
             allow_methods=["*"],
             allow_headers=["*"],
             expose_headers=["Idempotency-Replay", "Retry-After"],
         )
     routers = [notify.router, sessions.router, health.router, websocket.router, pages.router]
+    app.include_router(sockjs.router, prefix=sockjs.BASE)
     for router in routers + ([pages.home_router] if settings.app_env == "dev" else []):
         app.include_router(router)
     openapi.document_types(app, extensions.types or TypeRegistry(strict=settings.strict_types))

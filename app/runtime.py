@@ -11,6 +11,7 @@ from app.auth.dev import DevAuthenticator
 from app.auth.ports import Authenticator
 from app.backplane import Backplane, build_backplane
 from app.clock import Clock, SystemClock
+from app.cluster.sockjs_owners import REFRESH_S
 from app.configuration import Extensions, PushOptions, check_settings
 from app.db.database import Database
 from app.db.migrations import migrate
@@ -30,7 +31,9 @@ from app.notifications.jobs import every
 from app.notifications.manager import NotifyManager, NotifyPolicy
 from app.settings import Settings
 from app.tasks import TaskOwner
-from app.transports.endpoint import WebSocketEndpoint
+from app.transports.sockjs import SockJs
+from app.transports.sockjs_cluster import SockJsCluster
+from app.transports.websockets import WebSockets
 
 RETENTION_PERIOD_S = 600
 
@@ -52,7 +55,8 @@ class Runtime:
     access: PushAccess
     types: TypeRegistry
     push: PushOptions
-    websocket: WebSocketEndpoint
+    websockets: WebSockets
+    sockjs: SockJs
     clock: Clock
 
     async def run_retention(self) -> None:
@@ -79,11 +83,13 @@ async def open_runtime(settings: Settings, extensions: Extensions | None = None)
             tasks.start(job(), name)
         stack.push_async_callback(runtime.backplane.close)
         tasks.start(runtime.gateway.run(), "heart-beats")
+        tasks.start(runtime.sockjs.run(), "SockJS sessions")
         tasks.start(runtime.notify.run(), "writers")
         tasks.start(every(settings.recovery_interval_ms / 1000, runtime.notify.run_recovery), "recovery")
         tasks.start(every(RETENTION_PERIOD_S, runtime.run_retention), "retention")
         stack.push_async_callback(runtime.notify.close)
         stack.push_async_callback(runtime.gateway.aclose)
+        stack.push_async_callback(runtime.sockjs.aclose)
         await runtime.backplane.wait_until_up()
         yield runtime
 
@@ -130,7 +136,8 @@ def _build(
         access=_access(settings, authenticator),
         types=extensions.types or TypeRegistry(strict=settings.strict_types),
         push=configuration.push_options(settings),
-        websocket=WebSocketEndpoint(gateway, configuration.websocket_options(settings)),
+        websockets=WebSockets(configuration.websocket_options(settings)),
+        sockjs=_sockjs(settings, gateway, backplane, clock),
         clock=clock,
     )
 
@@ -148,6 +155,16 @@ def _delivery(
         new_id=id_factory(clock),
         tasks=tasks,
     )
+
+
+def _sockjs(settings: Settings, gateway: Gateway, backplane: Backplane, clock: Clock) -> SockJs:
+    options = configuration.sockjs_options(settings)
+    node, cluster = backplane.cluster, None
+    if node is not None:
+        cluster = SockJsCluster(
+            node.owners, node.post, clock=clock, heartbeat_s=options.timing.heartbeat_s, refresh_s=REFRESH_S
+        )
+    return SockJs(gateway, options, clock=clock, cluster=cluster)
 
 
 def _notify(settings: Settings, database: Database, delivery: Delivery, clock: Clock) -> NotifyManager:

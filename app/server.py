@@ -16,6 +16,7 @@ from app.errors import ConfigurationError
 from app.logs import logging_config
 from app.main import create_app
 from app.settings import Settings
+from app.transports.http_protocol import HttpProtocol
 from app.transports.picows_protocol import PicowsProtocol
 from app.workers import Workers
 
@@ -52,6 +53,7 @@ def _serve_on(listener: socket.socket, app: FastAPI, settings: Settings, lifelin
 def server_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
+        http=HttpProtocol,
         ws=PicowsProtocol if settings.ws_transport == "picows" else "websockets-sansio",
         # above the limits of a frame, so that STOMP can say what was wrong
         ws_max_size=2 * max(settings.max_frame_bytes, settings.max_connect_frame_bytes),
@@ -88,6 +90,7 @@ class DrainingServer(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:
             server.close()
+        self._app.state.runtime.sockjs.drain()
         await self._app.state.runtime.gateway.drain()
         await super().shutdown(sockets)
 
@@ -98,7 +101,10 @@ def _listen(host: str, port: int) -> socket.socket:
         listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         raise ConfigurationError(f"HOST and PORT: cannot listen on {host}:{port}: {error.strerror}") from None
-    if hasattr(socket, "TCP_USER_TIMEOUT"):  # connections inherit it
+    # Connections inherit both. Without the first a short answer in two writes waits for an acknowledgement of 40 ms
+    # (asyncio sets it for sockets of its own making alone).
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, PEER_TIMEOUT_MS)
     return listener
 

@@ -100,6 +100,27 @@ class Settings(BaseSettings):
     )
     strict_types: bool = Field(True, description="refuse message types that are not registered")
 
+    sockjs_websocket: bool = Field(True, description="SockJS clients may use WebSocket; false: HTTP alone")
+    sockjs_cookie_needed: bool = Field(
+        False, description="set JSESSIONID, for load balancers that tell SockJS clients apart by nothing else"
+    )
+    sockjs_heartbeat_ms: PositiveInt = Field(
+        25_000, description="silence on a SockJS connection after which proxies might cut it"
+    )
+    sockjs_disconnect_delay_ms: PositiveInt = Field(
+        30_000, description="time a SockJS session waits for the next request of its client before it ends"
+    )
+    sockjs_response_limit_bytes: PositiveInt = Field(
+        131_072, description="length at which a streaming response ends, so that browsers can forget what they read"
+    )
+    sockjs_max_sessions: PositiveInt = Field(
+        10_000, description="SockJS sessions over HTTP of one process; protects it from those that never come back"
+    )
+    sockjs_client_url: str = Field(
+        "https://cdn.jsdelivr.net/npm/sockjs-client@1.6.1/dist/sockjs.min.js",
+        description="where old browsers find sockjs-client for the frame that they talk through",
+    )
+
     max_sessions_per_user: PositiveInt = Field(10, description="sessions of one user; protects from reconnect loops")
     max_connect_frame_bytes: PositiveInt = Field(65_536, description="largest frame before CONNECT was accepted")
     max_frame_bytes: PositiveInt = Field(262_144, description="largest frame of a connected session")

@@ -1,10 +1,11 @@
 """The network between a client and a server, and its accidents: a TCP proxy in the event loop of the test."""
 
 import asyncio
+import itertools
 import socket
 import struct
 from asyncio import StreamReader, StreamWriter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 
 from tests.valkey import reserve_port
@@ -126,6 +127,28 @@ async def _close(writer: StreamWriter) -> None:
     writer.close()
     with suppress(OSError):
         await writer.wait_closed()
+
+
+class RoundRobin(Proxy):
+    """Each connection goes to the next server: a balancer that knows nothing of sessions."""
+
+    def __init__(self, target_ports: Sequence[int]) -> None:
+        super().__init__(0)
+        self._target_ports = itertools.cycle(target_ports)
+
+    async def _serve(self, reader: StreamReader, writers: list[StreamWriter]) -> None:
+        self.target_port = next(self._target_ports)
+        await super()._serve(reader, writers)
+
+
+@asynccontextmanager
+async def running_round_robin(target_ports: Sequence[int]) -> AsyncIterator[RoundRobin]:
+    proxy = RoundRobin(target_ports)
+    try:
+        await proxy.allow()
+        yield proxy
+    finally:
+        await proxy.close()
 
 
 @asynccontextmanager

@@ -10,5 +10,5 @@ router = APIRouter()
 @router.websocket("/stomp-ws")
 @router.websocket("/stomp-ws/websocket")
 async def stomp_websocket(websocket: WebSocket, runtime: RuntimeDep) -> None:
-    """STOMP over WebSocket. The second path is what SockJS clients use for a raw WebSocket."""
-    await runtime.websocket.serve(websocket)
+    """STOMP over WebSocket. The second path is the raw WebSocket of SockJS; all else below is in `sockjs`."""
+    await runtime.websockets.serve(websocket, runtime.gateway)

@@ -30,6 +30,11 @@ def sessions_key(user: str) -> str:
     return f"stomp::sessions::{_tag(user)}"
 
 
+def sockjs_key(session: str) -> str:
+    """Which node has the SockJS session."""
+    return f"stomp::sockjs::{session}"
+
+
 def user_channel(user: str) -> str:
     return f"{EVERYBODY}::{_tag(user)}"
 

@@ -11,8 +11,11 @@ from app.cluster.address import RedisAddress
 from app.cluster.client import RedisClient
 from app.cluster.control import RedisControl
 from app.cluster.members import Members
+from app.cluster.post import RedisPost
 from app.cluster.presence import RedisPresence
 from app.cluster.relay import RedisRelay
+from app.cluster.sockjs_owners import RedisOwners
+from app.cluster.wire import Kind, Parcel
 from app.errors import Unavailable
 
 PATIENCE_S = 2.0  # for Redis to be there when the service starts, and to be told when it ends
@@ -37,13 +40,19 @@ class ClusterNode:
         self.members = Members(self.client, node=name, life_ms=life_ms, ledgers=ledgers)
         self.control = RedisControl(self.client, self.members, node=name)
         self.presence = RedisPresence(self.client, node=name, life_ms=life_ms, alive=self.members.answering)
-        self.relay.on_other = self.control.receive
+        self.post = RedisPost(self.client, node=name)
+        self.owners = RedisOwners(self.client, node=name)
+        self.relay.on_other = self._receive
         self.members.on_lapse(self.presence.refresh_soon)
+
+    def _receive(self, parcel: Parcel) -> None:
+        receiver = self.post if parcel.kind is Kind.LETTER else self.control
+        receiver.receive(parcel)
 
     async def run(self) -> None:
         """Until it is cancelled."""
         async with asyncio.TaskGroup() as group:
-            for part in (self.client, self.relay, self.members, self.presence):
+            for part in (self.client, self.relay, self.members, self.presence, self.owners):
                 group.create_task(part.run())
 
     async def wait_until_up(self) -> None:

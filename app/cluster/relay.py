@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 
 class RedisRelay:
-    """`run` must be running. `on_other` gets the parcels that are not the relay's own: questions and answers."""
+    """`run` must be running. `on_other` gets the parcels that are not the relay's own: questions, answers, letters."""
 
     def __init__(self, client: RedisClient, *, node: str) -> None:
         self._client = client
@@ -116,7 +116,7 @@ class RedisRelay:
         if parcel.sender == self._node:
             return
         self.received += 1
-        if parcel.kind in (Kind.QUESTION, Kind.ANSWER):
+        if parcel.kind in (Kind.QUESTION, Kind.ANSWER, Kind.LETTER):
             self.on_other(parcel)
         elif self._busy or parcel.kind is Kind.PUBLICATION:
             self._hold(parcel)

@@ -29,6 +29,8 @@ class Kind(Enum):
     """For all who listen to a destination: a `Publication`."""
     QUESTION = b"Q"
     ANSWER = b"A"
+    LETTER = b"L"
+    """For one node, see `post`."""
 
 
 class Parcel(NamedTuple):

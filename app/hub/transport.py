@@ -6,7 +6,7 @@ from app.disconnects import DisconnectReason
 
 
 class Transport(Protocol):
-    """Carries one session: WebSocket in several implementations, later SockJS.
+    """Carries one session: WebSocket in several implementations, SockJS over HTTP.
 
     No method but `writable` waits. After `close` every call is ignored.
     """

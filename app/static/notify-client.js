@@ -1,13 +1,16 @@
 /**
- * Browser client of stomp-notify: STOMP 1.2 over WebSocket, no dependencies. Copy it or import it from the service.
+ * Browser client of stomp-notify: STOMP 1.2 over WebSocket, or over HTTP where that is blocked. It needs
+ * notify-transports.js and nothing else. Copy both or import them from the service.
  *
  *     import { NotifyClient } from "/static/notify-client.js";
  *     const client = new NotifyClient({ token: () => fetchToken(), onMessage: (message) => show(message) });
  *     client.connect();
  *
  * Read from the bottom up: `NotifyClient` keeps a session alive and knows about notifications, `Connection` is one
- * attempt at a session, `openWebSocket` moves text, `FrameParser` and `encodeFrame` turn text into frames and back.
+ * attempt at a session, a transport moves text, `FrameParser` and `encodeFrame` turn text into frames and back.
  */
+
+import { fallingBack, TRANSPORTS } from "./notify-transports.js";
 
 const MAX_FRAME_BYTES = 8 * 1024 * 1024;
 const MAX_SEEN_IDS = 1000;
@@ -138,22 +141,6 @@ function unescapePair(pair) {
   // 1.2: "Undefined escape sequences such as \t MUST be treated as a fatal protocol error."
   if (!(pair in UNESCAPED)) throw new Error("undefined escape sequence");
   return UNESCAPED[pair];
-}
-
-// ------------------------------------------------------------------------------------------------------ transport
-
-/** What every transport is: `send(text)`, `close(code)`, a `name`; it calls `onOpen`, `onData`, `onClose`. */
-function openWebSocket({ WebSocket, url }, { onOpen, onData, onClose }) {
-  const socket = new WebSocket(url, ["v12.stomp"]);
-  socket.binaryType = "arraybuffer";
-  socket.onopen = () => onOpen();
-  socket.onmessage = (event) => onData(event.data);
-  socket.onclose = (event) => onClose(event.code, event.reason);
-  return {
-    name: "websocket",
-    send: (text) => socket.send(text),
-    close: (code) => socket.close(code),
-  };
 }
 
 // ----------------------------------------------------------------------------------------------------- connection
@@ -360,7 +347,7 @@ function backoffMs(failures, random) {
  * @property {number} [retryInMs]   with "waiting"
  * @property {string} [session]     with "connected", as are `user` and `transport`
  * @property {string} [user]
- * @property {string} [transport]   "websocket"
+ * @property {string} [transport]   "websocket", "xhr-streaming" or "xhr-polling"
  * @property {?ClientError} [error] what the server said before it closed
  *
  * @typedef {object} ClientError
@@ -401,13 +388,15 @@ export class NotifyClient {
    *   the token; a heart-beat has an empty command
    * @param {boolean} [options.autoAck]
    * @param {string[]} [options.topics]  destinations (`/topic/…`) whose messages go to `onMessage` too
+   * @param {string[]} [options.transports]  which may be used, in the order in which they are tried; default: all
    * @param {typeof WebSocket} [options.WebSocket]  this and the rest are seams for tests and other transports
    */
   constructor({ url = "/stomp-ws", autoAck = true, topics = [], ...options } = {}) {
     const absolute = new URL(url, globalThis.location?.href);
-    absolute.protocol = absolute.protocol.replace("http", "ws");
-    const seams = { WebSocket: globalThis.WebSocket, openTransport: openWebSocket, random: Math.random, clock };
-    this.#options = { ...seams, network: globalThis, ...options, url: absolute.href };
+    absolute.protocol = absolute.protocol.replace("ws", "http");
+    const io = { WebSocket: globalThis.WebSocket, fetch: (...request) => globalThis.fetch(...request) };
+    const seams = { openTransport: fallingBack(), transports: TRANSPORTS, random: Math.random, clock };
+    this.#options = { ...io, ...seams, network: globalThis, ...options, url: absolute.href };
     this.autoAck = autoAck;
     this.#addSubscription(ERRORS, (frame) => this.#receiveError(frame));
     for (const topic of topics) this.subscribe(topic);

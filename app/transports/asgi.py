@@ -6,18 +6,17 @@ import contextlib
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketDisconnected
 
 from app.disconnects import SLOW_CONSUMER, DisconnectReason
-from app.gateway.connection import Connection
-from app.gateway.gateway import Gateway
 from app.hub.outbox import Outbox
+from app.transports.endpoint import Endpoint, Peer
 from app.transports.websocket import WebSocketOptions, open_websocket, remote_of
 
 LINGER_S = 30.0  # for a peer that does not read, to take the close frame at last
 
 
-async def serve_websocket(websocket: WebSocket, gateway: Gateway, options: WebSocketOptions) -> None:
+async def serve_websocket(websocket: WebSocket, endpoint: Endpoint, options: WebSocketOptions) -> None:
     """Carries one connection from the handshake to its end. A foreign Origin is answered with 403."""
     if await open_websocket(websocket, options):
-        await AsgiTransport(websocket, options).run(gateway)
+        await AsgiTransport(websocket, options).run(endpoint)
 
 
 class AsgiTransport:
@@ -28,7 +27,7 @@ class AsgiTransport:
     def __init__(self, websocket: WebSocket, options: WebSocketOptions) -> None:
         self.remote = remote_of(websocket)
         self._websocket = websocket
-        self._connection: Connection | None = None
+        self._connection: Peer | None = None
         self._outbox = Outbox(options.outbox)
         self._reason: DisconnectReason | None = None
         self._wake = asyncio.Event()
@@ -82,9 +81,9 @@ class AsgiTransport:
 
     # The two directions
 
-    async def run(self, gateway: Gateway) -> None:
+    async def run(self, endpoint: Endpoint) -> None:
         """Returns when the connection has ended."""
-        self._connection = connection = gateway.open(self)
+        self._connection = connection = endpoint.open(self)
         self._tasks = (asyncio.create_task(self._read(connection)), asyncio.create_task(self._write()))
         try:
             await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -100,7 +99,7 @@ class AsgiTransport:
             if isinstance(result, Exception):
                 raise result
 
-    async def _read(self, connection: Connection) -> None:
+    async def _read(self, connection: Peer) -> None:
         """Until the peer has gone: an end that is ours is the writer's to finish."""
         while True:
             await self._readable.wait()

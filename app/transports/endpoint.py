@@ -1,25 +1,24 @@
-"""Where the WebSockets of STOMP arrive, whichever server they come through."""
+"""What a transport carries bytes for. The gateway is one; a transport asks for no more than this."""
 
-from starlette.websockets import WebSocket
+from typing import Protocol
 
-from app.gateway.gateway import Gateway
-from app.transports.asgi import serve_websocket
-from app.transports.picows import serve_picows
-from app.transports.takeover import takeover_of
-from app.transports.websocket import WebSocketOptions
-from app.transports.write_turn import WriteTurn
+from app.disconnects import DisconnectReason
+from app.hub.transport import Transport
 
 
-class WebSocketEndpoint:
-    def __init__(self, gateway: Gateway, options: WebSocketOptions) -> None:
-        self._gateway = gateway
-        self._options = options
-        self._turn = WriteTurn()
+class Peer(Protocol):
+    """One connection. Nothing here waits."""
 
-    async def serve(self, websocket: WebSocket) -> None:
-        """Carries one connection from the handshake to its end. A foreign Origin is answered with 403."""
-        takeover = takeover_of(websocket.scope)
-        if takeover is None:  # any other ASGI server
-            await serve_websocket(websocket, self._gateway, self._options)
-        else:
-            await serve_picows(websocket, self._gateway, self._options, takeover, self._turn)
+    def receive(self, data: bytes) -> None:
+        """What the client sent, as it came."""
+
+    def end(self, reason: DisconnectReason) -> None:
+        """Something is wrong with the connection: it shall close its transport."""
+
+    def closed(self) -> None:
+        """The client is gone, or everything is said; called once, at the end."""
+
+
+class Endpoint(Protocol):
+    def open(self, transport: Transport) -> Peer:
+        """The transport may be used, and even closed, before this returns."""

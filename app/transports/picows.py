@@ -5,9 +5,8 @@ import asyncio
 from starlette.websockets import WebSocket
 
 from app.disconnects import GONE, SLOW_CONSUMER, DisconnectReason
-from app.gateway.connection import Connection
-from app.gateway.gateway import Gateway
 from app.hub.outbox import Outbox
+from app.transports.endpoint import Endpoint, Peer
 from app.transports.picows_frames import BINARY, TEXT, encode
 from app.transports.picows_socket import PicowsSocket, write_all
 from app.transports.takeover import Takeover
@@ -21,11 +20,11 @@ EMPTIED_FRAMES = 32  # leave the outbox together
 
 
 async def serve_picows(
-    websocket: WebSocket, gateway: Gateway, options: WebSocketOptions, takeover: Takeover, turn: WriteTurn
+    websocket: WebSocket, endpoint: Endpoint, options: WebSocketOptions, takeover: Takeover, turn: WriteTurn
 ) -> None:
     """Carries one connection from the handshake to its end. A foreign Origin is answered with 403."""
     if await open_websocket(websocket, options):
-        await PicowsTransport(takeover, options, turn, remote_of(websocket)).run(gateway)
+        await PicowsTransport(takeover, options, turn, remote_of(websocket)).run(endpoint)
 
 
 class PicowsTransport:
@@ -51,7 +50,7 @@ class PicowsTransport:
         self.remote = remote
         self._takeover = takeover
         self._socket = takeover.socket
-        self._connection: Connection | None = None
+        self._connection: Peer | None = None
         self._turn = turn
         self._gathered: list[bytes] = []
         self._gathered_bytes = 0
@@ -153,9 +152,9 @@ class PicowsTransport:
         if self._room is not None:
             self._room.set()
 
-    async def run(self, gateway: Gateway) -> None:
+    async def run(self, endpoint: Endpoint) -> None:
         """Returns when the connection has ended."""
-        self._connection = gateway.open(self)
+        self._connection = endpoint.open(self)
         self._takeover.hand_over(self)
         try:
             await self._ended

@@ -74,6 +74,7 @@ function world(options = {}) {
     url: "http://push.example:2025/stomp-ws",
     token: "test1",
     WebSocket: FakeWebSocket,
+    transports: ["websocket"],
     clock,
     network,
     random: () => 0.5,

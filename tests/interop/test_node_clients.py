@@ -24,3 +24,4 @@ def test_stompjs_works_with_the_service() -> None:
 
 def test_our_browser_client_passes_its_own_tests() -> None:
     run_node_tests("notify_client.test.mjs")
+    run_node_tests("notify_transports.test.mjs")

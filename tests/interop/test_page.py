@@ -6,8 +6,9 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.interop.console import Console
-from tests.server import running_server
+from tests.interop.blocker import blocking_websockets
+from tests.interop.console import PAGE, Console
+from tests.server import Server, running_server
 
 INTERVAL_MS = 1000
 SETTINGS = {
@@ -19,6 +20,7 @@ SETTINGS = {
 
 def test_push_by_the_form_arrives_and_is_acknowledged(console: Console) -> None:
     console.connect("test1")
+    expect(console.at("transport")).to_have_text("websocket")
 
     message_id = console.push("test1", "你好 <b>page</b>")
 
@@ -133,3 +135,21 @@ def test_page_reconnects_by_itself_when_the_server_is_back(browser: Browser) -> 
         context.close()
     refused = [problem for problem in console.problems if "ERR_CONNECTION_REFUSED" not in problem]
     assert refused == []  # the browser itself notes each attempt on a server that is not there
+
+
+def test_page_falls_back_where_websocket_is_blocked_and_says_so(browser: Browser, server: Server) -> None:
+    with blocking_websockets(server.port) as blocker, browser.new_context() as context:
+        page = context.new_page()
+        page.goto(f"http://127.0.0.1:{blocker.port}{PAGE}")
+        page.get_by_test_id("token").fill("test-page-blocked")
+        page.get_by_test_id("connect").click()
+        expect(page.get_by_test_id("status")).to_have_text("connected", timeout=3000)
+        expect(page.get_by_test_id("transport")).to_have_text("xhr-streaming")
+
+        pushed = httpx.post(
+            f"{server.url}/vh-stomp-wsend/push_all_obj/test-page-blocked", content="behind a proxy"
+        ).json()
+
+        row = page.locator(f'[data-message-id="{pushed["id"]}"]')
+        expect(row).to_have_attribute("data-state", "acknowledged", timeout=3000)
+        assert blocker.blocked == 1

@@ -34,7 +34,7 @@ def install_node_modules() -> None:
     wanted: dict[str, str] = json.loads((HERE / "package.json").read_text())["devDependencies"]
     if all(_installed_version(name) == version for name, version in wanted.items()):
         return
-    command = [find_program("npm"), "install", "--no-package-lock", "--no-audit", "--no-fund"]
+    command = [find_program("npm"), "install", "--no-package-lock", "--no-audit", "--no-fund", "--omit=optional"]
     try:
         subprocess.run(command, cwd=HERE, check=True, capture_output=True, text=True, timeout=INSTALL_TIMEOUT_S)
     except (subprocess.SubprocessError, OSError) as error:

@@ -18,6 +18,7 @@ async def serving(app: ASGIApp, ws_transport: str = "picows", **changes: object)
     """The port; in the loop of the test. `changes` are attributes of uvicorn's configuration."""
     server = _server(app, Settings.model_validate({"ws_transport": ws_transport}), changes)
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         running = asyncio.create_task(server._serve([listener]))
         while not server.started:  # noqa: ASYNC110 — nothing tells when
             await asyncio.sleep(0.005)

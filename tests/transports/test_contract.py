@@ -27,12 +27,12 @@ from app.hub.outbox import OutboxLimits
 from app.hub.session import Session
 from app.runtime import Runtime
 from app.transports.asgi import AsgiTransport
-from app.transports.endpoint import WebSocketEndpoint
 from app.transports.picows import PicowsTransport
 from app.transports.picows_engine import Reader
 from app.transports.picows_protocol import PicowsProtocol
 from app.transports.picows_socket import PicowsSocket
 from app.transports.websocket import WebSocketOptions
+from app.transports.websockets import WebSockets
 from tests.eventually import eventually
 from tests.frames import CLOSE, CONTINUATION, PING, PONG, TEXT, RawClient, masked, raw_client
 from tests.gateway.conversation import Stage, settle
@@ -59,7 +59,8 @@ class Wiring:
     """As much of the runtime as the route asks for."""
 
     def __init__(self, gateway: Gateway, outbox: OutboxLimits) -> None:
-        self.websocket = WebSocketEndpoint(gateway, WebSocketOptions(outbox=outbox))
+        self.gateway = gateway
+        self.websockets = WebSockets(WebSocketOptions(outbox=outbox))
 
 
 class Scene:

@@ -1,0 +1,43 @@
+"""SockJS routes: under any base URL, for any endpoint."""
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request, WebSocket
+from starlette.responses import Response
+
+from app.api.dependencies import RuntimeDep
+from app.transports.sockjs import SockJs
+from app.transports.sockjs_http import answer_sockjs
+from app.transports.sockjs_websocket import serve_sockjs
+
+BASE = "/stomp-ws"
+METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+
+
+def sockjs_router(get_sockjs: Callable[..., Awaitable[SockJs]]) -> APIRouter:
+    """All that the protocol defines under a base URL, which is the prefix it is included with.
+
+    One route, because the paths are the protocol's and not an API: what is there, and what is answered to other
+    methods, is its own to say.
+    """
+    router = APIRouter(include_in_schema=False)
+    Dep = Annotated[SockJs, Depends(get_sockjs)]
+
+    @router.api_route("", methods=METHODS)
+    @router.api_route("/{path:path}", methods=METHODS)
+    async def answer(request: Request, sockjs: Dep, path: str = "") -> Response:
+        return await answer_sockjs(request, path, sockjs)
+
+    @router.websocket("/{path:path}")
+    async def serve(websocket: WebSocket, sockjs: Dep, path: str) -> None:
+        await serve_sockjs(websocket, path, sockjs)
+
+    return router
+
+
+async def get_sockjs(runtime: RuntimeDep) -> SockJs:
+    return runtime.sockjs
+
+
+router = sockjs_router(get_sockjs)

@@ -1,0 +1,74 @@
+"""What SockJS puts around messages: `o`pen, `h`eart-beat, `a`rray of messages, `c`lose. All of it is UTF-8."""
+
+import json
+import re
+from collections.abc import Iterable
+from json.encoder import encode_basestring
+
+OPEN = b"o"
+HEARTBEAT = b"h"
+
+# "Another connection still open" and "Go away!" are the protocol's own; 1002 is what its tests know.
+ANOTHER_CONNECTION = (2010, "Another connection still open")
+INTERRUPTED = (1002, "Connection interrupted")
+
+# Browsers mangle these on one transport or another, beside the control characters that JSON escapes by itself. Halves
+# of surrogate pairs are text to JavaScript and cannot be written in UTF-8.
+_MANGLED = re.compile("[\u200c-\u200f\u2028-\u202f\u2060-\u206f\ufff0-\uffff\ud800-\udfff]")
+
+
+class BrokenJson(ValueError):
+    """What came is no JSON, or none that holds messages."""
+
+
+class NoPayload(ValueError):
+    """Nothing came, or no array."""
+
+
+def quote(text: str) -> bytes:
+    """As a JSON string that passes every transport unchanged."""
+    return _MANGLED.sub(_escape, encode_basestring(text)).encode()
+
+
+def _escape(found: re.Match[str]) -> str:
+    return f"\\u{ord(found[0]):04x}"
+
+
+def encode_array(quoted: Iterable[bytes]) -> bytes:
+    """Of messages as `quote` made them."""
+    return b"a[%b]" % b",".join(quoted)
+
+
+def encode_close(code: int, text: str) -> bytes:
+    return b"c[%d,%b]" % (code, quote(text))
+
+
+def decode_array(body: bytes) -> list[str]:
+    """The messages of a request. Raises NoPayload and BrokenJson."""
+    if not body:
+        raise NoPayload
+    value = _parse(body)
+    if not isinstance(value, list):
+        raise NoPayload
+    return _messages(value)
+
+
+def decode_message(data: bytes) -> list[str]:
+    """Of a WebSocket message: an array of strings, or one string; an empty one has none. Raises BrokenJson."""
+    if not data:
+        return []
+    value = _parse(data)
+    return _messages(value if isinstance(value, list) else [value])
+
+
+def _parse(data: bytes) -> object:
+    try:
+        return json.loads(data.decode())
+    except (ValueError, RecursionError):
+        raise BrokenJson from None
+
+
+def _messages(values: list[object]) -> list[str]:
+    if not all(isinstance(value, str) for value in values):
+        raise BrokenJson
+    return values  # type: ignore[return-value]  # just looked at

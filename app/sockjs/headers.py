@@ -1,0 +1,37 @@
+"""Headers of the answers: who may read them, who may keep them, and cookies for load balancers."""
+
+import re
+from collections.abc import Mapping
+
+YEAR_S = 31_536_000
+NOT_CACHED = {"Cache-Control": "no-store, no-cache, must-revalidate, max-age=0"}
+
+_COOKIE = re.compile(r"(?:^|;)\s*JSESSIONID=([^\s;,\"\\]*)")
+
+
+def cached_for_a_year(expires: str) -> dict[str, str]:
+    """`expires`: that moment as an HTTP date, for HTTP/1.0."""
+    return {"Cache-Control": f"public, max-age={YEAR_S}", "Expires": expires}
+
+
+def cross_origin(request: Mapping[str, str]) -> dict[str, str]:
+    """For browsers. `null` is the origin of pages from files; echoed, it would mean a refusal."""
+    origin = request.get("origin")
+    headers = {
+        "Access-Control-Allow-Origin": "*" if origin in (None, "", "null") else str(origin),
+        "Access-Control-Allow-Credentials": "true",
+        "Vary": "Origin",
+    }
+    if asked := request.get("access-control-request-headers"):
+        headers["Access-Control-Allow-Headers"] = asked
+    return headers
+
+
+def preflight(method: str) -> dict[str, str]:
+    return {"Access-Control-Allow-Methods": f"OPTIONS, {method}", "Access-Control-Max-Age": str(YEAR_S)}
+
+
+def sticky_cookie(cookies: str) -> dict[str, str]:
+    """What load balancers keep sessions together by: the one that is there, or any."""
+    found = _COOKIE.search(cookies)
+    return {"Set-Cookie": f"JSESSIONID={found[1] if found else 'dummy'}; path=/"}

@@ -1,0 +1,52 @@
+"""The documents of a base URL."""
+
+import hashlib
+import json
+from urllib.parse import parse_qs
+
+GREETING = b"Welcome to SockJS!\n"
+
+_IFRAME = """\
+<!DOCTYPE html>
+<html>
+<head>
+  <meta http-equiv="X-UA-Compatible" content="IE=edge" />
+  <meta http-equiv="Content-Type" content="text/html; charset=UTF-8" />
+  <script>
+    document.domain = document.domain;
+    _sockjs_onload = function(){SockJS.bootstrap_iframe();};
+  </script>
+  <script src="%s"></script>
+</head>
+<body>
+  <h2>Don't panic!</h2>
+  <p>This is a SockJS hidden iframe. It's used for cross domain magic.</p>
+</body>
+</html>
+"""
+
+
+def iframe(client_url: str) -> bytes:
+    """The page that pages of other domains talk through; `client_url` is where sockjs-client is."""
+    return (_IFRAME % client_url.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")).encode()
+
+
+def etag(document: bytes) -> str:
+    return f'"{hashlib.sha256(document).hexdigest()[:32]}"'
+
+
+def info(*, websocket: bool, cookie_needed: bool, entropy: int) -> bytes:
+    """`origins` is not used by clients; `entropy`: 32 random bits for browsers that have none of their own."""
+    facts = {"websocket": websocket, "origins": ["*:*"], "cookie_needed": cookie_needed, "entropy": entropy}
+    return json.dumps(facts, separators=(",", ":")).encode()
+
+
+def payload_of_form(body: bytes, content_type: str) -> bytes:
+    """What a JSONP client sent: the field `d` of a form, or the body itself."""
+    if content_type.partition(";")[0].strip().lower() != "application/x-www-form-urlencoded":
+        return body
+    try:
+        fields = parse_qs(body.decode("ascii"), max_num_fields=10)
+    except ValueError:
+        return b""
+    return fields.get("d", [""])[0].encode()

@@ -1,0 +1,138 @@
+"""A SockJS endpoint: its sessions over HTTP on this node, and the way to those on others; its WebSockets."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Iterator
+
+from app.clock import Clock
+from app.disconnects import TOO_BIG
+from app.errors import Unavailable
+from app.sockjs.session import Timing
+from app.transports.endpoint import Endpoint
+from app.transports.sockjs_cluster import SockJsCluster
+from app.transports.sockjs_framing import Framing
+from app.transports.sockjs_options import SockJsOptions
+from app.transports.sockjs_session import SockJsSession, Source
+from app.transports.websockets import WebSockets
+
+LONGEST_TICK_S = 1.0
+TICKS_PER_DELAY = 4
+
+logger = logging.getLogger(__name__)
+
+
+class UnknownSession(Exception):
+    """Nobody has it, or not any more."""
+
+
+class SockJs:
+    """`run` must be running for heart-beats and for the end of sessions whose client has gone.
+
+    Without `cluster` all sessions are here.
+    """
+
+    def __init__(
+        self, endpoint: Endpoint, options: SockJsOptions, *, clock: Clock, cluster: SockJsCluster | None = None
+    ) -> None:
+        self.endpoint = endpoint
+        self.framed = Framing(endpoint, options)
+        self.websockets = WebSockets(options.websockets)
+        self.options = options
+        self.clock = clock
+        self._sessions: dict[str, SockJsSession] = {}
+        self._cluster = cluster
+        if cluster is not None:
+            cluster.serve(self._sessions.get)
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def __iter__(self) -> Iterator[SockJsSession]:
+        return iter(tuple(self._sessions.values()))
+
+    # Requests
+
+    async def attach(self, session_id: str, *, name: str, once: bool, remote: str | None) -> Source:
+        """For a request that receives. A session that nobody has is opened. Raises Unavailable.
+
+        `name` is that of the transport, `once`: the request takes one frame.
+        """
+        session = self._sessions.get(session_id)
+        if session is None and self._cluster is not None:
+            source = await self._cluster.attach(session_id, once=once, max_bytes=self.options.response_limit)
+            if source is not None:
+                return source
+            session = self._sessions.get(session_id)
+        return (session or self._open(session_id, name, remote)).attach()
+
+    async def receive(self, session_id: str, messages: list[str]) -> None:
+        """For a request that sends. Raises UnknownSession, Busy and Unavailable."""
+        session = self._sessions.get(session_id)
+        if session is not None:
+            await session.receive(messages)
+        elif self._cluster is None or not await self._cluster.send(session_id, messages):
+            raise UnknownSession
+
+    def refuse_size(self, session_id: str) -> None:
+        """The client has sent more at once than it may."""
+        session = self._sessions.get(session_id)
+        if session is not None:
+            session.end(TOO_BIG)
+
+    def _open(self, session_id: str, name: str, remote: str | None) -> SockJsSession:
+        if len(self._sessions) >= self.options.max_sessions:
+            logger.warning("%d SockJS sessions are open, the limit", len(self._sessions))
+            self._disown(session_id)
+            raise Unavailable("there are as many sessions as there may be", retry_after_s=1)
+        session = SockJsSession(name=name, remote=remote, options=self.options, clock=self.clock)
+        self._sessions[session_id] = session
+        session.open(self.endpoint)
+        return session
+
+    # Time
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        tick_s = tick_of(self.options.timing)
+        while True:
+            await asyncio.sleep(tick_s)
+            self.tick(self.clock.monotonic(), tick_s)
+
+    def tick(self, now: float, tick_s: float) -> None:
+        """`tick_s` passes until the next call."""
+        self.framed.tick(now, tick_s)
+        if self._cluster is not None:
+            self._cluster.tick(now, self._sessions)
+        for session_id, session in tuple(self._sessions.items()):
+            if not session.tick(now):
+                self._forget(session_id)
+
+    def _forget(self, session_id: str) -> None:
+        del self._sessions[session_id]
+        self._disown(session_id)
+
+    def _disown(self, session_id: str) -> None:
+        if self._cluster is not None:
+            self._cluster.disown(session_id)
+
+    # The end
+
+    def drain(self) -> None:
+        """Responses that bring what other nodes have end: the clients go on elsewhere."""
+        if self._cluster is not None:
+            self._cluster.drain()
+
+    async def aclose(self) -> None:
+        """Ends all sessions at once."""
+        for session_id, session in tuple(self._sessions.items()):
+            session.finish()
+            self._forget(session_id)
+        if self._cluster is not None:
+            with contextlib.suppress(Unavailable):
+                await self._cluster.aclose()
+
+
+def tick_of(timing: Timing) -> float:
+    """How often to look, for the shortest delay to be kept."""
+    return min(LONGEST_TICK_S, timing.heartbeat_s / TICKS_PER_DELAY, timing.disconnect_delay_s / TICKS_PER_DELAY)

@@ -1,0 +1,123 @@
+"""SockJS sessions of a cluster: whichever node a request meets, it is answered for the one that has the session."""
+
+import logging
+from collections import OrderedDict
+from collections.abc import Iterable
+
+from app.clock import Clock
+from app.errors import Unavailable
+from app.tasks import TaskOwner
+from app.transports.sockjs_borrowing import Borrowing
+from app.transports.sockjs_lending import FindSession, Lending
+from app.transports.sockjs_post import Owners, Post, decode_note
+from app.transports.sockjs_session import Busy, Source
+
+REMEMBERED_OWNERS = 20_000
+MAX_MOVES = 3
+
+logger = logging.getLogger(__name__)
+
+
+class SockJsCluster:
+    """A node that is asked for a session that nobody has claims it; claims are refreshed every `refresh_s`."""
+
+    def __init__(self, owners: Owners, post: Post, *, clock: Clock, heartbeat_s: float, refresh_s: float) -> None:
+        self._owners = owners
+        self._post = post
+        self._clock = clock
+        self._refresh_s = refresh_s
+        self._refreshed_s = clock.monotonic()
+        self._tasks = TaskOwner()
+        self._known: OrderedDict[str, str] = OrderedDict()
+        self._lending = Lending(post, clock=clock, tasks=self._tasks)
+        self._borrowing = Borrowing(post, tasks=self._tasks, heartbeat_s=heartbeat_s)
+        post.listen(self._receive)
+
+    def serve(self, find: FindSession) -> None:
+        """`find` knows the sessions of this node."""
+        self._lending.find = find
+
+    def _receive(self, sender: str, content: bytes) -> None:
+        note = decode_note(content)
+        match note.word:
+            case "attach":
+                self._lending.attach(sender, note)
+            case "next":
+                self._lending.next(sender, note)
+            case "finish":
+                self._lending.finish(sender, note)
+            case "release":
+                self._lending.release(sender, note)
+            case "send":
+                self._lending.send(sender, note)
+            case _:
+                self._borrowing.receive(note)
+
+    # Requests at this node
+
+    async def attach(self, session: str, *, once: bool, max_bytes: int) -> Source | None:
+        """None: the session is this node's now, if it was not before. Raises Unavailable."""
+        gone = ""
+        for _ in range(MAX_MOVES):
+            owner = self._known.pop(session, None) or await self._owners.claim(session, instead_of=gone)
+            if owner == self._post.node:
+                return None
+            source = await self._borrowing.attach(owner, session, once=once, max_bytes=max_bytes)
+            if source is not None:
+                self._remember(session, owner)
+                return source
+            gone = owner
+        raise Unavailable("the session moves from node to node", retry_after_s=1)
+
+    async def send(self, session: str, messages: list[str]) -> bool:
+        """False: nobody has the session. Raises Busy and Unavailable."""
+        owner = self._known.get(session) or await self._owners.find(session)
+        if owner is None or owner == self._post.node:
+            return False
+        answer = await self._borrowing.send(owner, session, messages)
+        if answer == "busy":
+            raise Busy
+        if answer == "taken":
+            self._remember(session, owner)
+        else:
+            self._known.pop(session, None)
+        return answer == "taken"
+
+    def _remember(self, session: str, owner: str) -> None:
+        self._known[session] = owner
+        self._known.move_to_end(session)
+        if len(self._known) > REMEMBERED_OWNERS:
+            self._known.popitem(last=False)
+
+    # Sessions of this node
+
+    def disown(self, session: str) -> None:
+        self._owners.disown(session)
+
+    def tick(self, now: float, sessions: Iterable[str]) -> None:
+        self._lending.tick(now)
+        if now - self._refreshed_s > self._refresh_s:
+            self._refreshed_s = now
+            self._tasks.start(self._refresh(tuple(sessions)), "claims of SockJS sessions")
+
+    async def _refresh(self, sessions: Iterable[str]) -> None:
+        try:
+            lost = await self._owners.refresh(sessions)
+        except Unavailable as error:
+            logger.info("claims of SockJS sessions are not refreshed: %s", error)
+            return
+        for session in lost:
+            logger.info("a SockJS session of this node has become another's")
+            if (found := self._lending.find(session)) is not None:
+                found.finish()
+
+    # The end
+
+    def drain(self) -> None:
+        """Responses with frames of other nodes end: their clients go on elsewhere."""
+        self._borrowing.give_all_back()
+
+    async def aclose(self) -> None:
+        """Raises Unavailable."""
+        await self._tasks.aclose()
+        await self._owners.flush()

@@ -1,0 +1,169 @@
+"""The HTTP side of a SockJS endpoint: from a request to its answer."""
+
+import email.utils
+import secrets
+import time
+from collections.abc import Mapping
+from http import HTTPStatus
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app.errors import Unavailable
+from app.sockjs.frames import BrokenJson, NoPayload, decode_array
+from app.sockjs.headers import NOT_CACHED, YEAR_S, cached_for_a_year, cross_origin, preflight, sticky_cookie
+from app.sockjs.pages import GREETING, etag, iframe, info, payload_of_form
+from app.sockjs.paths import Action, Call, Page, is_websocket, method_of, parse_path
+from app.sockjs.receivers import PLAIN_JSONP, RECEIVERS, Receiver, callback_problem
+from app.transports.sockjs import SockJs, UnknownSession
+from app.transports.sockjs_session import Busy
+from app.transports.sockjs_stream import FrameAnswer, StreamAnswer
+
+TEXT = "text/plain; charset=UTF-8"
+JSON = "application/json; charset=UTF-8"
+HTML = "text/html; charset=UTF-8"
+
+
+async def answer_sockjs(request: Request, path: str, sockjs: SockJs) -> Response:
+    """`path`: what follows the base URL and a slash."""
+    target = parse_path(path)
+    if target is None:
+        return _plain(404)
+    method = method_of(target)
+    if is_websocket(target) and not sockjs.options.websocket:
+        return _plain(404)
+    if is_websocket(target):
+        return _answer_no_upgrade(request) if request.method == method else _not_allowed(method)
+    if not sockjs.options.websockets.allows(request.headers.get("origin"), request.headers.get("host")):
+        return _plain(403)
+    if request.method == "OPTIONS":
+        return _answer_preflight(request, target, method, sockjs)
+    if isinstance(target, Page) and request.method in ("GET", "HEAD"):
+        return _answer_page(request, target, sockjs)
+    if isinstance(target, Call) and request.method == method:
+        return await _answer_call(request, target, sockjs)
+    return _not_allowed(f"OPTIONS, {method}")
+
+
+# Without a session
+
+
+def _answer_page(request: Request, page: Page, sockjs: SockJs) -> Response:
+    options = sockjs.options
+    if page is Page.GREETING:
+        return Response(GREETING, headers={"Content-Type": TEXT})
+    if page is Page.IFRAME:
+        return _answer_iframe(request, options.client_url)
+    facts = info(websocket=options.websocket, cookie_needed=options.cookie_needed, entropy=secrets.randbits(32))
+    return Response(facts, headers={"Content-Type": JSON} | NOT_CACHED | cross_origin(request.headers))
+
+
+def _answer_iframe(request: Request, client_url: str) -> Response:
+    page = iframe(client_url)
+    headers = {"ETag": etag(page)} | _cached()
+    if request.headers.get("if-none-match") == headers["ETag"]:
+        return Response(status_code=304, headers=headers)
+    return Response(page, headers=headers | {"Content-Type": HTML})
+
+
+def _answer_preflight(request: Request, target: Page | Call, method: str, sockjs: SockJs) -> Response:
+    headers = _cached() | preflight(method) | cross_origin(request.headers)
+    if isinstance(target, Call):
+        headers |= _cookie(request, sockjs)
+    return Response(status_code=204, headers=headers)
+
+
+def _answer_no_upgrade(request: Request) -> Response:
+    if request.headers.get("upgrade", "").lower() != "websocket":
+        return _plain(400, 'Can "Upgrade" only to "WebSocket".')
+    return _plain(400, '"Connection" must be "Upgrade".')
+
+
+# Of a session
+
+
+async def _answer_call(request: Request, call: Call, sockjs: SockJs) -> Response:
+    headers = NOT_CACHED | cross_origin(request.headers) | _cookie(request, sockjs)
+    try:
+        if call.action in RECEIVERS:
+            return await _receive(request, call, sockjs, headers)
+        return await _send(request, call, sockjs, headers)
+    except Unavailable as error:
+        return _plain(503, error.detail, headers | {"Retry-After": str(error.retry_after_s or 1)})
+
+
+async def _receive(request: Request, call: Call, sockjs: SockJs, headers: Mapping[str, str]) -> Response:
+    receiver = _receiver_of(call, sockjs)
+    callback = ""
+    if receiver.has_callback:
+        callback = request.query_params.get("c") or request.query_params.get("callback") or ""
+        if problem := callback_problem(callback):
+            return _plain(500, problem, headers)
+    client = request.client
+    source = await sockjs.attach(
+        call.session,
+        name=receiver.name,
+        once=not receiver.streams,
+        remote=f"{client.host}:{client.port}" if client else None,
+    )
+    answer = StreamAnswer if receiver.streams else FrameAnswer
+    return answer(source, receiver, callback, limit=sockjs.options.response_limit, headers=headers)
+
+
+def _receiver_of(call: Call, sockjs: SockJs) -> Receiver:
+    if call.action is Action.JSONP and not sockjs.options.jsonp_comment:
+        return PLAIN_JSONP
+    return RECEIVERS[call.action]
+
+
+async def _send(request: Request, call: Call, sockjs: SockJs, headers: Mapping[str, str]) -> Response:
+    body = await _read_body(request, sockjs.options.max_body_bytes)
+    if body is None:
+        sockjs.refuse_size(call.session)
+        return _plain(413, headers={**headers, "Connection": "close"})
+    is_form = call.action is Action.JSONP_SEND
+    if is_form:
+        body = payload_of_form(body, request.headers.get("content-type", ""))
+    try:
+        await sockjs.receive(call.session, decode_array(body))
+    except UnknownSession:
+        return _plain(404, headers=headers)
+    except NoPayload:
+        return _plain(500, "Payload expected.", headers)
+    except BrokenJson:
+        return _plain(500, "Broken JSON encoding.", headers)
+    except Busy:
+        return _plain(503, "too many requests wait already", {**headers, "Retry-After": "1"})
+    # 204 for a form would leave some browsers waiting; a type for no content keeps others from taking it for XML.
+    return _plain(200, "ok", headers) if is_form else Response(None, 204, {**headers, "Content-Type": TEXT})
+
+
+async def _read_body(request: Request, limit: int) -> bytes | None:
+    """None: it is larger than the limit."""
+    chunks, size = [], 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limit:
+            return None
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+# Answers
+
+
+def _plain(status: int, text: str | None = None, headers: Mapping[str, str] | None = None) -> Response:
+    text = HTTPStatus(status).phrase if text is None else text
+    return Response(text, status, {**(headers or {}), "Content-Type": TEXT})
+
+
+def _not_allowed(allowed: str) -> Response:
+    return Response(status_code=405, headers={"Allow": allowed})
+
+
+def _cached() -> dict[str, str]:
+    return cached_for_a_year(email.utils.formatdate(time.time() + YEAR_S, usegmt=True))
+
+
+def _cookie(request: Request, sockjs: SockJs) -> dict[str, str]:
+    return sticky_cookie(request.headers.get("cookie", "")) if sockjs.options.cookie_needed else {}

@@ -1,0 +1,223 @@
+"""A SockJS session over HTTP as a transport: requests come and go, the session stays."""
+
+import asyncio
+from typing import Protocol
+
+from app.clock import Clock
+from app.disconnects import SLOW_CONSUMER, DisconnectReason
+from app.sockjs.frames import INTERRUPTED, quote
+from app.sockjs.session import Due, SessionBuffer
+from app.transports.endpoint import Endpoint, Peer
+from app.transports.sockjs_options import SockJsOptions
+
+MAX_WAITING_SENDS = 16  # requests of one session that wait until it takes more; clients send one at a time
+
+
+class Busy(Exception):
+    """Too much waits already: the client may try again."""
+
+
+class Source(Protocol):
+    """Where a receiving request gets its frames, on this node or another."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether `next` would not wait."""
+
+    async def next(self, max_bytes: int) -> bytes | None:
+        """The next frame; None when the response is to end."""
+
+    async def finish(self) -> None:
+        """The response is about to end as it should: the next request of the session may come at once."""
+
+    def finish_now(self) -> None:
+        """As `finish`, of a session of this node."""
+
+    def interrupt(self) -> None:
+        """The client has gone: `next` returns None."""
+
+    def release(self) -> None:
+        """At the end, whatever happened. Without `finish` before, the client has gone in the middle of something."""
+
+
+class OneFrame:
+    """An answer that belongs to no session."""
+
+    is_ready = True
+
+    def __init__(self, frame: bytes) -> None:
+        self._frame: bytes | None = frame
+
+    async def next(self, max_bytes: int) -> bytes | None:
+        frame, self._frame = self._frame, None
+        return frame
+
+    async def finish(self) -> None: ...
+
+    def finish_now(self) -> None: ...
+
+    def interrupt(self) -> None: ...
+
+    def release(self) -> None: ...
+
+
+class SockJsSession:
+    """Made for the first request; `open` it before anything else."""
+
+    def __init__(self, *, name: str, remote: str | None, options: SockJsOptions, clock: Clock) -> None:
+        self.name = name
+        self.remote = remote
+        self._as_text = options.as_text
+        self._clock = clock
+        self._buffer = SessionBuffer(timing=options.timing, limits=options.buffer, now=clock.monotonic())
+        self._peer: Peer | None = None
+        self._lease: Lease | None = None
+        self._waiting_sends = 0
+        self._wake = asyncio.Event()
+        self._readable = asyncio.Event()
+        self._readable.set()
+        self._room = asyncio.Event()
+        self._room.set()
+
+    def open(self, endpoint: Endpoint) -> None:
+        self._peer = endpoint.open(self)
+
+    # The port
+
+    @property
+    def has_room(self) -> bool:
+        return self._buffer.has_room
+
+    def send(self, data: bytes, binary: bool = False) -> None:
+        if self._buffer.is_closed:
+            return
+        if self._buffer.offer(quote(self._as_text(data, binary))):
+            self._wake.set()
+            if not self._buffer.has_room:
+                self._room.clear()
+        elif self._peer is not None:
+            self._peer.end(SLOW_CONSUMER)
+
+    def close(self, reason: DisconnectReason) -> None:
+        self._close(reason.code, reason.text, drop=reason is SLOW_CONSUMER)
+
+    def _close(self, code: int, text: str, *, drop: bool = False) -> None:
+        self._buffer.close(code, text, now=self._clock.monotonic(), drop=drop)
+        for event in (self._wake, self._room, self._readable):
+            event.set()
+
+    def pause_reading(self) -> None:
+        if not self._buffer.is_closed:
+            self._readable.clear()
+
+    def resume_reading(self) -> None:
+        self._readable.set()
+
+    async def writable(self) -> None:
+        await self._room.wait()
+
+    # Requests that send
+
+    async def receive(self, messages: list[str]) -> None:
+        """Returns once the endpoint has them: the client sends no more before. Raises Busy.
+
+        To a session that is closed it is no error: the client is told by the requests that receive.
+        """
+        if not self._readable.is_set():
+            if self._waiting_sends >= MAX_WAITING_SENDS:
+                raise Busy
+            self._waiting_sends += 1
+            try:
+                while not self._readable.is_set():
+                    await self._readable.wait()
+            finally:
+                self._waiting_sends -= 1
+        for message in messages:
+            if self._peer is not None and not self._buffer.is_closed:
+                self._peer.receive(message.encode("utf-8", "surrogatepass"))
+
+    def end(self, reason: DisconnectReason) -> None:
+        """Because of what the client did."""
+        if self._peer is not None:
+            self._peer.end(reason)
+
+    # Requests that receive
+
+    def attach(self) -> Source:
+        refusal = self._buffer.attach(self._clock.monotonic())
+        if refusal is not None:
+            return OneFrame(refusal)
+        self._lease = Lease(self)
+        return self._lease
+
+    @property
+    def has_frame(self) -> bool:
+        return self._buffer.has_frame(self._clock.monotonic())
+
+    async def next_frame(self, lease: "Lease", max_bytes: int) -> bytes | None:
+        while self._lease is lease:
+            frame = self._buffer.next_frame(max_bytes, self._clock.monotonic())
+            if frame is not None:
+                if self._buffer.has_room:
+                    self._room.set()
+                if not self._buffer.is_attached:  # it was the close frame
+                    self._lease = None
+                    self.finish()
+                return frame
+            self._wake.clear()
+            await self._wake.wait()
+        return None
+
+    def detach(self, lease: "Lease", *, interrupted: bool) -> None:
+        if self._lease is not lease:
+            return
+        self._lease = None
+        self._buffer.detach(self._clock.monotonic())
+        self._wake.set()
+        if interrupted:
+            self._close(*INTERRUPTED)
+            self.finish()
+
+    # Time
+
+    def tick(self, now: float) -> bool:
+        """False if it is to be forgotten."""
+        due = self._buffer.tick(now)
+        if due is Due.HEARTBEAT:
+            self._wake.set()
+        if due is Due.EXPIRED:
+            self.finish()
+        return due is not Due.EXPIRED
+
+    def finish(self) -> None:
+        """The endpoint hears no more of it."""
+        peer, self._peer = self._peer, None
+        if peer is not None:
+            peer.closed()
+            self._close(*INTERRUPTED)
+
+
+class Lease:
+    """The right of one request to the frames of its session."""
+
+    def __init__(self, session: SockJsSession) -> None:
+        self._session = session
+
+    @property
+    def is_ready(self) -> bool:
+        return self._session.has_frame
+
+    async def next(self, max_bytes: int) -> bytes | None:
+        return await self._session.next_frame(self, max_bytes)
+
+    async def finish(self) -> None:
+        self.finish_now()
+
+    def finish_now(self) -> None:
+        self._session.detach(self, interrupted=False)
+
+    def interrupt(self) -> None:
+        self._session.detach(self, interrupted=True)
+
+    def release(self) -> None:
+        self._session.detach(self, interrupted=True)

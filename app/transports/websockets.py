@@ -1,0 +1,26 @@
+"""WebSockets, whichever server they come through."""
+
+from starlette.websockets import WebSocket
+
+from app.transports.asgi import serve_websocket
+from app.transports.endpoint import Endpoint
+from app.transports.picows import serve_picows
+from app.transports.takeover import takeover_of
+from app.transports.websocket import WebSocketOptions
+from app.transports.write_turn import WriteTurn
+
+
+class WebSockets:
+    """For one loop."""
+
+    def __init__(self, options: WebSocketOptions) -> None:
+        self._options = options
+        self._turn = WriteTurn()
+
+    async def serve(self, websocket: WebSocket, endpoint: Endpoint) -> None:
+        """Carries one connection from the handshake to its end. A foreign Origin is answered with 403."""
+        takeover = takeover_of(websocket.scope)
+        if takeover is None:  # any other ASGI server
+            await serve_websocket(websocket, endpoint, self._options)
+        else:
+            await serve_picows(websocket, endpoint, self._options, takeover, self._turn)

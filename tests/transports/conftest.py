@@ -1,0 +1,19 @@
+"""Sites for the tests of SockJS."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.transports.sockjs_site import Site, open_site
+
+
+@pytest.fixture
+async def site() -> AsyncIterator[Site]:
+    async with open_site() as site:
+        yield site
+
+
+@pytest.fixture(params=["picows", "asgi"])
+async def websocket_site(request: pytest.FixtureRequest) -> AsyncIterator[Site]:
+    async with open_site(request.param) as site:
+        yield site

@@ -1,0 +1,124 @@
+"""HTTP byte by byte: what a library would hide is what the tests look at."""
+
+import asyncio
+from asyncio import StreamReader, StreamWriter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+PATIENCE_S = 5.0
+
+
+@dataclass
+class Reply:
+    """`headers` by small names. `body` of what says its length; the rest is for `Exchange.chunk` and `read`."""
+
+    status: int
+    version: str
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+    @property
+    def text(self) -> str:
+        return self.body.decode()
+
+
+class Exchange:
+    """One connection; `async with` closes it."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self.reader: StreamReader
+        self.writer: StreamWriter
+
+    async def __aenter__(self) -> Self:
+        self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self._port)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.writer.close()
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        version: str = "1.1",
+    ) -> None:
+        fields = {"Host": "sockjs.test"} | dict(headers or {})
+        if body is not None or method == "POST":
+            fields["Content-Length"] = str(len(body or b""))
+        lines = [f"{method} {path} HTTP/{version}", *(f"{name}: {value}" for name, value in fields.items()), "", ""]
+        self.writer.write("\r\n".join(lines).encode() + (body or b""))
+
+    async def head(self, timeout_s: float = PATIENCE_S) -> Reply:
+        async with asyncio.timeout(timeout_s):
+            version, status, *_ = (await self.reader.readline()).decode().split(" ")
+            reply = Reply(int(status), version.removeprefix("HTTP/"))
+            while line := (await self.reader.readline()).strip():
+                name, _, value = line.decode("latin-1").partition(": ")
+                assert name.lower() not in reply.headers, f"{name} came twice"
+                reply.headers[name.lower()] = value
+        return reply
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        version: str = "1.1",
+    ) -> Reply:
+        """With its body if it says its length, else with its head alone."""
+        await self.send(method, path, headers, body, version)
+        reply = await self.head()
+        if method != "HEAD" and reply.status != 304:
+            reply.body = await self.exactly(int(reply.headers.get("content-length", "0")))
+        return reply
+
+    async def exactly(self, size: int) -> bytes:
+        async with asyncio.timeout(PATIENCE_S):
+            return await self.reader.readexactly(size)
+
+    async def chunk(self, timeout_s: float = PATIENCE_S) -> bytes:
+        """Empty for the last."""
+        async with asyncio.timeout(timeout_s):
+            size = int(await self.reader.readline(), 16)
+            return (await self.reader.readexactly(size + 2))[:-2]
+
+    async def rest(self) -> bytes:
+        """Until the server closes the connection."""
+        async with asyncio.timeout(PATIENCE_S):
+            return await self.reader.read()
+
+
+class Base:
+    """A base URL: requests on connections of their own."""
+
+    def __init__(self, port: int, path: str) -> None:
+        self.port = port
+        self.path = path
+
+    async def request(
+        self, method: str, path: str = "", headers: Mapping[str, str] | None = None, body: bytes | None = None
+    ) -> Reply:
+        async with Exchange(self.port) as exchange:
+            return await exchange.request(method, self.path + path, headers, body)
+
+    async def get(self, path: str = "", **headers: str) -> Reply:
+        return await self.request("GET", path, named(headers))
+
+    async def post(self, path: str, body: bytes | str = b"", **headers: str) -> Reply:
+        data = body.encode() if isinstance(body, str) else body
+        return await self.request("POST", path, named(headers), data)
+
+    async def options(self, path: str, **headers: str) -> Reply:
+        return await self.request("OPTIONS", path, named(headers))
+
+
+def named(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name.replace("_", "-"): value for name, value in headers.items()}

@@ -1,0 +1,340 @@
+"""SockJS sessions over several nodes, without Redis: what one says to another, and what happens when it does not."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+import pytest
+
+import app.transports.sockjs_borrowing as borrowing
+import app.transports.sockjs_lending as lending
+from app.disconnects import DisconnectReason
+from app.errors import Unavailable
+from app.hub.transport import Transport
+from app.sockjs.session import Timing
+from app.transports.sockjs import SockJs, UnknownSession
+from app.transports.sockjs_cluster import SockJsCluster
+from app.transports.sockjs_options import SockJsOptions
+from app.transports.sockjs_session import MAX_WAITING_SENDS, Busy
+from tests.clock import FakeClock
+from tests.gateway.conversation import settle
+
+PLENTY = 1_000_000
+
+
+class Net:
+    """What Redis is to the nodes. `away`: it is not there; `deaf` nodes listen and do not answer."""
+
+    def __init__(self) -> None:
+        self.owners: dict[str, str] = {}
+        self.receivers: dict[str, Callable[[str, bytes], None]] = {}
+        self.away = False
+        self.deaf: set[str] = set()
+
+    def check(self) -> None:
+        if self.away:
+            raise Unavailable("Redis is away")
+
+
+class FakePost:
+    def __init__(self, net: Net, node: str) -> None:
+        self.node = node
+        self._net = net
+
+    async def send(self, node: str, content: bytes) -> bool:
+        self._net.check()
+        receive = self._net.receivers.get(node)
+        if receive is not None and node not in self._net.deaf:
+            asyncio.get_running_loop().call_soon(receive, self.node, content)
+        return receive is not None
+
+    def listen(self, receive: Callable[[str, bytes], None]) -> None:
+        self._net.receivers[self.node] = receive
+
+
+class FakeOwners:
+    def __init__(self, net: Net, node: str) -> None:
+        self._net = net
+        self._node = node
+
+    async def claim(self, session: str, *, instead_of: str = "") -> str:
+        self._net.check()
+        owner = self._net.owners.get(session)
+        if owner in (None, instead_of):
+            owner = self._net.owners[session] = self._node
+        return owner
+
+    async def find(self, session: str) -> str | None:
+        self._net.check()
+        return self._net.owners.get(session)
+
+    async def refresh(self, sessions: Iterable[str]) -> Iterable[str]:
+        self._net.check()
+        return [session for session in sessions if await self.claim(session) != self._node]
+
+    def disown(self, session: str) -> None:
+        if self._net.owners.get(session) == self._node:
+            del self._net.owners[session]
+
+    async def flush(self) -> None: ...
+
+
+class Recorder:
+    """An endpoint that notes what it is told."""
+
+    def __init__(self) -> None:
+        self.transports: list[Transport] = []
+        self.received: list[bytes] = []
+        self.closed_count = 0
+
+    def open(self, transport: Transport) -> "Recorder":
+        self.transports.append(transport)
+        return self
+
+    def receive(self, data: bytes) -> None:
+        self.received.append(data)
+
+    def end(self, reason: DisconnectReason) -> None:
+        self.transports[-1].close(reason)
+
+    def closed(self) -> None:
+        self.closed_count += 1
+
+
+class Node:
+    def __init__(self, net: Net, name: str) -> None:
+        self.clock = FakeClock()
+        self.endpoint = Recorder()
+        timing = Timing(heartbeat_s=25, disconnect_delay_s=30)
+        cluster = SockJsCluster(
+            FakeOwners(net, name), FakePost(net, name), clock=self.clock, heartbeat_s=0, refresh_s=20
+        )
+        self.sockjs = SockJs(self.endpoint, SockJsOptions(timing=timing), clock=self.clock, cluster=cluster)
+
+    async def poll(self, session: str = "s") -> bytes | None:
+        """As a polling request does it."""
+        source = await self.sockjs.attach(session, name="xhr-polling", once=True, remote=None)
+        frame = await source.next(PLENTY)
+        await source.finish()
+        source.release()
+        return frame
+
+    def pass_time(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+        self.sockjs.tick(self.clock.monotonic(), 1)
+
+
+@pytest.fixture
+def net() -> Net:
+    return Net()
+
+
+@pytest.fixture
+def nodes(net: Net) -> tuple[Node, Node]:
+    return Node(net, "a"), Node(net, "b")
+
+
+async def test_frames_are_borrowed_one_by_one(nodes: tuple[Node, Node]) -> None:
+    a, b = nodes
+    assert await a.poll() == b"o"
+    source = await b.sockjs.attach("s", name="xhr-streaming", once=False, remote=None)
+    transport = a.endpoint.transports[0]
+    for number in range(3):
+        transport.send(b"%d" % number)
+        assert await source.next(PLENTY) == b'a["%d"]' % number
+    await source.finish()
+    await settle()
+    transport.send(b"later")
+    assert await b.poll() == b'a["later"]'
+    assert b.endpoint.transports == []
+
+
+async def test_what_waits_goes_together_up_to_the_limit(nodes: tuple[Node, Node]) -> None:
+    a, b = nodes
+    await a.poll()
+    for text in (b"aa", b"bb", b"cc"):
+        a.endpoint.transports[0].send(text)
+    source = await b.sockjs.attach("s", name="xhr-streaming", once=False, remote=None)
+    assert await source.next(PLENTY) == b'a["aa","bb","cc"]'
+    await source.finish()
+
+
+async def test_messages_are_passed_in_their_order(nodes: tuple[Node, Node]) -> None:
+    a, b = nodes
+    await a.poll()
+    for number in range(5):
+        await nodes[number % 2].sockjs.receive("s", [f"{number}", f"{number} \ud800"])
+    assert [data.decode("utf-8", "surrogatepass") for data in a.endpoint.received] == [
+        text for number in range(5) for text in (f"{number}", f"{number} \ud800")
+    ]
+    assert b.endpoint.received == []
+
+
+async def test_session_that_nobody_has_is_unknown(nodes: tuple[Node, Node]) -> None:
+    for node in nodes:
+        with pytest.raises(UnknownSession):
+            await node.sockjs.receive("nobody", ["x"])
+
+
+async def test_client_that_vanishes_at_the_other_node_ends_the_session(nodes: tuple[Node, Node]) -> None:
+    a, b = nodes
+    await a.poll()
+    source = await b.sockjs.attach("s", name="xhr-polling", once=True, remote=None)
+    waiting = asyncio.create_task(source.next(PLENTY))
+    await settle()
+
+    source.interrupt()
+
+    assert await waiting is None
+    await settle()
+    assert a.endpoint.closed_count == 1
+
+
+async def test_frame_that_is_never_written_ends_the_session(nodes: tuple[Node, Node]) -> None:
+    a, b = nodes
+    await a.poll()
+    source = await b.sockjs.attach("s", name="xhr-streaming", once=False, remote=None)
+    a.endpoint.transports[0].send(b"x")
+    assert await source.next(PLENTY) == b'a["x"]'
+
+    a.pass_time(lending.WRITE_S - 1)
+    assert a.endpoint.closed_count == 0
+    a.pass_time(2)
+
+    assert a.endpoint.closed_count == 1
+    assert await source.next(PLENTY) is None
+
+
+async def test_owner_that_is_gone_is_replaced(net: Net, nodes: tuple[Node, Node]) -> None:
+    a, b = nodes
+    await a.poll()
+    del net.receivers["a"]
+
+    assert await b.poll() == b"o"
+
+    assert net.owners["s"] == "b"
+
+
+async def test_owner_that_does_not_answer_is_replaced_and_notices(
+    net: Net, nodes: tuple[Node, Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(borrowing, "ANSWER_S", 0.02)
+    a, b = nodes
+    await a.poll()
+    net.deaf.add("a")
+    assert await b.poll() == b"o"
+    net.deaf.clear()
+
+    a.pass_time(21)
+    await settle()
+
+    assert a.endpoint.closed_count == 1
+    assert net.owners["s"] == "b"
+
+
+async def test_owner_that_has_forgotten_the_session_is_replaced(net: Net, nodes: tuple[Node, Node]) -> None:
+    net.owners["s"] = "a"
+    assert await nodes[1].poll() == b"o"
+    assert net.owners["s"] == "b"
+
+
+async def test_message_for_an_owner_that_is_gone_has_no_session(net: Net, nodes: tuple[Node, Node]) -> None:
+    a, b = nodes
+    await a.poll()
+    await b.sockjs.receive("s", ["x"])
+    del net.receivers["a"]
+    with pytest.raises(UnknownSession):
+        await b.sockjs.receive("s", ["y"])
+
+
+async def test_message_that_is_not_answered_may_be_sent_again(
+    net: Net, nodes: tuple[Node, Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(borrowing, "TAKE_S", 0.02)
+    a, b = nodes
+    await a.poll()
+    net.deaf.add("a")
+    with pytest.raises(Unavailable):
+        await b.sockjs.receive("s", ["x"])
+
+
+async def test_owner_that_falls_silent_ends_the_response(
+    net: Net, nodes: tuple[Node, Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = nodes
+    await a.poll()
+    source = await b.sockjs.attach("s", name="xhr-streaming", once=False, remote=None)
+    source._borrowing.silence_s = 0.02  # type: ignore[attr-defined]
+    net.deaf.add("a")
+    assert await source.next(PLENTY) is None
+
+
+async def test_session_that_takes_no_more_is_busy_from_everywhere(nodes: tuple[Node, Node]) -> None:
+    a, b = nodes
+    await a.poll()
+    a.endpoint.transports[0].pause_reading()
+    waiting = [asyncio.create_task(b.sockjs.receive("s", [f"{number}"])) for number in range(MAX_WAITING_SENDS)]
+    await settle()
+
+    with pytest.raises(Busy):
+        await b.sockjs.receive("s", ["too much"])
+
+    a.endpoint.transports[0].resume_reading()
+    await asyncio.gather(*waiting)
+    assert a.endpoint.received == [b"%d" % number for number in range(MAX_WAITING_SENDS)]
+
+
+async def test_sessions_of_this_node_need_no_relay(net: Net, nodes: tuple[Node, Node]) -> None:
+    a, b = nodes
+    await a.poll()
+    net.away = True
+
+    a.endpoint.transports[0].send(b"x")
+    assert await a.poll() == b'a["x"]'
+    await a.sockjs.receive("s", ["y"])
+    a.pass_time(21)
+    await settle()
+
+    assert a.endpoint.received == [b"y"]
+    for call in (b.poll(), b.poll("new"), b.sockjs.receive("s", ["z"])):
+        with pytest.raises(Unavailable):
+            await call
+
+
+async def test_relay_that_goes_away_ends_what_is_borrowed(net: Net, nodes: tuple[Node, Node]) -> None:
+    a, b = nodes
+    await a.poll()
+    source = await b.sockjs.attach("s", name="xhr-streaming", once=False, remote=None)
+    a.endpoint.transports[0].send(b"x")
+    assert await source.next(PLENTY) == b'a["x"]'
+    net.away = True
+
+    assert await source.next(PLENTY) is None
+
+    await source.finish()
+    await settle()
+
+
+async def test_session_that_ends_is_nobodys(net: Net, nodes: tuple[Node, Node]) -> None:
+    a, b = nodes
+    await a.poll()
+    a.pass_time(31)
+    assert net.owners == {}
+    with pytest.raises(UnknownSession):
+        await b.sockjs.receive("s", ["x"])
+
+
+async def test_node_that_ends_gives_back_what_it_borrowed(nodes: tuple[Node, Node]) -> None:
+    a, b = nodes
+    await a.poll()
+    waiting = asyncio.create_task(b.poll())
+    await settle()
+
+    b.sockjs.drain()
+
+    assert await waiting is None
+    await settle()
+    a.endpoint.transports[0].send(b"x")
+    assert await a.poll() == b'a["x"]'
+    assert a.endpoint.closed_count == 0
+    for node in nodes:
+        await node.sockjs.aclose()
