@@ -30,7 +30,7 @@ from app.notifications.jobs import every
 from app.notifications.manager import NotifyManager, NotifyPolicy
 from app.settings import Settings
 from app.tasks import TaskOwner
-from app.transports.websocket import WebSocketOptions
+from app.transports.endpoint import WebSocketEndpoint
 
 RETENTION_PERIOD_S = 600
 
@@ -52,7 +52,7 @@ class Runtime:
     access: PushAccess
     types: TypeRegistry
     push: PushOptions
-    websocket: WebSocketOptions
+    websocket: WebSocketEndpoint
     clock: Clock
 
     async def run_retention(self) -> None:
@@ -130,7 +130,7 @@ def _build(
         access=_access(settings, authenticator),
         types=extensions.types or TypeRegistry(strict=settings.strict_types),
         push=configuration.push_options(settings),
-        websocket=configuration.websocket_options(settings),
+        websocket=WebSocketEndpoint(gateway, configuration.websocket_options(settings)),
         clock=clock,
     )
 

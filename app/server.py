@@ -11,6 +11,7 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
+from app.collector import collect_rarely
 from app.errors import ConfigurationError
 from app.logs import logging_config
 from app.main import create_app
@@ -76,6 +77,7 @@ class DrainingServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        collect_rarely(asyncio.get_running_loop())
         if self._lifeline is not None:
             asyncio.get_running_loop().add_reader(self._lifeline, self._end)
 

@@ -18,7 +18,7 @@ class Settings(BaseSettings):
     port: int = Field(2025, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     workers: PositiveInt = Field(1, description="processes that share the port; more than one needs REDIS_URL")
     ws_transport: Literal["picows", "asgi"] = Field(
-        "asgi", description="what carries WebSockets: the plain ASGI of the server, or `picows`, which is faster"
+        "picows", description="what carries WebSockets: picows, or `asgi`, which is slower and plain uvicorn"
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least level that is logged")
     log_format: Literal["text", "json"] | None = Field(None, description="default: `text` in dev, `json` in prod")

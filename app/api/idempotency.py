@@ -2,26 +2,19 @@
 
 import hashlib
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import Depends, Header, Request
+from fastapi import Request
 from pydantic_core import to_json
 from starlette.responses import Response
 
-from app.api.dependencies import BodyDep, RuntimeDep
+from app.api.dependencies import header
 from app.errors import InvalidMessage
 from app.runtime import Runtime
 
+KEY_HEADER = "Idempotency-Key"
 MAX_KEY_LENGTH = 255
 REPLAYED = {"Idempotency-Replay": "true"}
-
-KeyHeader = Annotated[
-    str | None,
-    Header(
-        alias="Idempotency-Key",
-        description="the same key with the same request is answered as the first time and sends nothing; kept 24 h",
-    ),
-]
 
 
 class Idempotency:
@@ -49,19 +42,17 @@ class Idempotency:
         return _json(text.encode(), same_key or same_id)
 
 
-async def get_idempotency(request: Request, body: BodyDep, runtime: RuntimeDep, key: KeyHeader = None) -> Idempotency:
+def idempotency_of(request: Request, body: bytes, runtime: Runtime) -> Idempotency:
+    """Raises InvalidMessage for a key that cannot be one."""
+    key = header(request, b"idempotency-key")
     if key is None:
         return Idempotency(runtime, None, "")
     if not (key.isprintable() and 0 < len(key) <= MAX_KEY_LENGTH):
-        problem = f"Idempotency-Key has 1 to {MAX_KEY_LENGTH} printable characters"
-        raise InvalidMessage(problem, errors=[{"loc": ["header", "Idempotency-Key"], "msg": problem}])
-    headers = request.headers
-    caller = headers.get("x-api-key") or headers.get("authorization") or ""
-    content_type = headers.get("content-type", "")
+        problem = f"{KEY_HEADER} has 1 to {MAX_KEY_LENGTH} printable characters"
+        raise InvalidMessage(problem, errors=[{"loc": ["header", KEY_HEADER], "msg": problem}])
+    caller = header(request, b"x-api-key") or header(request, b"authorization") or ""
+    content_type = header(request, b"content-type") or ""
     return Idempotency(runtime, _digest(caller, key), _digest(request.method, request.url.path, content_type, body))
-
-
-IdempotencyDep = Annotated[Idempotency, Depends(get_idempotency)]
 
 
 def _digest(*parts: str | bytes) -> str:

@@ -1,7 +1,7 @@
 """From what a request says to a message that can be sent. All checks of a push are here."""
 
 import json
-import re
+from functools import lru_cache
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -18,15 +18,17 @@ from app.messages.receivers import receiver_problem
 from app.messages.types import STRING_MSG
 from app.runtime import Runtime
 
-_push_request = TypeAdapter(PushRequest)
-_MAY_OVERFLOW = re.compile(rb"\d[eE]\+?\d|\d{309}")
+_push_request: TypeAdapter[PushRequest] = TypeAdapter(PushRequest)
+_SHAPE = bytes.maketrans(b"123456789E", b"000000000e")
+_MAY_OVERFLOW = (b"0e0", b"0e+0", b"0" * 309)  # in the shape of a text: every digit a 0, every exponent an e
 
 
 def parse_json(body: bytes) -> Any:
     """Raises InvalidMessage; NaN, Infinity and lone surrogates are no JSON, and 1e400 could only go out as Infinity."""
     try:
         value = from_json(body, allow_inf_nan=False)
-        if _MAY_OVERFLOW.search(body):
+        shape = body.translate(_SHAPE)  # and no regular expression, which would take ten times as long as the parser
+        if any(sign in shape for sign in _MAY_OVERFLOW):
             json.dumps(value, allow_nan=False)
     except ValueError as error:
         raise InvalidMessage(f"the body is not valid JSON: {error}") from None
@@ -47,17 +49,24 @@ def parse_content(body: bytes, content_type: str) -> Any:
     """The JSON value of a JSON body, and the text of any other; a text is UTF-8 if it says nothing else."""
     if not body:
         raise InvalidMessage("the body is empty: the text or the JSON value to push was expected")
-    media_type, _, parameters = content_type.partition(";")
-    media_type = media_type.strip().lower()
-    if media_type == "application/json" or media_type.endswith("+json"):
+    is_json, charset = _read_content_type(content_type)
+    if is_json:
         return parse_json(body)
-    charset = _parameter(parameters, "charset") or "utf-8"
     try:
         text = body.decode(charset)
         text.encode()  # some charsets have ways to write a lone surrogate, JSON has not
     except (ValueError, LookupError):
         raise InvalidMessage(f"the body is not valid {charset[:32]}") from None
     return text
+
+
+@lru_cache(maxsize=64)
+def _read_content_type(content_type: str) -> tuple[bool, str]:
+    """Whether it is JSON, and in which charset it is if it is not."""
+    media_type, _, parameters = content_type.partition(";")
+    media_type = media_type.strip().lower()
+    is_json = media_type == "application/json" or media_type.endswith("+json")
+    return is_json, _parameter(parameters, "charset") or "utf-8"
 
 
 def _parameter(parameters: str, name: str) -> str | None:

@@ -6,12 +6,13 @@ from functools import partial
 from itertools import groupby
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Path, Request
+from fastapi import APIRouter, Path
 from starlette.responses import Response
 
-from app.api.dependencies import BodyDep, PushAccess, RuntimeDep
-from app.api.idempotency import IdempotencyDep
-from app.api.intake import Intake, parse_content, parse_json, parse_push
+from app.api.call import CallDep
+from app.api.dependencies import PushAccess, RuntimeDep
+from app.api.documentation import Body, documented, path_parameter
+from app.api.intake import Intake, parse_push
 from app.api.problems import PUSH_ERRORS, QUERY_ERRORS, problem_of, responses
 from app.api.schemas import BatchResult, PushRequest, PushResult, PushStatus
 from app.delivery.log import PushOutcome
@@ -20,47 +21,21 @@ from app.messages.ids import message_id_problem
 
 BATCH_SLICE = 100  # items that are under way at the same time, or pushed before the loop gets a turn
 
-router = APIRouter(prefix="/vh-stomp-wsend", tags=["Push"], dependencies=[PushAccess])
-
-
-async def get_intake(runtime: RuntimeDep) -> Intake:
-    return Intake(runtime)
-
-
-async def get_content(request: Request, body: BodyDep) -> Any:
-    return parse_content(body, request.headers.get("content-type", ""))
-
-
-async def get_json(body: BodyDep) -> Any:
-    """JSON whatever the content type says: `curl -d` calls everything a form."""
-    return parse_json(body)
-
-
-IntakeDep = Annotated[Intake, Depends(get_intake)]
-ContentDep = Annotated[Any, Depends(get_content)]
-JsonDep = Annotated[Any, Depends(get_json)]
-Receiver = Annotated[str, Path(description="user id of the receiver", examples=["test1"])]
-Topic = Annotated[str, Path(description="what follows `/topic/`", examples=["messages"])]
-
-
-def _request_body(*contents: tuple[str, dict[str, Any], Any]) -> dict[str, Any]:
-    """The OpenAPI of a body that a dependency reads: media type, schema, example."""
-    content = {media_type: {"schema": schema, "example": example} for media_type, schema, example in contents}
-    return {"requestBody": {"required": True, "content": content}}
-
+router = APIRouter(prefix="/vh-stomp-wsend", tags=["Push"])
 
 _PUSH_SCHEMA = PushRequest.model_json_schema()
 _PUSH_EXAMPLE = _PUSH_SCHEMA["example"]
-_CONTENT = _request_body(
-    ("text/plain", {"type": "string"}, "hello"), ("application/json", {}, {"order": 4711, "state": "shipped"})
+_RECEIVER = path_parameter("receiver", "user id of the receiver", "test1")
+_TOPIC = path_parameter("topic", "what follows `/topic/`", "messages")
+_CONTENT: tuple[Body, Body] = (
+    ("text/plain", {"type": "string"}, "hello"),
+    ("application/json", {}, {"order": 4711, "state": "shipped"}),
 )
-_MESSAGE = _request_body(("application/json", _PUSH_SCHEMA, _PUSH_EXAMPLE))
-_BATCH = _request_body(
-    (
-        "application/json",
-        {"type": "array", "items": _PUSH_SCHEMA},
-        [_PUSH_EXAMPLE, {"receiver": "test2", "type": "STRING_MSG", "data": "hello"}],
-    )
+_MESSAGE = ("application/json", _PUSH_SCHEMA, _PUSH_EXAMPLE)
+_BATCH = (
+    "application/json",
+    {"type": "array", "items": _PUSH_SCHEMA},
+    [_PUSH_EXAMPLE, {"receiver": "test2", "type": "STRING_MSG", "data": "hello"}],
 )
 
 
@@ -69,14 +44,14 @@ _BATCH = _request_body(
     summary="Broadcast to everybody who is online",
     response_model=PushResult,
     responses=responses(*PUSH_ERRORS),
-    openapi_extra=_CONTENT,
+    openapi_extra=documented(*_CONTENT),
 )
-async def push_to_all(intake: IntakeDep, idempotency: IdempotencyDep, content: ContentDep) -> Response:
+async def push_to_all(call: CallDep) -> Response:
     """Sends the body to all sessions that are online now, on all nodes, at most once and without acknowledgement.
 
     A body of any content type is the text of the message; with a JSON content type it is the JSON value.
     """
-    return await idempotency.answer(partial(_push, intake, PushRequest(receiver=None, data=content)))
+    return await call.answer(partial(_push, call.intake, PushRequest(receiver=None, data=call.content())))
 
 
 @router.post(
@@ -84,16 +59,15 @@ async def push_to_all(intake: IntakeDep, idempotency: IdempotencyDep, content: C
     summary="Push to one user",
     response_model=PushResult,
     responses=responses(*PUSH_ERRORS),
-    openapi_extra=_CONTENT,
+    openapi_extra=documented(*_CONTENT, path=_RECEIVER),
 )
-async def push_to_user(
-    receiver: Receiver, intake: IntakeDep, idempotency: IdempotencyDep, content: ContentDep
-) -> Response:
+async def push_to_user(call: CallDep) -> Response:
     """Sends the body to every session of one user, again and again until each has acknowledged it.
 
     If the user is away the message waits in the inbox until he comes, or expires.
     """
-    return await idempotency.answer(partial(_push, intake, PushRequest(receiver=receiver, data=content)))
+    request = PushRequest(receiver=call.parameter("receiver"), data=call.content())
+    return await call.answer(partial(_push, call.intake, request))
 
 
 @router.post(
@@ -101,14 +75,12 @@ async def push_to_user(
     summary="Store a message for one user, and push it",
     response_model=PushResult,
     responses=responses(*PUSH_ERRORS),
-    openapi_extra=_CONTENT,
+    openapi_extra=documented(*_CONTENT, path=_RECEIVER),
 )
-async def store_and_push(
-    receiver: Receiver, intake: IntakeDep, idempotency: IdempotencyDep, content: ContentDep
-) -> Response:
+async def store_and_push(call: CallDep) -> Response:
     """As the push to one user, but in the database before it is sent: it is in the history, and survives a restart."""
-    request = PushRequest(receiver=receiver, data=content, persist=True)
-    return await idempotency.answer(partial(_push, intake, request))
+    request = PushRequest(receiver=call.parameter("receiver"), data=call.content(), persist=True)
+    return await call.answer(partial(_push, call.intake, request))
 
 
 @router.post(
@@ -116,15 +88,15 @@ async def store_and_push(
     summary="Push one message",
     response_model=PushResult,
     responses=responses(*PUSH_ERRORS),
-    openapi_extra=_MESSAGE,
+    openapi_extra=documented(_MESSAGE),
 )
-async def push_message(intake: IntakeDep, idempotency: IdempotencyDep, value: JsonDep) -> Response:
+async def push_message(call: CallDep) -> Response:
     """The push that all others are cases of. `receiver: null` is a broadcast.
 
     A push with an `id` that was pushed before sends nothing: the same content is answered as the first time, with the
     header `Idempotency-Replay: true`; other content is refused with 422.
     """
-    return await idempotency.answer(partial(_push, intake, parse_push(value)))
+    return await call.answer(partial(_push, call.intake, parse_push(call.json())))
 
 
 @router.post(
@@ -132,16 +104,16 @@ async def push_message(intake: IntakeDep, idempotency: IdempotencyDep, value: Js
     summary="Push many messages",
     response_model=BatchResult,
     responses=responses(*PUSH_ERRORS),
-    openapi_extra=_BATCH,
+    openapi_extra=documented(_BATCH),
 )
-async def push_batch(intake: IntakeDep, idempotency: IdempotencyDep, runtime: RuntimeDep, value: JsonDep) -> Response:
+async def push_batch(call: CallDep) -> Response:
     """Pushes the items in their order. Each has a result of its own: a bad item never stops the good ones."""
-    limit = runtime.push.max_batch_items
+    limit, value = call.runtime.push.max_batch_items, call.json()
     if not isinstance(value, list):
         raise InvalidMessage("the body is not a JSON array of messages")
     if len(value) > limit:
         raise PayloadTooLarge(f"the batch has {len(value)} items, at most {limit} are allowed")
-    return await idempotency.answer(partial(_push_all, intake, value))
+    return await call.answer(partial(_push_all, call.intake, value))
 
 
 @router.post(
@@ -149,15 +121,18 @@ async def push_batch(intake: IntakeDep, idempotency: IdempotencyDep, runtime: Ru
     summary="Push to the subscribers of a topic",
     response_model=PushResult,
     responses=responses(*PUSH_ERRORS),
-    openapi_extra=_CONTENT,
+    openapi_extra=documented(*_CONTENT, path=_TOPIC),
 )
-async def push_topic(topic: Topic, intake: IntakeDep, idempotency: IdempotencyDep, content: ContentDep) -> Response:
+async def push_topic(call: CallDep) -> Response:
     """Sends the body to all who listen to `/topic/{topic}` now, on all nodes, at most once."""
-    return await idempotency.answer(partial(_push_topic, intake, topic, content))
+    return await call.answer(partial(_push_topic, call.intake, call.parameter("topic"), call.content()))
 
 
 @router.get(
-    "/push_status/{message_id}", summary="What became of a push", responses=responses(*QUERY_ERRORS, Unavailable)
+    "/push_status/{message_id}",
+    summary="What became of a push",
+    responses=responses(*QUERY_ERRORS, Unavailable),
+    dependencies=[PushAccess],
 )
 async def push_status(
     message_id: Annotated[str, Path(description="the `id` that the push was answered with")],

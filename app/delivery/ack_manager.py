@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
@@ -64,34 +64,33 @@ class AckManager:
 
     # Sending
 
-    def send(self, session: Session, envelope: Envelope, trace: Trace, prepared: PreparedMessage) -> None:
-        """Sends to one session, which must listen and have no open record of this message.
+    def send(self, sessions: Iterable[Session], envelope: Envelope, trace: Trace) -> None:
+        """Sends to sessions that listen and have no open record of this message.
 
-        A session that leaves too many unacknowledged is cut off, as one that does not read: what nobody has
-        acknowledged is in the inbox when it comes back.
+        One that leaves too many unacknowledged is cut off, as one that does not read: what nobody has acknowledged is
+        in the inbox when it comes back.
         """
-        if envelope.acknowledged and self._ledger.count(session.id) >= self._max_open:
-            session.end(SLOW_CONSUMER)
-            return
-        now_ms = self._clock.epoch_ms()
-        now_s = self._clock.monotonic()
+        now_ms, now_s = self._clock.epoch_ms(), self._clock.monotonic()
         expires_s = now_s + (envelope.expires_ms - now_ms) / 1000
-        record = Record(
-            trace=trace,
-            session_id=session.id,
-            envelope=envelope,
-            attempt=trace.attempts,
-            sent_ms=now_ms,
-            due_s=min(now_s + self._policy.wait_s, expires_s),
-            expires_s=expires_s,
-        )
-        trace.add(record)
-        if envelope.acknowledged:
-            self._ledger.open(record)
-            self._log_event("[%s] 消息入队, msgId %s, sessionId %s, receiver %s", trace.id, session.id, session.user)
-        else:
-            record.envelope = None
-        transmit(session, prepared)
+        due_s = min(now_s + self._policy.wait_s, expires_s)
+        kept = envelope if envelope.acknowledged else None
+        prepared = PreparedMessage(publication_of(envelope, attempt=trace.attempts, now_ms=now_ms))
+        for session in sessions:
+            if kept is not None and self._ledger.count(session.id) >= self._max_open:
+                session.end(SLOW_CONSUMER)
+                continue
+            record = Record(trace, session.id, kept, trace.attempts, now_ms, due_s, expires_s)
+            trace.add(record)
+            if kept is not None:
+                self._open(record, session)
+            transmit(session, prepared)
+
+    def _open(self, record: Record, session: Session) -> None:
+        self._ledger.open(record)
+        if self._log_events:
+            self._log_event(
+                "[%s] 消息入队, msgId %s, sessionId %s, receiver %s", record.message_id, session.id, session.user
+            )
 
     def is_open(self, session: Session, message_id: str) -> bool:
         return self._ledger.get(session.id, message_id) is not None
@@ -108,7 +107,10 @@ class AckManager:
         if record.trace.acked_ms is None:
             record.trace.acked_ms = record.acked_ms
         self.acknowledged_total += 1
-        self._log_event("[%s] 确认成功, msgId %s, sessionId %s, retryCount %d", message_id, session.id, record.retries)
+        if self._log_events:
+            self._log_event(
+                "[%s] 确认成功, msgId %s, sessionId %s, retryCount %d", message_id, session.id, record.retries
+            )
         return True
 
     def up_to(self, session: Session, message_id: str) -> Sequence[str]:

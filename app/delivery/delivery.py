@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Literal
 
 from app.clock import Clock
-from app.delivery.ack_manager import AckManager, publication_of, transmit
+from app.delivery.ack_manager import AckManager, transmit
 from app.delivery.archive import Archive, NoArchive
 from app.delivery.drain import Drain
 from app.delivery.inbox import RETRY_AFTER_S, Inbox, Keep
@@ -79,7 +79,7 @@ class Delivery:
     async def _place(self, envelope: Envelope, trace: Trace, given_id: bool) -> PushOutcome:
         keep = self._keep(envelope)
         placed = await self._inbox.put(envelope, keep=keep)
-        if placed.known is not None and given_id:
+        if given_id and placed.known is not None:
             outcome = self._known_elsewhere(placed.known, trace)
             if placed.unsafe is not None:
                 raise placed.unsafe
@@ -128,23 +128,19 @@ class Delivery:
 
     def _send_here(self, envelope: Envelope, trace: Trace) -> int:
         """To the sessions of this node; to how many."""
-        prepared, count = None, 0
+        count, ready = 0, []
         for session in self._hub.sessions_of(envelope.receiver):
             if not session.listens_to(USER_MESSAGES):
                 continue
             if session.draining is not None and envelope.acknowledged:
                 self._drain.hold(session, session.draining, envelope)
             elif not self._has(session, trace):  # a drain may have found it in the inbox before the push came back
-                if prepared is None:
-                    trace.attempts += 1
-                    prepared = self._prepare(envelope, trace)
-                self._acks.send(session, envelope, trace, prepared)
+                ready.append(session)
             count += 1
+        if ready:
+            trace.attempts += 1
+            self._acks.send(ready, envelope, trace)
         return count
-
-    def _prepare(self, envelope: Envelope, trace: Trace) -> PreparedMessage:
-        now_ms = self._clock.epoch_ms()
-        return PreparedMessage(publication_of(envelope, attempt=trace.attempts, now_ms=now_ms))
 
     async def broadcast(self, message: NotifyMessage, destination: str = USER_MESSAGES) -> PushOutcome:
         """To all that listen to `destination` on all nodes now, at most once.
@@ -232,7 +228,7 @@ class Delivery:
         if self._has(session, trace):
             return
         trace.attempts = max(trace.attempts, int(envelope.was_sent)) + 1
-        self._acks.send(session, envelope, trace, self._prepare(envelope, trace))
+        self._acks.send((session,), envelope, trace)
         if not envelope.acknowledged:
             self._inbox.remove(session.user, trace.id)
 

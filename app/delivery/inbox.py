@@ -37,6 +37,9 @@ class Placed(NamedTuple):
     unsafe: Unavailable | None = None
 
 
+PLACED, NOT_KEPT = Placed(), Placed(kept=False)  # what nearly always comes of it
+
+
 class Inbox(Protocol):
     """Keeps messages until someone acknowledges them or they expire, and tells the other nodes of each."""
 
@@ -81,10 +84,12 @@ class MemoryInbox:
     async def put(self, envelope: Envelope, *, keep: Keep = Keep.ALWAYS) -> Placed:
         """There are no other nodes, so nobody has heard what is to be kept unheard."""
         if keep is Keep.NEVER:
-            return Placed(kept=False)
+            return NOT_KEPT
         receiver, message_id = envelope.receiver, envelope.message.id
-        entries = self._users.get(receiver, {})
-        if message_id in entries:
+        entries = self._users.get(receiver)
+        if entries is None:
+            entries = {}
+        elif message_id in entries:
             return Placed(known=entries[message_id].envelope)
         if len(entries) >= self._limits.max_messages:
             raise inbox_full(receiver, len(entries))
@@ -95,7 +100,7 @@ class MemoryInbox:
         entries[message_id] = _Entry(envelope, slot, size)
         self._users[receiver] = entries
         self.size_bytes += size
-        return Placed()
+        return PLACED
 
     async def pending(self, receiver: str, now_ms: int) -> Sequence[Envelope]:
         entries = self._users.get(receiver)

@@ -55,9 +55,9 @@ class MemoryLedger:
         return self._size
 
     def open(self, record: Record) -> None:
-        records = self._sessions.setdefault(record.session_id, {})
-        assert record.message_id not in records, "the record is open already"
-        records[record.message_id] = record
+        records, message_id = self._sessions.setdefault(record.session_id, {}), record.trace.id
+        assert message_id not in records, "the record is open already"
+        records[message_id] = record
         record.slot = self._schedule.add(record, record.due_s)
         self._size += 1
 
@@ -77,7 +77,7 @@ class MemoryLedger:
 
     def close(self, record: Record) -> None:
         records = self._sessions[record.session_id]
-        del records[record.message_id]
+        del records[record.trace.id]
         if not records:
             del self._sessions[record.session_id]
         self._release(record)

@@ -113,6 +113,8 @@ class Connection:
 
     def tick(self, now_s: float, tick_s: float) -> None:
         """Heart-beats, and the time limit for CONNECT; `tick_s` passes until the next call."""
+        if self._over:
+            return
         if self._has_received or self._work is not None:  # no reading while there is work
             self._has_received = False
             self._last_received_s = now_s
@@ -171,7 +173,8 @@ class Connection:
             self._fail(error, receipt)
             return
         if pending is None:
-            self._confirm(receipt)
+            if receipt is not None:
+                self._confirm(receipt)
         else:
             self.transport.pause_reading()
             self._work = self._services.tasks.start(self._await(pending, receipt), f"frame of {self._name}")
@@ -303,6 +306,8 @@ class Connection:
             # Not before its first step: a coroutine that is cancelled earlier leaves what it awaits never awaited.
             asyncio.get_running_loop().call_soon(self._work.cancel)
         session = self.session
+        if session is not None:
+            session.end = session.transport.close  # or they would hold each other
         if session is not None and self._services.hub.leave(session):
             self._services.delivery.leave(session)
             self._services.presence.leave(session.user, session.id)

@@ -22,6 +22,7 @@ from app.tasks import TaskOwner
 LONGEST_TICK_S = 1.0
 SHORTEST_TICK_S = 0.05
 TICKS_PER_INTERVAL = 4
+TICK_SLICE = 500  # connections that are looked after before the loop gets a turn: a millisecond or two
 DRAIN_S = 5.0  # for clients to take what was sent to them before the process ends
 
 
@@ -103,8 +104,10 @@ class Gateway:
         while True:
             await asyncio.sleep(self._tick_s)
             now_s = self._clock.monotonic()
-            for connection in self:
+            for count, connection in enumerate(self, start=1):
                 connection.tick(now_s, self._tick_s)
+                if count % TICK_SLICE == 0:
+                    await asyncio.sleep(0)
 
     async def drain(self) -> None:
         """Tells every client to reconnect elsewhere, and waits a while until they have got all that was sent."""

@@ -29,7 +29,7 @@ class Rejected(Exception):
         self.detail = detail
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one comes with every acknowledgement, and would be three times as slow to create
 class AppMessage:
     """What a client sent, and what a handler needs to answer it."""
 

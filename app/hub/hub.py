@@ -103,11 +103,14 @@ class Hub:
         if not subscribers:
             return 0
         prepared, reached = PreparedMessage(publication), set()
+        profile, frame = None, b""
         for count, subscriber in enumerate(tuple(subscribers), start=1):
-            session = subscriber.session
             if subscriber in subscribers:
-                session.deliver(prepared.frame_for(subscriber.profile), prepared.binary)
-                reached.add(session.id)
+                if subscriber.profile is not profile:
+                    profile = subscriber.profile
+                    frame = prepared.frame_for(profile)
+                subscriber.session.deliver(frame, prepared.binary)
+                reached.add(subscriber.session)
             if count % FAN_OUT_SLICE == 0:
                 await asyncio.sleep(0)
         return len(reached)

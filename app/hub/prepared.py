@@ -1,6 +1,7 @@
 """A MESSAGE frame that is encoded once and sent to many."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 from app.stomp.codec import encode_frame
@@ -14,6 +15,12 @@ class Profile(NamedTuple):
     version: Version
     subscription_id: str | None
     asks_ack: bool
+
+
+@lru_cache(maxsize=1024)
+def profile_of(version: Version, subscription_id: str | None, asks_ack: bool) -> Profile:
+    """The same object for equal subscribers, as a rule: clients of one kind all choose the same ids."""
+    return Profile(version, subscription_id, asks_ack)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.disconnects import DisconnectReason
-from app.hub.prepared import Profile
+from app.hub.prepared import profile_of
 from app.hub.transport import Transport
 from app.stomp.events import Subscription
 from app.stomp.frames import AckMode, Version
@@ -20,7 +20,7 @@ class Subscriber:
         self.session = session
         self.subscription = subscription
         asks_ack = subscription.ack_mode is not AckMode.AUTO
-        self.profile = Profile(session.version, subscription.id, asks_ack)
+        self.profile = profile_of(session.version, subscription.id, asks_ack)
 
 
 class Session:

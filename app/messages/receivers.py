@@ -4,6 +4,7 @@ import re
 
 MAX_RECEIVER_CHARS = 128
 
+_PLAIN = re.compile(rf"[!-.0-~]{{1,{MAX_RECEIVER_CHARS}}}")  # what nearly all are: ASCII without "/" and space
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # C0 with NUL, DEL, C1
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
@@ -15,6 +16,8 @@ def receiver_problem(value: str, noun: str = "receiver") -> str | None:
     quotes the value, because a value can be a token (in dev) and can hold characters that break a log line.
     Lengths are counted in Unicode code points.
     """
+    if _PLAIN.fullmatch(value):
+        return None
     problem = _problem(value)
     return problem and f"{noun} {problem}"
 

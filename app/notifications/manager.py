@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from app.clock import Clock
+from app.db.batcher import Batcher
 from app.db.database import Database
-from app.db.group_commit import GroupCommit
 from app.delivery.delivery import Delivery
 from app.delivery.log import PushOutcome
 from app.errors import IdConflict, Unavailable
@@ -41,15 +41,16 @@ class NotifyManager:
         self._delivery = delivery
         self._clock = clock
         self._policy = policy
-        self.inserts: GroupCommit[NotifyLog, bool] = GroupCommit(self._insert)
+        self.inserts: Batcher[NotifyLog, bool] = Batcher(self._insert)
+        self._waiting: Batcher[str, bool] = Batcher(self._are_waited_for)
         self._pushed: WriteBehind[str] = WriteBehind(self._mark_pushed)
         self._delivered: WriteBehind[tuple[str, str]] = WriteBehind(self._mark_delivered)
 
     async def run(self) -> None:
         """Until it is cancelled."""
         async with asyncio.TaskGroup() as group:
-            for writer in (self.inserts, self._pushed, self._delivered):
-                group.create_task(writer.run())
+            for worker in (self.inserts, self._waiting, self._pushed, self._delivered):
+                group.create_task(worker.run())
 
     async def close(self) -> None:
         """Writes what was noted; what cannot be written is found again by recovery, or sent once more."""
@@ -121,8 +122,13 @@ class NotifyManager:
     # The archive of the delivery
 
     async def pending(self, receiver: str, *, limit: int) -> tuple[Sequence[Envelope], int]:
-        """What no session of the receiver has acknowledged, oldest first, and how many more there are."""
-        since_ms = self._clock.epoch_ms() - self._policy.retention_days * DAY_MS
+        """What no session of the receiver has acknowledged, oldest first, and how many more there are.
+
+        For most who come there is nothing, which is found out for many at once.
+        """
+        if not await self._waiting.submit(receiver):
+            return (), 0
+        since_ms = self._since_ms()
         async with self._database.read() as session:
             repository = NotifyRepository(session)
             rows = await repository.undelivered(receiver, since_ms=since_ms, limit=limit)
@@ -130,6 +136,14 @@ class NotifyManager:
             if total == limit:
                 total = await repository.count_undelivered(receiver, since_ms=since_ms)
         return [self._envelope(message_of(row)).without_data() for row in rows], max(0, total - len(rows))
+
+    async def _are_waited_for(self, receivers: Sequence[str]) -> Sequence[bool]:
+        async with self._database.read() as session:
+            found = await NotifyRepository(session).receivers_waited_for(receivers, since_ms=self._since_ms())
+        return [receiver in found for receiver in receivers]
+
+    def _since_ms(self) -> int:
+        return self._clock.epoch_ms() - self._policy.retention_days * DAY_MS
 
     def delivered(self, receiver: str, message_id: str) -> None:
         self._delivered.note((receiver, message_id))
@@ -207,7 +221,7 @@ class NotifyManager:
 
     async def run_retention(self) -> None:
         """The job: deletes what is older than the retention, in steps that hold no lock for long."""
-        before_ms = self._clock.epoch_ms() - self._policy.retention_days * DAY_MS
+        before_ms = self._since_ms()
         try:
             while await self._delete_older(before_ms) == RETENTION_SLICE:
                 pass

@@ -1,7 +1,7 @@
 """All SQL of notifications. Nothing here commits."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -125,6 +125,19 @@ class NotifyRepository:
             .limit(limit)
         )
         return rows.scalars().all()
+
+    async def receivers_waited_for(self, receivers: Collection[str], *, since_ms: int) -> Collection[str]:
+        """Those of them for whom there may be something undelivered; `undelivered` knows for certain."""
+        rows = await self._session.execute(
+            select(col(NotifyLog.receiver))
+            .where(
+                col(NotifyLog.receiver).in_(receivers),
+                col(NotifyLog.delivered_at).is_(None),
+                col(NotifyLog.created) >= since_ms,
+            )
+            .distinct()
+        )
+        return set(rows.scalars())
 
     async def count_undelivered(self, receiver: str, *, since_ms: int) -> int:
         count = await self._session.execute(

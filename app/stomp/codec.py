@@ -24,6 +24,7 @@ _UNESCAPES = {
     Version.V12: {"\\\\": "\\", "\\n": "\n", "\\c": ":", "\\r": "\r"},
 }
 _LINE_ENDS, _LFS = re.compile(rb"(?:\r?\n)*"), re.compile(rb"\n*")
+_ESCAPED = re.compile(r"[\\\r\0]")  # nothing but LF and colon, which are in every head, is written differently besides
 _ESCAPE_SEQUENCE = re.compile(r"\\.?", re.DOTALL)
 
 
@@ -35,13 +36,23 @@ class FrameParser:
 
     def __init__(self, limits: FrameLimits) -> None:
         self.limits = limits
-        self.version: Version | None = None
+        self.version = None
         self._buffer: bytes | bytearray = b""
         self._start = 0  # first byte of the current frame
         self._scan = 0  # no terminator lies before this byte
         self._head: tuple[str, dict[str, str]] | None = None  # of a frame whose body is still incomplete
         self._body_start = 0
         self._body_length: int | None = None
+
+    @property
+    def version(self) -> Version | None:
+        return self._version
+
+    @version.setter
+    def version(self, version: Version | None) -> None:
+        self._version = version
+        self._trims = version is Version.V10  # its documents show "name: value"
+        self._allows_cr = version is None or version is Version.V12
 
     def feed(self, data: bytes) -> None:
         if self._start == len(self._buffer):
@@ -91,23 +102,25 @@ class FrameParser:
         if end < 0 and nul >= 0:
             raise ProtocolError("malformed frame", "a NUL stands before the blank line that ends the headers")
         if end < 0:
-            self._check_size(len(buffer) - start, None)
+            self._check_size(len(buffer) - start)
             self._scan = max(start, len(buffer) - 2)  # a terminator may be cut after "\n\r"
             return False
         self._head = command, headers = self._parse_head(bytes(buffer[start:end]))
-        self._body_start = self._scan = body_start
-        self._body_length = _content_length(command, headers)
+        self._body_start, self._scan = body_start, nul if nul >= 0 else len(buffer)
+        self._body_length = _content_length(command, headers) if "content-length" in headers else None
         if self._body_length is not None:
-            self._check_size(body_start - start + self._body_length + 1, headers.get("receipt"))
+            self._check_size(body_start - start + self._body_length + 1)
         return True
 
     def _skip_line_ends(self) -> bool:
         """Whether a frame starts at `_start` now. Between frames any number of line ends may stand (heart-beats)."""
         buffer, size = self._buffer, len(self._buffer)
-        line_ends = (_LINE_ENDS if self._allows_cr() else _LFS).match(buffer, self._start)
+        if buffer[self._start] > _CR:  # as it nearly always is
+            return True
+        line_ends = (_LINE_ENDS if self._allows_cr else _LFS).match(buffer, self._start)
         assert line_ends is not None, "no line end at all matches as well"
         at = line_ends.end()
-        if at < size and not (buffer[at] == _CR and self._allows_cr()):
+        if at < size and not (buffer[at] == _CR and self._allows_cr):
             if at > self._start:
                 self._start = self._scan = at
             return True
@@ -116,14 +129,11 @@ class FrameParser:
         self._consume(at)
         return False
 
-    def _allows_cr(self) -> bool:
-        return self.version is None or self.version is Version.V12
-
     def _find_blank_line(self, stop: int) -> tuple[int, int]:
         """(end of the last header line, start of the body), or (-1, -1) if there is none before `stop`."""
         buffer = self._buffer
         end = buffer.find(b"\n\n", self._scan, stop)
-        if self._allows_cr():  # the LF of a blank CR LF may be the first of two: the body starts with the second
+        if self._allows_cr:  # the LF of a blank CR LF may be the first of two: the body starts with the second
             cr_end = buffer.find(b"\n\r\n", self._scan, end + 1 if end >= 0 else stop)
             if cr_end >= 0:
                 return cr_end, cr_end + 3
@@ -134,19 +144,20 @@ class FrameParser:
             text = head.decode()
         except UnicodeDecodeError as error:
             raise ProtocolError("malformed frame", "the headers are not valid UTF-8") from error
-        command, *lines = self._split_lines(text)
+        command, *lines = self._split_lines(text) if "\r" in text and self._allows_cr else text.split("\n")
         if len(lines) > self.limits.max_headers:
             raise FrameTooLarge(f"{len(lines)} headers, at most {self.limits.max_headers} are allowed")
-        escaped = command not in UNESCAPED_COMMANDS and "\\" in text
+        escaped = "\\" in text and command not in UNESCAPED_COMMANDS
+        is_plain = not (escaped or self._trims) and len(head) <= self.limits.max_header_bytes
         headers: dict[str, str] = {}
         for line in lines:
-            name, value = self._parse_header(line, escaped=escaped)
+            name, colon, value = line.partition(":")
+            if not (is_plain and colon and name):
+                name, value = self._parse_header(line, escaped=escaped)
             headers.setdefault(name, value)
         return command, headers
 
     def _split_lines(self, text: str) -> list[str]:
-        if "\r" not in text or not self._allows_cr():
-            return text.split("\n")
         lines = [line.removesuffix("\r") for line in text.split("\n")]
         if any("\r" in line for line in lines):
             raise ProtocolError("malformed frame", "a CR stands inside a header")
@@ -157,7 +168,7 @@ class FrameParser:
         if len(line) * 4 > limit and len(line.encode()) > limit:
             raise FrameTooLarge(f"a header line is longer than {limit} bytes")
         name, colon, value = line.partition(":")
-        if self.version is Version.V10:  # its documents show "name: value"
+        if self._trims:
             name, value = name.strip(" "), value.strip(" ")
         if not colon or not name:
             raise ProtocolError("malformed frame", f"the header line {line[:64]!r} is not of the form name:value")
@@ -180,7 +191,7 @@ class FrameParser:
                 )
             return end
         end = buffer.find(_NUL, self._scan)
-        self._check_size((end + 1 if end >= 0 else len(buffer)) - self._start, self._receipt())
+        self._check_size((end + 1 if end >= 0 else len(buffer)) - self._start)
         if end < 0:
             self._scan = len(buffer)
             return None
@@ -189,16 +200,14 @@ class FrameParser:
     def _receipt(self) -> str | None:
         return self._head[1].get("receipt") if self._head else None
 
-    def _check_size(self, size: int, receipt_id: str | None) -> None:
+    def _check_size(self, size: int) -> None:
         limit = self.limits.max_frame_bytes
         if size > limit:
-            raise FrameTooLarge(f"the frame is larger than {limit} bytes", receipt_id=receipt_id)
+            raise FrameTooLarge(f"the frame is larger than {limit} bytes", receipt_id=self._receipt())
 
 
-def _content_length(command: str, headers: Mapping[str, str]) -> int | None:
-    text = headers.get("content-length")
-    if text is None:
-        return None
+def _content_length(command: str, headers: Mapping[str, str]) -> int:
+    text = headers["content-length"]
     if not (text.isascii() and text.isdigit() and len(text) <= 10):
         raise ProtocolError(
             "malformed frame",
@@ -213,10 +222,13 @@ def encode_frame(command: str, headers: Iterable[tuple[str, str]], body: bytes =
 
     Raises ValueError where the version has no way to write a header.
     """
-    plain = command in UNESCAPED_COMMANDS
-    lines = [command]
-    lines.extend(encode_header(name, value, version=version, plain=plain) for name, value in headers)
-    return "\n".join(lines).encode() + b"\n\n" + body + b"\0"
+    headers = list(headers)
+    text = "\n".join([command, *[f"{name}:{value}" for name, value in headers]])
+    if _ESCAPED.search(text) or text.count(":") != len(headers) or text.count("\n") != len(headers):
+        plain = command in UNESCAPED_COMMANDS
+        lines = [encode_header(name, value, version=version, plain=plain) for name, value in headers]
+        text = "\n".join([command, *lines])
+    return b"%b\n\n%b\0" % (text.encode(), body)
 
 
 def encode_header(name: str, value: str, *, version: Version, plain: bool = False) -> str:

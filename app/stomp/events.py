@@ -40,7 +40,7 @@ class Unsubscribe:
     receipt: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: it comes with every acknowledgement, and would be three times as slow to create
 class Send:
     destination: str
     headers: Mapping[str, str]

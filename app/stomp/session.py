@@ -10,7 +10,7 @@ while (event := session.next_event()) is not None:
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from enum import Enum
+from enum import StrEnum
 
 from app.stomp.codec import FrameParser, encode_frame
 from app.stomp.errors import ProtocolError
@@ -31,19 +31,20 @@ from app.stomp.frames import AckMode, Frame, FrameLimits, Version
 from app.stomp.heartbeat import Heartbeat, parse_heartbeat
 
 
-class State(Enum):
+class State(StrEnum):  # of texts, for their hash: that of other members is computed in Python
     CONNECTING = "connecting"
     AUTHENTICATING = "authenticating"
     OPEN = "open"
     CLOSED = "closed"
 
 
+CONNECTING, AUTHENTICATING, OPEN, CLOSED = State  # a member is found through its class six times as slowly
 OPEN_COMMANDS = ("SEND", "SUBSCRIBE", "UNSUBSCRIBE", "ACK", "NACK", "BEGIN", "COMMIT", "ABORT")
 TRANSITIONS: Mapping[tuple[State, str], State] = {
-    (State.CONNECTING, "CONNECT"): State.AUTHENTICATING,
-    (State.CONNECTING, "STOMP"): State.AUTHENTICATING,
-    **{(State.OPEN, command): State.OPEN for command in OPEN_COMMANDS},
-    (State.OPEN, "DISCONNECT"): State.CLOSED,
+    (CONNECTING, "CONNECT"): AUTHENTICATING,
+    (CONNECTING, "STOMP"): AUTHENTICATING,
+    **{(OPEN, command): OPEN for command in OPEN_COMMANDS},
+    (OPEN, "DISCONNECT"): CLOSED,
 }
 
 # Bytes of memory that a frame in a transaction costs beside its text and body, and each of its headers.
@@ -63,7 +64,7 @@ class SessionLimits:
 class ServerSession:
     def __init__(self, limits: SessionLimits, *, heartbeat: Heartbeat, server: str) -> None:
         """`heartbeat` is what the server offers, `server` its name and version for CONNECTED."""
-        self.state = State.CONNECTING
+        self.state = CONNECTING
         self.version = Version.V10
         self.heartbeat = Heartbeat()
         self.subscriptions: dict[str, Subscription] = {}
@@ -78,7 +79,7 @@ class ServerSession:
 
     def receive_data(self, data: bytes) -> None:
         """Takes what the transport brought; after the end it is thrown away."""
-        if self.state is not State.CLOSED:
+        if self.state is not CLOSED:
             self._parser.feed(data)
 
     @property
@@ -88,13 +89,13 @@ class ServerSession:
 
     def next_event(self) -> Event | None:
         """The next event, None until more data (or `accept`) comes. Raises ProtocolError; the session is over then."""
-        if self.state is State.AUTHENTICATING or self.state is State.CLOSED:
+        if self.state is AUTHENTICATING or self.state is CLOSED:
             return None
         try:
             frame = self._parser.next_frame()
             return None if frame is None else self._handle(frame)
         except ProtocolError:
-            self.state = State.CLOSED
+            self.state = CLOSED
             raise
 
     def _handle(self, frame: Frame) -> Event:
@@ -103,7 +104,8 @@ class ServerSession:
             if next_state is None:
                 raise self._unexpected(frame)
             event = _HANDLERS[frame.command](self, frame)
-            self._check_body(frame)
+            if frame.body and frame.command != "SEND":
+                self._check_body(frame)
         except ProtocolError as error:
             error.receipt_id = error.receipt_id or frame.receipt
             raise
@@ -111,7 +113,7 @@ class ServerSession:
         return event
 
     def _unexpected(self, frame: Frame) -> ProtocolError:
-        if self.state is State.CONNECTING:
+        if self.state is CONNECTING:
             return ProtocolError("not connected", f"the first frame is {frame.command[:32]!r}, CONNECT was expected")
         if frame.command in ("CONNECT", "STOMP"):
             return ProtocolError("already connected", "a connection takes one CONNECT")
@@ -119,7 +121,7 @@ class ServerSession:
 
     def _check_body(self, frame: Frame) -> None:
         # 1.1 on: "Only the SEND, MESSAGE, and ERROR frames MAY have a body. All other frames MUST NOT have a body."
-        if frame.body and frame.command != "SEND" and self.version is not Version.V10:
+        if self.version is not Version.V10:
             raise ProtocolError("malformed frame", f"a {frame.command} frame must not have a body")
 
     # One method a command
@@ -164,15 +166,19 @@ class ServerSession:
         return Unsubscribe(self.subscriptions.pop(key, None), frame.receipt)
 
     def _send(self, frame: Frame) -> Event:
-        return self._transact(frame, Send(_required(frame, "destination"), frame.headers, frame.body, frame.receipt))
+        headers = frame.headers
+        event = Send(_required(frame, "destination"), headers, frame.body, headers.get("receipt"))
+        return self._transact(frame, event) if "transaction" in headers else event
 
     def _ack(self, frame: Frame) -> Event:
-        return self._transact(frame, Ack(*self._acked(frame), frame.receipt))
+        event = Ack(*self._acked(frame), frame.receipt)
+        return self._transact(frame, event) if "transaction" in frame.headers else event
 
     def _nack(self, frame: Frame) -> Event:
         if self.version is Version.V10:
             raise self._unexpected(frame)
-        return self._transact(frame, Nack(*self._acked(frame), frame.receipt))
+        event = Nack(*self._acked(frame), frame.receipt)
+        return self._transact(frame, event) if "transaction" in frame.headers else event
 
     def _acked(self, frame: Frame) -> tuple[str, Subscription | None]:
         """1.2 names the `ack` header of the MESSAGE, which is `ack_id` here; before it was the message-id."""
@@ -209,9 +215,7 @@ class ServerSession:
     # Transactions
 
     def _transact(self, frame: Frame, event: Send | Ack | Nack) -> Event:
-        name = frame.headers.get("transaction")
-        if name is None:
-            return event
+        name = frame.headers["transaction"]
         gathered = self._transactions.get(name)
         if gathered is None:
             raise ProtocolError("unknown transaction", f"the transaction {name[:64]!r} was not begun")
@@ -236,8 +240,8 @@ class ServerSession:
 
     def accept(self, *, session_id: str, user: str) -> bytes:
         """The CONNECTED frame; the session is open from here on. `user` must be free of control characters."""
-        assert self.state is State.AUTHENTICATING
-        self.state = State.OPEN
+        assert self.state is AUTHENTICATING
+        self.state = OPEN
         self._parser.limits = self._limits.connected
         headers = (
             ("version", str(self.version)),
@@ -255,7 +259,7 @@ class ServerSession:
         self, message: str, detail: str, *, receipt_id: str | None = None, headers: Mapping[str, str] | None = None
     ) -> bytes:
         """The ERROR frame, after which the connection must be closed: nothing more is read."""
-        self.state = State.CLOSED
+        self.state = CLOSED
         self._transactions.clear()
         body = detail.encode()
         lines = {"message": message, "content-type": "text/plain;charset=utf-8", "content-length": str(len(body))}

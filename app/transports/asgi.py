@@ -93,6 +93,7 @@ class AsgiTransport:
             self._room.set()
             self._abort()
             results = await asyncio.gather(*self._tasks, return_exceptions=True)
+            self._tasks, self._connection = (), None  # or all of it would be left to the collector of garbage
             if self._linger is not None:
                 self._linger.cancel()
         for result in results:

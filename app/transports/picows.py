@@ -1,4 +1,4 @@
-"""STOMP straight on picows: no task and no queue between the socket and the session, as long as the peer reads."""
+"""STOMP straight on picows: no task between the socket and the session, and no queue while the peer reads."""
 
 import asyncio
 
@@ -8,30 +8,39 @@ from app.disconnects import GONE, SLOW_CONSUMER, DisconnectReason
 from app.gateway.connection import Connection
 from app.gateway.gateway import Gateway
 from app.hub.outbox import Outbox
-from app.transports.picows_socket import BINARY, TEXT
+from app.transports.picows_frames import BINARY, TEXT, encode
+from app.transports.picows_socket import PicowsSocket, write_all
 from app.transports.takeover import Takeover
 from app.transports.websocket import WebSocketOptions, open_websocket, remote_of
+from app.transports.write_turn import WriteTurn
 
 LINGER_S = 30.0  # for a peer to take what was sent before, and the close frame
 SLOW_S = 5.0  # for one that was too slow already
+GATHERED_BYTES = 65_536  # are written before the turn ends
+EMPTIED_FRAMES = 32  # leave the outbox together
 
 
-async def serve_picows(websocket: WebSocket, gateway: Gateway, options: WebSocketOptions, takeover: Takeover) -> None:
+async def serve_picows(
+    websocket: WebSocket, gateway: Gateway, options: WebSocketOptions, takeover: Takeover, turn: WriteTurn
+) -> None:
     """Carries one connection from the handshake to its end. A foreign Origin is answered with 403."""
     if await open_websocket(websocket, options):
-        await PicowsTransport(takeover, options, remote_of(websocket)).run(gateway)
+        await PicowsTransport(takeover, options, turn, remote_of(websocket)).run(gateway)
 
 
 class PicowsTransport:
-    """Writes at once. While the peer does not read, what is sent waits in an outbox, and if that is full it ends."""
+    """Writes at the end of a turn. While the peer does not read, what is sent waits in an outbox until it is full."""
 
     name = "websocket"
 
-    def __init__(self, takeover: Takeover, options: WebSocketOptions, remote: str | None) -> None:
+    def __init__(self, takeover: Takeover, options: WebSocketOptions, turn: WriteTurn, remote: str | None) -> None:
         self.remote = remote
         self._takeover = takeover
         self._socket = takeover.socket
         self._connection: Connection | None = None
+        self._turn = turn
+        self._gathered: list[bytes] = []
+        self._gathered_bytes = 0
         self._outbox = Outbox(options.outbox)
         self._reason: DisconnectReason | None = None
         self._room: asyncio.Event | None = None
@@ -46,12 +55,17 @@ class PicowsTransport:
     def send(self, data: bytes, binary: bool = False) -> None:
         if self._reason is not None:
             return
-        if not self._socket.blocked:
-            self._socket.send(data, BINARY if binary else TEXT)
+        if self._socket.blocked:
+            overflow = self._outbox.offer(data, binary)
+            if overflow is not None and self._connection is not None:
+                self._connection.end(overflow)
             return
-        overflow = self._outbox.offer(data, binary)
-        if overflow is not None and self._connection is not None:
-            self._connection.end(overflow)
+        if not self._gathered:
+            self._turn.add(self)
+        self._gathered.append(encode(BINARY, data) if binary else self._turn.frame(data))
+        self._gathered_bytes += len(data)
+        if self._gathered_bytes > GATHERED_BYTES:
+            self._flush()
 
     def close(self, reason: DisconnectReason) -> None:
         if self._reason is not None:
@@ -61,7 +75,7 @@ class PicowsTransport:
             self._outbox.clear()
         self._socket.transport.resume_reading()
         self._socket.expire_in(SLOW_S if reason is SLOW_CONSUMER else LINGER_S)
-        self._flush()
+        self._empty()
 
     def pause_reading(self) -> None:
         if self._reason is None:
@@ -83,11 +97,12 @@ class PicowsTransport:
             self._connection.receive(data)
 
     def resume(self) -> None:
-        self._flush()
+        self._empty()
 
     def closed(self, code: int, reason: str) -> None:
         self._reason = self._reason or GONE
         self._outbox.clear()
+        self._gathered.clear()
         self._wake()
         if not self._ended.done():
             self._ended.set_result(None)
@@ -95,11 +110,27 @@ class PicowsTransport:
         if connection is not None:
             connection.closed()
 
+    # Writing
+
+    def take(self) -> tuple[PicowsSocket, bytes]:
+        """Called at the end of a turn in which something was gathered; it may have been written since."""
+        frames = self._gathered
+        data = frames[0] if len(frames) == 1 else b"".join(frames)
+        frames.clear()
+        self._gathered_bytes = 0
+        return self._socket, data
+
     def _flush(self) -> None:
+        if self._gathered:
+            write_all([self.take()])
+
+    def _empty(self) -> None:
+        """Writes what waits in the outbox, as long as the peer reads."""
         outbox, socket = self._outbox, self._socket
+        self._flush()
         while outbox and not socket.blocked:
-            data, binary = outbox.take()
-            socket.send(data, BINARY if binary else TEXT)
+            waiting = [outbox.take() for _ in range(min(len(outbox), EMPTIED_FRAMES))]
+            socket.write(b"".join(encode(BINARY if binary else TEXT, data) for data, binary in waiting))
         if self._reason is not None and not outbox:
             socket.close(self._reason.code, self._reason.text, LINGER_S)
         self._wake()

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import struct
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
@@ -28,14 +29,14 @@ def attach(
 ) -> "Reader":
     """Puts a new reader, with a small buffer, between the transport and the listener.
 
-    `on_broken` is called with a close code and a text when picows cannot go on reading, before it says so to the peer.
+    `on_broken` is called with a close code and a text when picows cannot go on reading. It writes nothing itself.
     """
     reader = Reader(
         host_port=None,
         ws_path=None,
         is_client_side=False,
         ws_listener_factory=lambda _: WSUpgradeResponseWithListener(_Nothing(), listener),
-        logger=_Log(on_broken),
+        logger=_Log(logger, {}),
         disconnect_on_exception=True,
         websocket_handshake_timeout=None,
         enable_auto_ping=False,
@@ -47,7 +48,7 @@ def attach(
         extra_headers=None,
         read_buffer_init_size=BUFFER_BYTES,
     )
-    reader.connection_made(_Wire(transport))
+    reader.connection_made(_Wire(transport, on_broken))
     transport.set_protocol(reader)
     reader.feed(_REQUEST)
     return reader
@@ -83,13 +84,26 @@ class Drain(asyncio.Protocol):
 
 
 class _Wire:
-    """The transport as picows sees it: it may not hang up, which it would do too early for `Drain`."""
+    """The transport as picows sees it. Writing is not its business, nor is hanging up, which it would do too early
+    for `Drain`: all that it ever wants to say is the close frame when it cannot go on reading.
+    """
 
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self.write = transport.write
-        self.writelines = transport.writelines
-        self.get_write_buffer_size = transport.get_write_buffer_size
-        self.get_extra_info = transport.get_extra_info
+    def __init__(self, transport: asyncio.Transport, on_broken: Callable[[int, str], None]) -> None:
+        self._transport = transport
+        self._on_broken = on_broken
+
+    def get_extra_info(self, name: str) -> Any:
+        if name == "ssl_object":  # then it leaves the socket itself alone
+            return True
+        return self._transport.get_extra_info(name)
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def write(self, data: bytes) -> None:
+        if data:
+            code, text = struct.unpack_from("!H", data, 2)[0], bytes(data[4:])
+            self._on_broken(code, text.decode(errors="replace"))
 
     def close(self) -> None: ...
 
@@ -108,21 +122,9 @@ class _Nothing(WSUpgradeResponse):
 
 
 class _Log(logging.LoggerAdapter[logging.Logger]):
-    """What picows says in the log, where alone it says that it cannot go on, and what it is there: the life of a
-    connection is told elsewhere, and the mistake of a peer is no error.
-    """
+    """The life of a connection is told elsewhere, and the mistake of a peer is no error of ours."""
 
-    def __init__(self, on_broken: Callable[[int, str], None]) -> None:
-        super().__init__(logger, {})
-        self._on_broken = on_broken
+    def info(self, msg: object, *args: object, **kwargs: Any) -> None: ...
 
-    def info(self, msg: object, *args: object, **kwargs: Any) -> None:
+    def error(self, msg: object, *args: object, **kwargs: Any) -> None:
         self.debug(msg, *args, **kwargs)
-
-    def error(self, msg: object, *args: Any, **kwargs: Any) -> None:
-        code, reason = args[0]
-        self._on_broken(int(code), str(reason))
-
-    def exception(self, msg: object, *args: object, exc_info: Any = True, **kwargs: Any) -> None:
-        super().exception(msg, *args, exc_info=exc_info, **kwargs)
-        self._on_broken(DEFECT, "")

@@ -5,7 +5,10 @@ import struct
 
 from picows import WSFrame, WSMsgType
 
+TEXT, BINARY, CONTINUATION = WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.CONTINUATION
+PING, PONG, CLOSE = WSMsgType.PING, WSMsgType.PONG, WSMsgType.CLOSE
 NO_CODE = 1005
+MAX_REASON_BYTES = 123  # a control frame has 125
 
 
 class Fragments:
@@ -43,9 +46,18 @@ def close_code(frame: WSFrame) -> tuple[int, str]:
     return int(frame.get_close_code()), frame.get_close_reason() or ""  # type: ignore[call-overload]
 
 
-def frame_head(kind: WSMsgType, size: int) -> bytes:
-    """Of a whole message from a server (RFC 6455 section 5.2)."""
-    first = 0x80 | kind.value
+def encode(kind: WSMsgType, payload: bytes) -> bytes:
+    """A whole message, or a control frame, of a server (RFC 6455 section 5.2)."""
+    first, size = 0x80 | kind.value, len(payload)
     if size < 126:
-        return bytes((first, size))
-    return struct.pack("!BBH", first, 126, size) if size < 65_536 else struct.pack("!BBQ", first, 127, size)
+        return bytes((first, size)) + payload
+    head = struct.pack("!BBH", first, 126, size) if size < 65_536 else struct.pack("!BBQ", first, 127, size)
+    return head + payload
+
+
+def encode_close(code: int, reason: str = "") -> bytes:
+    """RFC 6455 section 5.5.1; `NO_CODE` stands for a frame without one, and a reason that is too long is cut."""
+    if code == NO_CODE:
+        return encode(CLOSE, b"")
+    text = reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore")
+    return encode(CLOSE, struct.pack("!H", code) + text.encode())

@@ -22,8 +22,9 @@ from websockets.http11 import Request, Response
 from websockets.server import ServerProtocol
 
 from app.transports.http_answers import decoded, plain_response
+from app.transports.picows_frames import BINARY, TEXT
 from app.transports.picows_keepalive import Keepalive
-from app.transports.picows_socket import BINARY, TEXT, PicowsSocket, Receiver
+from app.transports.picows_socket import PicowsSocket, Receiver
 from app.transports.takeover import EXTENSION
 
 MAX_EARLY_BYTES = 65_536  # of a client that does not wait for the answer to its handshake

@@ -5,20 +5,30 @@ picows parses frames in C and checks their heads; what spans frames (RFC 6455 se
 
 import asyncio
 import logging
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from picows import WSFrame, WSListener, WSMsgType, WSTransport
 
 from app.transports.picows_engine import READ_AT_ONCE_BYTES, Drain, attach
-from app.transports.picows_frames import NO_CODE, Fragments, close_code, frame_head, is_utf8
+from app.transports.picows_frames import (
+    CLOSE,
+    CONTINUATION,
+    NO_CODE,
+    PING,
+    PONG,
+    TEXT,
+    Fragments,
+    close_code,
+    encode,
+    encode_close,
+    is_utf8,
+)
 
-COPIED_BYTES = 8192  # picows copies frames up to this size; of larger ones it lends out a head that it uses again
 CLOSE_S = 10.0  # for the closing handshake
 FAIL_S = 5.0  # for a peer that broke the protocol to notice it
 
-TEXT, BINARY, CONTINUATION = WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.CONTINUATION
-PING, PONG, CLOSE = WSMsgType.PING, WSMsgType.PONG, WSMsgType.CLOSE
 PROTOCOL_ERROR, LOST, BAD_TEXT, TOO_BIG = 1002, 1006, 1007, 1009
 BEYOND_CODES = 5000
 
@@ -51,10 +61,12 @@ class PicowsSocket(WSListener):
         self.blocked = False
         self.pongs = 0
         self.transport = transport
+        self._file = _file_of(transport)
         self._on_lost = on_lost
         self._max_bytes = max_bytes
         self._message: Fragments | None = None
         self._late_pong: bytes | None = None
+        self.is_open = True
         self._is_closing = False
         self._has_failed = False
         self._is_told = False
@@ -72,20 +84,26 @@ class PicowsSocket(WSListener):
 
     def send(self, data: bytes, kind: WSMsgType) -> None:
         """`kind`: TEXT or BINARY. Ignored once the end has begun."""
-        if len(data) <= COPIED_BYTES:
-            self._ws.send(kind, data)
-        elif not self._is_closing and not self._is_told:
-            self.transport.write(frame_head(kind, len(data)) + data)
+        self.write(encode(kind, data))
+
+    def write(self, frames: bytes) -> None:
+        """What is encoded already; frames that are written together travel together. Ignored once the end has begun."""
+        write_all([(self, frames)])
+
+    @property
+    def file(self) -> int | None:
+        """What may be written to without the loop, which takes twice the time: no TLS, and nothing that waits."""
+        return None if self.transport.get_write_buffer_size() else self._file
 
     def ping(self) -> None:
-        self._ws.send_ping()
+        self.write(encode(PING, b""))
 
     def close(self, code: int, reason: str = "", timeout_s: float = CLOSE_S) -> None:
         """Begins the closing handshake, after what was sent before. `Receiver.closed` tells of its end."""
-        if self._is_closing or self._is_told:
+        if not self.is_open:
             return
-        self._is_closing = True
-        self._ws.send_close(code, reason.encode())  # type: ignore[arg-type]  # any code will do
+        self.write(encode_close(code, reason))
+        self._is_closing, self.is_open = True, False
         self.transport.resume_reading()
         self.expire_in(timeout_s)
 
@@ -147,13 +165,13 @@ class PicowsSocket(WSListener):
     def resume_writing(self) -> None:
         self.blocked = False
         if self._late_pong is not None:
-            self._ws.send_pong(self._late_pong)
+            self.write(encode(PONG, self._late_pong))
             self._late_pong = None
-        if not self._is_closing and not self._is_told:
+        if self.is_open:
             self.receiver.resume()
 
     def on_broken(self, code: int, reason: str) -> None:
-        """picows cannot go on reading, and has not said so yet."""
+        """picows cannot go on reading."""
         handshake = self._ws.close_handshake
         if self._is_closing:
             if not self._has_failed:
@@ -164,9 +182,11 @@ class PicowsSocket(WSListener):
             self.fail(code, reason)
 
     def on_lost(self) -> None:
+        self._file = None  # the number may be another connection's soon
         self._cancel_deadline()
         self._tell(LOST, "")
         self._on_lost()
+        del self._reader, self._ws, self.receiver, self._on_lost  # or all of it would be left to the collector
 
     # Receiving
 
@@ -203,7 +223,7 @@ class PicowsSocket(WSListener):
         if self.blocked:
             self._late_pong = data
         else:
-            self._ws.send_pong(data)
+            self.write(encode(PONG, data))
 
     def _receive_close(self, frame: WSFrame) -> None:
         code, reason = close_code(frame)
@@ -213,11 +233,8 @@ class PicowsSocket(WSListener):
         self._answer_close(code, reason)
 
     def _answer_close(self, code: int, reason: str) -> None:
-        if code == NO_CODE:
-            self._ws.send(CLOSE, None)
-        else:
-            self._ws.send_close(code)  # type: ignore[arg-type]
-        self._is_closing = True
+        self.write(encode_close(code))
+        self._is_closing, self.is_open = True, False
         self._finish(code, reason)
 
     def _finish(self, code: int, reason: str) -> None:
@@ -228,5 +245,26 @@ class PicowsSocket(WSListener):
 
     def _tell(self, code: int, reason: str) -> None:
         if not self._is_told:
-            self._is_told = True
+            self._is_told, self.is_open = True, False
             self.receiver.closed(code, reason)
+
+
+def write_all(writes: Iterable[tuple[PicowsSocket, bytes]]) -> None:
+    """Frames to many, in this order; those to a connection whose end has begun are ignored.
+
+    All that can be done before the first write is: each leaves little of what is ours in the caches of the processor.
+    """
+    ready = [(socket, socket.file, data) for socket, data in writes if data and socket.is_open]
+    for socket, file, data in ready:
+        try:
+            size = 0 if file is None else os.write(file, data)
+        except OSError:  # the kernel has no room, or the peer has gone: the loop finds out
+            size = 0
+        if size < len(data):
+            socket.transport.write(data[size:])
+
+
+def _file_of(transport: asyncio.Transport) -> int | None:
+    if transport.get_extra_info("ssl_object") is not None:
+        return None
+    return int(transport.get_extra_info("socket").fileno())

@@ -12,6 +12,7 @@ from tests.fakes import FakeAuthenticator
 GUARDED = [
     ("POST", f"{PUSH}/push_all_obj"),
     ("POST", f"{PUSH}/push_all_obj/test1"),
+    ("POST", f"{PUSH}/cluster/notify/test1"),
     ("POST", f"{PUSH}/push_msg"),
     ("POST", f"{PUSH}/push_batch"),
     ("POST", f"{PUSH}/push_topic/a"),

@@ -119,6 +119,18 @@ async def test_every_reference_of_the_document_leads_somewhere(dev: Service, doc
     assert "#/$defs/" not in text
 
 
+async def test_parameters_and_credentials_of_the_push_routes_are_documented(document: dict[str, Any]) -> None:
+    """They are read by hand, so nothing but this keeps the document true."""
+    schemes = document["components"]["securitySchemes"]
+    assert set(schemes) == {"APIKeyHeader", "HTTPBearer"}
+    for (method, path), operation in operations(document).items():
+        parameters = {(one["in"], one["name"]) for one in operation.get("parameters", ())}
+        assert {("path", name) for name in re.findall(r"\{(\w+)\}", path)} <= parameters, path
+        if path.startswith("/vh-stomp-wsend"):
+            assert operation["security"] == [{name: []} for name in schemes], path
+            assert (("header", "Idempotency-Key") in parameters) is (method == "post"), path
+
+
 # Pages
 
 

@@ -344,7 +344,7 @@ async def test_a_batch_of_stored_messages_shares_few_commits_and_keeps_its_order
     assert {result["error"]["status"] for result in results if "error" in result} == {422}
     good = [result["id"] for result in results if "id" in result]
     assert [body["id"] for body in received(device)] == good
-    assert service.runtime.notify.inserts.transactions <= 5
+    assert service.runtime.notify.inserts.batches <= 5
     assert await service.get("unread_count") == {"unread": 297}
 
 

@@ -48,7 +48,7 @@ async def test_a_stored_message_reaches_the_device_and_is_marked(node: Node) -> 
 async def test_a_thousand_saves_at_once_share_few_transactions(node: Node) -> None:
     outcomes = await asyncio.gather(*(node.push() for _ in range(1_000)))
     assert len({outcome.id for outcome in outcomes}) == 1_000
-    assert node.manager.inserts.transactions <= 20
+    assert node.manager.inserts.batches <= 20
     assert len(await node.ids()) == 1_000
     assert await node.unread_is_exact()
 

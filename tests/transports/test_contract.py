@@ -1,6 +1,7 @@
 """What a STOMP session may expect of its transport: a real server and real clients, on each WebSocket transport."""
 
 import asyncio
+import gc
 import struct
 import time
 from collections.abc import AsyncIterator
@@ -19,11 +20,18 @@ import app.transports.asgi as asgi
 import app.transports.picows as picows
 from app.api.websocket import stomp_websocket
 from app.disconnects import FORCED, GONE, NORMAL, SLOW_CONSUMER
+from app.gateway.connection import Connection
 from app.gateway.gateway import Gateway
 from app.gateway.routing import AppMessage, DestinationRoutes
 from app.hub.outbox import OutboxLimits
 from app.hub.session import Session
 from app.runtime import Runtime
+from app.transports.asgi import AsgiTransport
+from app.transports.endpoint import WebSocketEndpoint
+from app.transports.picows import PicowsTransport
+from app.transports.picows_engine import Reader
+from app.transports.picows_protocol import PicowsProtocol
+from app.transports.picows_socket import PicowsSocket
 from app.transports.websocket import WebSocketOptions
 from tests.eventually import eventually
 from tests.frames import CLOSE, CONTINUATION, PING, PONG, TEXT, RawClient, masked, raw_client
@@ -51,8 +59,7 @@ class Wiring:
     """As much of the runtime as the route asks for."""
 
     def __init__(self, gateway: Gateway, outbox: OutboxLimits) -> None:
-        self.gateway = gateway
-        self.websocket = WebSocketOptions(outbox=outbox)
+        self.websocket = WebSocketEndpoint(gateway, WebSocketOptions(outbox=outbox))
 
 
 class Scene:
@@ -204,6 +211,31 @@ async def test_client_may_vanish_at_any_step(frames: int, scene: Scene) -> None:
         client.writer.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
 
     await eventually(lambda: scene.gone_for(GONE))
+
+
+@pytest.mark.parametrize("how", ["disconnects", "closes", "vanishes"])
+async def test_connection_that_has_ended_leaves_nothing_to_the_collector(how: str, scene: Scene) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        async with raw_client(scene.port) as client:
+            await client.send(*(masked(TEXT, text.encode()) for text in (CONNECT, SUBSCRIBE)))
+            await eventually(lambda: len(scene.stage.hub) == 1)
+            if how == "disconnects":
+                await client.send(masked(TEXT, b"DISCONNECT\n\n\0"))
+            elif how == "closes":
+                await client.send(masked(CLOSE, b"\x03\xe8"))
+            else:
+                client.writer.transport.abort()
+            await eventually(lambda: not scene.stage.gateway)
+        await eventually(lambda: alive() == [])
+    finally:
+        gc.enable()
+
+
+def alive() -> list[str]:
+    kinds = (Connection, Session, AsgiTransport, PicowsTransport, PicowsSocket, PicowsProtocol, Reader)
+    return [type(one).__name__ for one in gc.get_objects() if isinstance(one, kinds)]
 
 
 async def test_client_that_closes_gets_its_code_back(scene: Scene) -> None:

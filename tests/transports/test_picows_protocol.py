@@ -17,8 +17,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
 import app.transports.picows_protocol as picows_protocol
+from app.transports.picows_frames import BINARY as BINARY_FRAME
 from app.transports.picows_protocol import PicowsProtocol
-from app.transports.picows_socket import BINARY as BINARY_FRAME
 from app.transports.picows_socket import PicowsSocket
 from app.transports.takeover import EXTENSION, takeover_of
 from tests.eventually import eventually

@@ -4,7 +4,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from app.db.group_commit import MAX_ITEMS, MAX_WAITING, WAIT_S, GroupCommit
+from app.db.batcher import MAX_ITEMS, MAX_WAITING, WAIT_S, Batcher
 from app.errors import Unavailable
 
 
@@ -26,8 +26,8 @@ class Table:
 
 
 @asynccontextmanager
-async def running(table: Table) -> AsyncIterator[GroupCommit[int, int]]:
-    group = GroupCommit(table.write)
+async def running(table: Table) -> AsyncIterator[Batcher[int, int]]:
+    group = Batcher(table.write)
     task = asyncio.create_task(group.run())
     try:
         yield group
@@ -41,7 +41,7 @@ async def test_each_gets_the_result_of_its_own_item_and_many_share_a_transaction
     async with running(table) as group:
         results = await asyncio.gather(*(group.submit(number) for number in range(1_200)))
     assert results == [number * 10 for number in range(1_200)]
-    assert group.transactions == len(table.batches) == 3
+    assert group.batches == len(table.batches) == 3
     assert max(map(len, table.batches)) == MAX_ITEMS
     assert [item for batch in table.batches for item in batch] == list(range(1_200))
 
@@ -98,7 +98,7 @@ async def test_a_database_that_is_away_is_not_asked_once_for_every_item() -> Non
     async with running(table) as group:
         results = await asyncio.gather(*(group.submit(number) for number in range(100)), return_exceptions=True)
         assert all(isinstance(result, Unavailable) for result in results)
-        assert group.transactions == 1
+        assert group.batches == 1
         table.check = lambda items: None
         assert await group.submit(7) == 70
 
@@ -121,7 +121,7 @@ async def test_who_gave_up_waiting_is_not_written() -> None:
 
 async def test_a_write_that_hangs_is_answered_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     assert WAIT_S < 5, "what a caller waits at most"
-    monkeypatch.setattr("app.db.group_commit.WAIT_S", 0.05)
+    monkeypatch.setattr("app.db.batcher.WAIT_S", 0.05)
     table = Table()
     table.open.clear()
     async with running(table) as group:

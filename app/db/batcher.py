@@ -1,4 +1,4 @@
-"""Concurrent writes share one transaction: a commit costs the same for one row and for hundreds."""
+"""Concurrent calls share one trip to the database: a commit or a query costs little more for hundreds than for one."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -22,23 +22,23 @@ class _Waiting(Generic[T, R]):
     done: "asyncio.Future[R]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
-class GroupCommit(Generic[T, R]):
-    """While one transaction commits, the next gathers what comes. `run` must be running.
+class Batcher(Generic[T, R]):
+    """While one batch is under way, the next gathers what comes. `run` must be running.
 
-    `write` makes one transaction of its items and answers one result each. When it raises Unavailable, all of them do;
-    after any other error each item is tried alone, so that a bad one fails alone.
+    `perform` does it for all its items in one transaction and answers one result each. When it raises Unavailable, all
+    of them do; after any other error each item is tried alone, so that a bad one fails alone.
     """
 
-    def __init__(self, write: Callable[[Sequence[T]], Awaitable[Sequence[R]]]) -> None:
-        self._write = write
+    def __init__(self, perform: Callable[[Sequence[T]], Awaitable[Sequence[R]]]) -> None:
+        self._perform = perform
         self._waiting: list[_Waiting[T, R]] = []
         self._wake = asyncio.Event()
-        self.transactions = 0
+        self.batches = 0
 
     async def submit(self, item: T) -> R:
-        """Returns once the item is committed. Raises Unavailable when that cannot be said in time."""
+        """The result of the item, once it is certain. Raises Unavailable when that cannot be said in time."""
         if len(self._waiting) >= MAX_WAITING:
-            raise Unavailable("too many writes wait for the database", retry_after_s=RETRY_AFTER_S)
+            raise Unavailable("too many wait for the database", retry_after_s=RETRY_AFTER_S)
         waiting: _Waiting[T, R] = _Waiting(item)
         self._waiting.append(waiting)
         self._wake.set()
@@ -54,18 +54,18 @@ class GroupCommit(Generic[T, R]):
             self._wake.clear()
             while self._waiting:
                 batch, self._waiting = self._waiting[:MAX_ITEMS], self._waiting[MAX_ITEMS:]
-                batch = [waiting for waiting in batch if not waiting.done.done()]  # who gave up is not written
+                batch = [waiting for waiting in batch if not waiting.done.done()]  # nothing is done for who gave up
                 if batch:
-                    await self._commit(batch)
+                    await self._do(batch)
 
-    async def _commit(self, batch: Sequence[_Waiting[T, R]]) -> None:
-        self.transactions += 1
+    async def _do(self, batch: Sequence[_Waiting[T, R]]) -> None:
+        self.batches += 1
         try:
-            results = await self._write([waiting.item for waiting in batch])
+            results = await self._perform([waiting.item for waiting in batch])
         except Exception as error:
             if len(batch) > 1 and not isinstance(error, Unavailable):
                 for waiting in batch:
-                    await self._commit([waiting])
+                    await self._do([waiting])
                 return
             for waiting in batch:
                 if not waiting.done.done():
