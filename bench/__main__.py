@@ -70,15 +70,8 @@ def measured(name: str, scale: Scale) -> list[Row]:
         rows += (SCENARIOS | PEERS)[name](scale)
     except Exception as error:
         traceback.print_exc()
-        rows.append(
-            Row(
-                scenario=name,
-                name=name,
-                unit="",
-                note=f"failed: {str(error).strip().splitlines()[-1:]}",
-                has_failed=True,
-            )
-        )
+        reason = str(error).strip().rpartition("\n")[2]
+        rows.append(Row(scenario=name, name=name, unit="", note=f"failed: {reason}", has_failed=True))
     return rows
 
 

@@ -81,7 +81,7 @@ class Service:
 
 @contextmanager
 def open_service(
-    sessions: int, *, dialect: Dialect | None = None, program: Sequence[str] = SERVICE, **env: str
+    sessions: int, dialect: Dialect | None = None, program: Sequence[str] = SERVICE, **env: str
 ) -> Iterator[Service]:
     """With so many sessions that have had their first message, so that nothing is done for the first time."""
     with pinned_server(program, **env) as server, Remote(Load, core=LOAD_CORE) as load:

@@ -56,6 +56,8 @@ class Remote(Generic[S]):
         return value
 
     def close(self) -> None:
+        if self._pipe.closed:
+            return
         self._pipe.close()
         self._process.join(END_S)
         if self._process.is_alive():

@@ -109,6 +109,7 @@ class Row:
     aim: Aim | None = None
     load_share: float | None = None
     details: Mapping[str, float] = field(default_factory=dict)
+    reference_details: Mapping[str, float] = field(default_factory=dict)
     rounds: Sequence[float] = ()
     reference_rounds: Sequence[float] = ()
     note: str = ""
@@ -153,6 +154,7 @@ def row(
         aim=aim,
         load_share=max(shares, default=None),
         details=samples.details,
+        reference_details=against.details if against else {},
         rounds=[sample.value for sample in samples.rounds],
         reference_rounds=[sample.value for sample in against.rounds] if against else (),
         note=note,

@@ -17,8 +17,8 @@ class Step:
 class Dialect:
     """`path` None: no WebSocket handshake at all. `opening` is said in its order, each step once the last is answered.
 
-    `beat_s`: how often a session says that it is there. `message`: how the frames begin that are counted. `leave`: what
-    a session says to end. `ping`: a text that is answered with `pong`.
+    `message`: how the frames begin that are counted. `leave`: what a session says to end. `beat_s`: how often it says
+    that it is there. `ping`: a text that is answered with `pong`.
     """
 
     path: str | None

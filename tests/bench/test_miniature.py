@@ -16,13 +16,13 @@ from bench.scenarios.ledger import ledger
 from bench.servers import WATCHED
 
 SESSIONS = 5
-SETTINGS = {"OUTBOX_MAX_FRAMES": "5", "HEARTBEAT_SEND_MS": "100", "HEARTBEAT_RECEIVE_MS": "100"}
+BEATS = {"HEARTBEAT_SEND_MS": "100", "HEARTBEAT_RECEIVE_MS": "100"}
 BIG = "x" * 8_000
 
 
 @pytest.fixture(scope="module")
 def service() -> Iterator[Service]:
-    with open_service(SESSIONS, program=WATCHED, **SETTINGS) as service:
+    with open_service(SESSIONS, None, WATCHED, OUTBOX_MAX_FRAMES="5", **BEATS) as service:
         yield service
 
 
