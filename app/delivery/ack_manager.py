@@ -64,8 +64,8 @@ class AckManager:
 
     # Sending
 
-    def send(self, sessions: Iterable[Session], envelope: Envelope, trace: Trace) -> None:
-        """Sends to sessions that listen and have no open record of this message.
+    def send(self, sessions: Iterable[Session], envelope: Envelope, trace: Trace) -> int:
+        """Sends to sessions that listen and have no open record of this message; how many of them were still there.
 
         One that leaves too many unacknowledged is cut off, as one that does not read: what nobody has acknowledged is
         in the inbox when it comes back.
@@ -75,7 +75,11 @@ class AckManager:
         due_s = min(now_s + self._policy.wait_s, expires_s)
         kept = envelope if envelope.acknowledged else None
         prepared = PreparedMessage(publication_of(envelope, attempt=trace.attempts, now_ms=now_ms))
+        count = 0
         for session in sessions:
+            if not session.live:  # it was ended by what another was sent
+                continue
+            count += 1
             if kept is not None and self._ledger.count(session.id) >= self._max_open:
                 session.end(SLOW_CONSUMER)
                 continue
@@ -84,6 +88,7 @@ class AckManager:
             if kept is not None:
                 self._open(record, session)
             transmit(session, prepared)
+        return count
 
     def _open(self, record: Record, session: Session) -> None:
         self._ledger.open(record)

@@ -134,12 +134,14 @@ class Delivery:
                 continue
             if session.draining is not None and envelope.acknowledged:
                 self._drain.hold(session, session.draining, envelope)
-            elif not self._has(session, trace):  # a drain may have found it in the inbox before the push came back
+                count += 1
+            elif self._has(session, trace):  # a drain has found it in the inbox before the push came back
+                count += 1
+            else:
                 ready.append(session)
-            count += 1
         if ready:
             trace.attempts += 1
-            self._acks.send(ready, envelope, trace)
+            count += self._acks.send(ready, envelope, trace)
         return count
 
     async def broadcast(self, message: NotifyMessage, destination: str = USER_MESSAGES) -> PushOutcome:
