@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from bench.load.dialects import BARE, Dialect, stomp
-from bench.load.load import REST_S, Load
+from bench.load.load import PIPELINED, REST_S, Load
 from bench.load.wire import frame_of_size
 from bench.machine import LOAD_CORE, SERVER_CORE, cpu_s
 from bench.programs.bare import BareLoop
@@ -33,10 +33,21 @@ class Service:
     def cpu_s(self) -> float:
         return cpu_s(self.server.process.pid)
 
-    def broadcast(self, count: int, *, acknowledge: bool = False) -> Sample:
-        return self.pump([broadcast()], deliveries=self.sessions, count=count, acknowledge=acknowledge)
+    def broadcast(self, count: int, *, acknowledge: bool = False, publishers: int = 1) -> Sample:
+        """Several `publishers` each wait for their answer; one has the next request under way before that."""
+        return self.pump(
+            [broadcast()], deliveries=self.sessions, count=count, acknowledge=acknowledge, publishers=publishers
+        )
 
-    def pump(self, requests: Sequence[bytes], *, deliveries: int, count: int, acknowledge: bool = False) -> Sample:
+    def pump(
+        self,
+        requests: Sequence[bytes],
+        *,
+        deliveries: int,
+        count: int,
+        acknowledge: bool = False,
+        publishers: int = 1,
+    ) -> Sample:
         """Deliveries a second of so many requests, one behind the other."""
         before_s = self.cpu_s
         took = self.load.call(
@@ -46,6 +57,8 @@ class Service:
             deliveries=deliveries,
             count=count,
             acknowledge=acknowledge,
+            connections=publishers,
+            window=PIPELINED if publishers == 1 else 1,
             rest_s=0.0 if acknowledge else REST_S,
         )
         return rate(took, took.messages, self.cpu_s - before_s)

@@ -1,4 +1,7 @@
-"""The same broadcast by other servers: how many deliveries a second of CPU brings, of all processes together."""
+"""The same broadcast by other servers: how many deliveries a second of CPU brings, of all processes together.
+
+So many broadcasts are under way at the same time everywhere as `PUBLISHERS` says.
+"""
 
 from collections.abc import Callable, Iterator
 
@@ -12,6 +15,7 @@ from bench.remote import Remote
 from bench.requests import BODY
 from bench.results import Row, Sample, ratio_at_least, row, take_turns
 from bench.scale import Scale
+from bench.scenarios.broadcast import PUBLISHERS
 
 UNIT = "deliveries per CPU second"
 
@@ -45,7 +49,10 @@ def socketio(scale: Scale) -> Iterator[Row]:
         requests = [request("/broadcast", BODY.encode())]
 
         def broadcast(count: int) -> Took:
-            return load.call(Load.pump, peer.port, requests, deliveries=scale.sessions, count=count, rest_s=REST_S)
+            return load.call(
+                Load.pump, peer.port, requests, deliveries=scale.sessions, count=count, rest_s=REST_S,
+                connections=PUBLISHERS, window=1,
+            )  # fmt: skip
 
         yield compare(scale, "socketio", name, peer, broadcast, bound=2)
 
@@ -60,7 +67,9 @@ def rabbitmq(scale: Scale) -> Iterator[Row]:
         load.call(Load.open, peer.port, scale.sessions, RABBITMQ)
 
         def broadcast(count: int) -> Took:
-            return load.call(Load.say, SPOKEN, deliveries=scale.sessions, count=count, rest_s=REST_S)
+            return load.call(
+                Load.say, SPOKEN, deliveries=scale.sessions, count=count, window=PUBLISHERS, rest_s=REST_S
+            )  # fmt: skip
 
         yield compare(scale, "rabbitmq", name, peer, broadcast, bound=10)
 
@@ -86,7 +95,7 @@ def compare(
 
 def ours(service: Service, count: int) -> Sample:
     before_s = tree_cpu_s(service.server.process.pid)
-    sample = service.broadcast(count)
+    sample = service.broadcast(count, publishers=PUBLISHERS)
     used_s = tree_cpu_s(service.server.process.pid) - before_s
     messages = sample.details["count"]
     return per_cpu_second(messages, used_s, messages / sample.value, sample.load_share)

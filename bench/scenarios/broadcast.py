@@ -10,6 +10,7 @@ from bench.scale import Scale
 from bench.servers import WATCHED
 
 UNIT = "deliveries/s"
+PUBLISHERS = 8
 BARE_LOOP = "bare loop of send()"
 
 
@@ -31,6 +32,7 @@ def broadcast(scale: Scale) -> Iterator[Row]:
             bare=beside_bare(picows, bare, count),
             picows=lambda: picows.broadcast(count),
             asgi=lambda: asgi.broadcast(count),
+            several=lambda: picows.broadcast(count, publishers=PUBLISHERS),
         )
     name = f"broadcast, {sessions:,} sessions, 256 B"
     yield row(
@@ -40,6 +42,10 @@ def broadcast(scale: Scale) -> Iterator[Row]:
     yield row(
         "broadcast", name, UNIT, taken["picows"], against=taken["asgi"], reference_name="plain ASGI path",
         aim=ratio_at_least(1.8),
+    )  # fmt: skip
+    yield row(
+        "broadcast", f"the same from {PUBLISHERS} publishers at once", UNIT, taken["several"], against=taken["bare"],
+        reference_name=BARE_LOOP,
     )  # fmt: skip
 
 
