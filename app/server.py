@@ -21,6 +21,7 @@ from app.transports.picows_protocol import PicowsProtocol
 from app.workers import Workers
 
 BACKLOG = 2048
+PING_S = 45  # for clients without heart-beats: balancers let go of what is silent for a minute
 KEEP_ALIVE_S = 75  # more than balancers keep theirs: or a push could meet one that is just being closed
 DRAIN_S = 10  # for requests that are under way when the process has to stop
 PEER_TIMEOUT_MS = 30_000  # unacknowledged data for so long: the peer is gone, or keeps its window shut
@@ -58,6 +59,7 @@ def server_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
         # above the limits of a frame, so that STOMP can say what was wrong
         ws_max_size=2 * max(settings.max_frame_bytes, settings.max_connect_frame_bytes),
         ws_per_message_deflate=False,
+        ws_ping_interval=PING_S,
         timeout_graceful_shutdown=DRAIN_S,
         timeout_keep_alive=KEEP_ALIVE_S,
         log_config=None,
