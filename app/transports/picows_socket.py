@@ -78,7 +78,8 @@ class PicowsSocket(WSListener):
 
     def feed(self, data: bytes) -> None:
         """Takes bytes as if they had just been read."""
-        self._reader.feed(data)
+        while data:
+            data = self._reader.feed(data)  # each time: a large frame brings a new reader
 
     # Sending
 

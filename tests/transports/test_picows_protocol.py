@@ -217,6 +217,29 @@ async def test_bytes_that_come_before_the_acceptance_are_kept() -> None:
         writer.close()
 
 
+async def test_frame_that_is_cut_by_the_acceptance_may_follow_a_large_one() -> None:
+    gate = asyncio.Event()
+
+    async def handler(websocket: WebSocket) -> None:
+        await gate.wait()
+        await echo(websocket)
+
+    large, small = masked(TEXT, b"x" * 114_674), masked(TEXT, b"small")  # the large one just fills a buffer
+    async with serving(Application(handler)) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(HANDSHAKE)
+        await asyncio.sleep(0.05)
+        writer.write(large + small[:-1])
+        await asyncio.sleep(0.05)
+        gate.set()
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(small[-1:])
+        client = RawClient(reader, writer)
+        assert await client.receive() == (TEXT, b"x" * 114_674)
+        assert await client.receive() == (TEXT, b"small")
+        writer.close()
+
+
 async def test_bytes_that_come_before_the_acceptance_are_bounded() -> None:
     gate = asyncio.Event()
 
