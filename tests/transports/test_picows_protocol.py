@@ -599,6 +599,36 @@ async def test_shutdown_tells_both_sides() -> None:
     assert application.disconnects[0]["code"] == 1012
 
 
+async def test_application_that_waits_before_it_answers_hears_of_the_end() -> None:
+    async def handler(websocket: WebSocket) -> None:
+        await websocket.receive()
+        await websocket.receive()
+        with pytest.raises(ClientDisconnected):
+            await websocket._send({"type": "websocket.accept"})
+
+    application = Application(handler)
+    async with serving(application) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(HANDSHAKE)
+        await eventually(lambda: application.scopes)
+        await asyncio.sleep(0)
+        application.protocol.shutdown()
+        assert await application.ended() is None
+        assert (await reader.read()).startswith(b"HTTP/1.1 503")
+        writer.close()
+
+
+async def test_application_cannot_send_without_end_once_the_end_has_begun() -> None:
+    async def handler(websocket: WebSocket) -> None:
+        await websocket.accept()
+        takeover_of(websocket.scope).shutdown()  # type: ignore[union-attr]
+        await websocket._send({"type": "websocket.send", "text": "late"})
+
+    async with raw(handler) as (application, client):
+        assert await client.closed() == 1012
+        assert isinstance(await application.ended(), ClientDisconnected)
+
+
 async def test_peer_that_never_reads_does_not_delay_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(picows_protocol, "SHUTDOWN_S", 0.2)
 
