@@ -21,7 +21,7 @@ from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 from websockets.server import ServerProtocol
 
-from app.transports.http_answers import decoded, plain_response
+from app.transports.http_answers import decoded, phrase_of, plain_response
 from app.transports.picows_frames import BINARY, TEXT
 from app.transports.picows_keepalive import Keepalive
 from app.transports.picows_socket import PicowsSocket, Receiver
@@ -213,9 +213,8 @@ class PicowsProtocol(asyncio.Protocol):
         self._refuse(plain_response(HTTPStatus.FORBIDDEN))
 
     async def _start_response(self, message: Message) -> None:
-        status = HTTPStatus(message["status"])
-        headers = Headers(decoded(message.get("headers", [])))
-        self._answer, self._state = Response(status, status.phrase, headers), State.RESPONDING
+        status, headers = message["status"], Headers(decoded(message.get("headers", [])))
+        self._answer, self._state = Response(status, phrase_of(status), headers), State.RESPONDING
 
     async def _send_body(self, message: Message) -> None:
         assert self._answer is not None

@@ -174,6 +174,16 @@ async def test_application_may_answer_with_a_response_of_its_own() -> None:
     assert (response.status_code, response.text, response.headers["retry-after"]) == (429, "slowly", "7")
 
 
+async def test_status_of_the_application_may_be_one_without_a_name() -> None:
+    async def handler(websocket: WebSocket) -> None:
+        await websocket.send({"type": "websocket.http.response.start", "status": 499, "headers": []})
+        await websocket.send({"type": "websocket.http.response.body", "body": b"why"})
+
+    response = await status(handler)
+
+    assert (response.status_code, response.text) == (499, "why")
+
+
 @pytest.mark.parametrize("raises", [True, False])
 async def test_application_that_does_not_answer_is_500(raises: bool, caplog: pytest.LogCaptureFixture) -> None:
     async def handler(websocket: WebSocket) -> None:
@@ -542,6 +552,7 @@ async def test_message_out_of_place_is_a_defect_of_the_application(messages: lis
         ([masked(PING, b"a", fin=False)], 1002),
         ([b"\x81\x01a"], 1002),
         *[([masked(CLOSE, code.to_bytes(2, "big"))], 1002) for code in (0, 999, 1004, 1005, 1006, 2999, 5000)],
+        *[([masked(CLOSE, code.to_bytes(2, "big")) + masked(3, b"a")], 1002) for code in (1006, 5000)],
     ],
 )
 async def test_broken_peer_is_closed_with_the_code_for_it(frames: list[bytes], code: int) -> None:
