@@ -47,6 +47,8 @@ class Batcher(Generic[T, R]):
                 return await waiting.done
         except TimeoutError:
             raise Unavailable("the database does not answer in time", retry_after_s=RETRY_AFTER_S) from None
+        finally:
+            del waiting  # it holds the error, which holds this frame
 
     async def run(self) -> None:
         while True:
@@ -60,17 +62,22 @@ class Batcher(Generic[T, R]):
 
     async def _do(self, batch: Sequence[_Waiting[T, R]]) -> None:
         self.batches += 1
-        try:
-            results = await self._perform([waiting.item for waiting in batch])
-        except Exception as error:
-            if len(batch) > 1 and not isinstance(error, Unavailable):
-                for waiting in batch:
-                    await self._do([waiting])
-                return
+        results = await self._try([waiting.item for waiting in batch])
+        if not isinstance(results, Exception):
+            for waiting, result in zip(batch, results, strict=True):
+                if not waiting.done.done():
+                    waiting.done.set_result(result)
+        elif len(batch) > 1 and not isinstance(results, Unavailable):
+            for waiting in batch:
+                await self._do([waiting])
+        else:
             for waiting in batch:
                 if not waiting.done.done():
-                    waiting.done.set_exception(error)
-            return
-        for waiting, result in zip(batch, results, strict=True):
-            if not waiting.done.done():
-                waiting.done.set_result(result)
+                    waiting.done.set_exception(results)
+
+    async def _try(self, items: Sequence[T]) -> Sequence[R] | Exception:
+        """An error holds this frame, but not those that wait, who will hold the error."""
+        try:
+            return await self._perform(items)
+        except Exception as error:
+            return error

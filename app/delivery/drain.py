@@ -144,6 +144,7 @@ class Drain:
             return (), 0, False
         finally:
             read.cancel()  # and no wait for its end: to let go of a database that hangs takes seconds of its own
+            del read  # it may hold an error, which holds this frame
 
     async def _send_slowly(self, session: Session, draining: Draining, envelopes: Sequence[Envelope]) -> bool:
         """False if the session has gone, or drains anew, before the end."""

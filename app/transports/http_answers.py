@@ -6,10 +6,17 @@ from http import HTTPStatus
 from websockets.datastructures import Headers
 from websockets.http11 import Response
 
+STATUSES = frozenset(HTTPStatus)
+
+
+def phrase_of(status: int) -> str:
+    """Empty for a status that is not registered, which an application may have all the same."""
+    return HTTPStatus(status).phrase if status in STATUSES else ""
+
 
 def plain_response(status: int, body: bytes | None = None) -> Response:
     """`body`: the phrase of the status unless given."""
-    phrase = HTTPStatus(status).phrase
+    phrase = phrase_of(status)
     body = phrase.encode() if body is None else body
     headers = Headers()
     headers["Date"] = email.utils.formatdate(usegmt=True)

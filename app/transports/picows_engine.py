@@ -61,14 +61,13 @@ class Reader(engine.WSProtocol):  # type: ignore[name-defined, misc]  # missing 
         buffer: memoryview = super().get_buffer(size_hint)
         return buffer if len(buffer) <= READ_AT_ONCE_BYTES else buffer[:READ_AT_ONCE_BYTES]
 
-    def feed(self, data: bytes) -> None:
-        """Takes bytes as if they had just been read."""
-        while data:
-            buffer = self.get_buffer(-1)
-            size = min(len(buffer), len(data))
-            buffer[:size] = data[:size]
-            self.buffer_updated(size)
-            data = data[size:]
+    def feed(self, data: bytes) -> bytes:
+        """Takes bytes as if they had just been read, as many as there is room for, and gives the others back."""
+        buffer = self.get_buffer(-1)
+        size = min(len(buffer), len(data))
+        buffer[:size] = data[:size]
+        self.buffer_updated(size)
+        return data[size:]
 
 
 class Drain(asyncio.Protocol):

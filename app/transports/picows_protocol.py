@@ -21,7 +21,7 @@ from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 from websockets.server import ServerProtocol
 
-from app.transports.http_answers import decoded, plain_response
+from app.transports.http_answers import decoded, phrase_of, plain_response
 from app.transports.picows_frames import BINARY, TEXT
 from app.transports.picows_keepalive import Keepalive
 from app.transports.picows_socket import PicowsSocket, Receiver
@@ -119,7 +119,7 @@ class PicowsProtocol(asyncio.Protocol):
 
     def _refuse(self, response: Response) -> None:
         self._state = State.CLOSED
-        self._events.append({"type": "websocket.disconnect", "code": 1006})
+        self._put({"type": "websocket.disconnect", "code": 1006, "reason": ""})
         self._transport.write(response.serialize())
         self._transport.close()
 
@@ -144,6 +144,7 @@ class PicowsProtocol(asyncio.Protocol):
         elif self._state is not State.GONE:
             if self._state is not State.CLOSED:
                 self._refuse(plain_response(HTTPStatus.SERVICE_UNAVAILABLE))
+                self._state = State.GONE  # it was not the application that closed
             asyncio.get_running_loop().call_later(SHUTDOWN_S, self._transport.abort)
 
     # The application
@@ -212,9 +213,8 @@ class PicowsProtocol(asyncio.Protocol):
         self._refuse(plain_response(HTTPStatus.FORBIDDEN))
 
     async def _start_response(self, message: Message) -> None:
-        status = HTTPStatus(message["status"])
-        headers = Headers(decoded(message.get("headers", [])))
-        self._answer, self._state = Response(status, status.phrase, headers), State.RESPONDING
+        status, headers = message["status"], Headers(decoded(message.get("headers", [])))
+        self._answer, self._state = Response(status, phrase_of(status), headers), State.RESPONDING
 
     async def _send_body(self, message: Message) -> None:
         assert self._answer is not None
@@ -228,12 +228,12 @@ class PicowsProtocol(asyncio.Protocol):
 
     async def _send_data(self, message: Message) -> None:
         assert self._socket is not None
-        while self._socket.blocked:
+        while self._socket.blocked and self._socket.is_open:
             self._writable = self._writable or asyncio.Event()
             self._writable.clear()
             await self._writable.wait()
-            if self._state is not State.OPEN:
-                raise ClientDisconnected
+        if not self._socket.is_open:
+            raise ClientDisconnected  # whoever sends without end has to be stopped: nothing here waits any more
         data = message.get("bytes")
         if data is None:
             self._socket.send(message["text"].encode(), TEXT)

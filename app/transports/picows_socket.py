@@ -99,7 +99,8 @@ class PicowsSocket(WSListener):
 
     def feed(self, data: bytes) -> None:
         """Takes bytes as if they had just been read."""
-        self._reader.feed(data)
+        while data:
+            data = self._reader.feed(data)  # each time: a large frame brings a new reader
 
     # Sending
 
@@ -180,7 +181,7 @@ class PicowsSocket(WSListener):
         elif kind is PONG:
             self.pongs += 1
         elif kind is CLOSE:
-            self._receive_close(frame)
+            self._receive_close(*close_code(frame))
         else:
             self._receive_data(kind, frame)
 
@@ -205,7 +206,7 @@ class PicowsSocket(WSListener):
             if not self._has_failed:
                 self._abandon(code, reason)
         elif handshake is not None and handshake.recv is not None:  # after a close frame, which on_ws_frame gets later
-            self._answer_close(int(handshake.recv.code) or NO_CODE, handshake.recv.reason or "")  # type: ignore[call-overload]
+            self._receive_close(int(handshake.recv.code) or NO_CODE, handshake.recv.reason or "")  # type: ignore[call-overload]
         else:
             self.fail(code, reason)
 
@@ -253,14 +254,10 @@ class PicowsSocket(WSListener):
         else:
             self.write(encode(PONG, data))
 
-    def _receive_close(self, frame: WSFrame) -> None:
-        code, reason = close_code(frame)
-        if frame.payload_size and (code in (0, LOST) or code >= BEYOND_CODES):  # the others picows knows
+    def _receive_close(self, code: int, reason: str) -> None:
+        if code in (0, LOST) or code >= BEYOND_CODES:  # the others picows knows
             self.fail(PROTOCOL_ERROR, "no such close code")
             return
-        self._answer_close(code, reason)
-
-    def _answer_close(self, code: int, reason: str) -> None:
         self.write(encode_close(code))
         self._is_closing, self.is_open = True, False
         self._finish(code, reason)

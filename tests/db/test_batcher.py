@@ -1,10 +1,11 @@
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
 
-from app.db.batcher import MAX_ITEMS, MAX_WAITING, WAIT_S, Batcher
+from app.db.batcher import MAX_ITEMS, MAX_WAITING, WAIT_S, Batcher, _Waiting
 from app.errors import Unavailable
 
 
@@ -101,6 +102,26 @@ async def test_a_database_that_is_away_is_not_asked_once_for_every_item() -> Non
         assert group.batches == 1
         table.check = lambda items: None
         assert await group.submit(7) == 70
+
+
+@pytest.mark.parametrize("error", [Unavailable("away"), ValueError("a defect")])
+async def test_a_failure_leaves_nothing_to_the_collector(error: Exception) -> None:
+    table = Table()
+
+    def check(items: Sequence[int]) -> None:
+        raise type(error)(*error.args)
+
+    table.check = check
+    gc.collect()
+    gc.disable()
+    try:
+        async with running(table) as group:
+            await asyncio.gather(group.submit(1), group.submit(2), return_exceptions=True)
+            table.check = lambda items: None
+            await group.submit(3)
+            assert {one.item for one in gc.get_objects() if isinstance(one, _Waiting)} <= {3}
+    finally:
+        gc.enable()
 
 
 async def test_who_gave_up_waiting_is_not_written() -> None:

@@ -1,6 +1,8 @@
 """What a session gets that comes while the database has messages for its user, or does not answer, or fails."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Sequence
 
 import pytest
@@ -271,6 +273,26 @@ async def test_a_retry_leaves_a_drain_alone_that_was_begun_and_waits_for_its_tur
     node.keep("m1")
     await device.drain()
     assert device.got() == ["m1"]
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_an_archive_that_is_away_leaves_nothing_to_the_collector(node: ArchiveNode) -> None:
+    failure = Unavailable("away")
+    left = weakref.ref(failure)
+    node.archive.failure = failure
+    gc.disable()
+    try:
+        device = node.device()
+        device.listen()
+        draining = asyncio.create_task(device.drain())
+        await node.archive.looked.wait()
+        await turns()
+        node.archive.failure = None
+        del failure
+        await asyncio.wait_for(draining, 2)
+        assert left() is None
+    finally:
+        gc.enable()
 
 
 # An archive that hangs

@@ -26,6 +26,7 @@ from app.gateway.routing import AppMessage, DestinationRoutes
 from app.hub.outbox import OutboxLimits
 from app.hub.session import Session
 from app.runtime import Runtime
+from app.server import HttpProtocol
 from app.transports.asgi import AsgiTransport
 from app.transports.picows import PicowsTransport
 from app.transports.picows_engine import Reader
@@ -235,7 +236,7 @@ async def test_connection_that_has_ended_leaves_nothing_to_the_collector(how: st
 
 
 def alive() -> list[str]:
-    kinds = (Connection, Session, AsgiTransport, PicowsTransport, PicowsSocket, PicowsProtocol, Reader)
+    kinds = (HttpProtocol, Connection, Session, AsgiTransport, PicowsTransport, PicowsSocket, PicowsProtocol, Reader)
     return [type(one).__name__ for one in gc.get_objects() if isinstance(one, kinds)]
 
 

@@ -174,6 +174,16 @@ async def test_application_may_answer_with_a_response_of_its_own() -> None:
     assert (response.status_code, response.text, response.headers["retry-after"]) == (429, "slowly", "7")
 
 
+async def test_status_of_the_application_may_be_one_without_a_name() -> None:
+    async def handler(websocket: WebSocket) -> None:
+        await websocket.send({"type": "websocket.http.response.start", "status": 499, "headers": []})
+        await websocket.send({"type": "websocket.http.response.body", "body": b"why"})
+
+    response = await status(handler)
+
+    assert (response.status_code, response.text) == (499, "why")
+
+
 @pytest.mark.parametrize("raises", [True, False])
 async def test_application_that_does_not_answer_is_500(raises: bool, caplog: pytest.LogCaptureFixture) -> None:
     async def handler(websocket: WebSocket) -> None:
@@ -214,6 +224,29 @@ async def test_bytes_that_come_before_the_acceptance_are_kept() -> None:
         client = RawClient(reader, writer)
         assert await client.receive() == (TEXT, b"early")
         assert await client.receive() == (TEXT, b"x" * 99_999 + b"y")
+        writer.close()
+
+
+async def test_frame_that_is_cut_by_the_acceptance_may_follow_a_large_one() -> None:
+    gate = asyncio.Event()
+
+    async def handler(websocket: WebSocket) -> None:
+        await gate.wait()
+        await echo(websocket)
+
+    large, small = masked(TEXT, b"x" * 114_674), masked(TEXT, b"small")  # the large one just fills a buffer
+    async with serving(Application(handler)) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(HANDSHAKE)
+        await asyncio.sleep(0.05)
+        writer.write(large + small[:-1])
+        await asyncio.sleep(0.05)
+        gate.set()
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(small[-1:])
+        client = RawClient(reader, writer)
+        assert await client.receive() == (TEXT, b"x" * 114_674)
+        assert await client.receive() == (TEXT, b"small")
         writer.close()
 
 
@@ -519,6 +552,7 @@ async def test_message_out_of_place_is_a_defect_of_the_application(messages: lis
         ([masked(PING, b"a", fin=False)], 1002),
         ([b"\x81\x01a"], 1002),
         *[([masked(CLOSE, code.to_bytes(2, "big"))], 1002) for code in (0, 999, 1004, 1005, 1006, 2999, 5000)],
+        *[([masked(CLOSE, code.to_bytes(2, "big")) + masked(3, b"a")], 1002) for code in (1006, 5000)],
     ],
 )
 async def test_broken_peer_is_closed_with_the_code_for_it(frames: list[bytes], code: int) -> None:
@@ -574,6 +608,36 @@ async def test_shutdown_tells_both_sides() -> None:
         await listening
     assert client.close_code == 1012
     assert application.disconnects[0]["code"] == 1012
+
+
+async def test_application_that_waits_before_it_answers_hears_of_the_end() -> None:
+    async def handler(websocket: WebSocket) -> None:
+        await websocket.receive()
+        await websocket.receive()
+        with pytest.raises(ClientDisconnected):
+            await websocket._send({"type": "websocket.accept"})
+
+    application = Application(handler)
+    async with serving(application) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(HANDSHAKE)
+        await eventually(lambda: application.scopes)
+        await asyncio.sleep(0)
+        application.protocol.shutdown()
+        assert await application.ended() is None
+        assert (await reader.read()).startswith(b"HTTP/1.1 503")
+        writer.close()
+
+
+async def test_application_cannot_send_without_end_once_the_end_has_begun() -> None:
+    async def handler(websocket: WebSocket) -> None:
+        await websocket.accept()
+        takeover_of(websocket.scope).shutdown()  # type: ignore[union-attr]
+        await websocket._send({"type": "websocket.send", "text": "late"})
+
+    async with raw(handler) as (application, client):
+        assert await client.closed() == 1012
+        assert isinstance(await application.ended(), ClientDisconnected)
 
 
 async def test_peer_that_never_reads_does_not_delay_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
