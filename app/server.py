@@ -10,7 +10,6 @@ import sys
 import uvicorn
 from fastapi import FastAPI
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.collector import collect_rarely
 from app.errors import ConfigurationError
@@ -67,17 +66,6 @@ def server_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
         access_log=False,
         server_header=False,
     )
-
-
-class HttpProtocol(HttpToolsProtocol):
-    """Lets its parser go where a WebSocket takes over: they would hold each other, and the transport.
-
-    A connection that was idle before is old by then, and the collector looks at the old rarely.
-    """
-
-    def handle_websocket_upgrade(self) -> None:
-        super().handle_websocket_upgrade()
-        self.parser = None  # type: ignore[assignment]  # as it does it itself when a connection is lost
 
 
 class DrainingServer(uvicorn.Server):

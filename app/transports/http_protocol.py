@@ -29,6 +29,8 @@ class HttpProtocol(HttpToolsProtocol):
             return
         self.scope["headers"] = as_rfc6455(self.headers)
         super().handle_websocket_upgrade()
+        # They hold each other, and a connection that was idle before is old: the collector looks at the old rarely.
+        self.parser = None  # type: ignore[assignment]  # as uvicorn does it itself when a connection is lost
 
 
 def as_rfc6455(headers: Headers) -> Headers:
