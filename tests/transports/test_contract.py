@@ -26,8 +26,8 @@ from app.gateway.routing import AppMessage, DestinationRoutes
 from app.hub.outbox import OutboxLimits
 from app.hub.session import Session
 from app.runtime import Runtime
-from app.server import HttpProtocol
 from app.transports.asgi import AsgiTransport
+from app.transports.http_protocol import HttpProtocol
 from app.transports.picows import PicowsTransport
 from app.transports.picows_engine import Reader
 from app.transports.picows_protocol import PicowsProtocol
