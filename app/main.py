@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from app.api import health, notify, openapi, pages, problems, push, sessions, sockjs, websocket
-from app.api.cors import OwnCors
+from app.api.cors import PageCORS
 from app.auth.ports import Authenticator
 from app.clock import Clock
 from app.configuration import Extensions, check_settings
@@ -71,7 +71,7 @@ def create_app(
     problems.install(app)
     if settings.allowed_origins:
         app.add_middleware(
-            OwnCors,
+            PageCORS,
             allow_origins=settings.allowed_origins,
             allow_methods=["*"],
             allow_headers=["*"],

@@ -1,6 +1,7 @@
 """From what a request says to a message that can be sent. All checks of a push are here."""
 
 import json
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -33,6 +34,19 @@ def parse_json(body: bytes) -> Any:
     except ValueError as error:
         raise InvalidMessage(f"the body is not valid JSON: {error}") from None
     return value
+
+
+@dataclass(slots=True)
+class Push:
+    """What is to be pushed: a PushRequest of which nothing has to be validated."""
+
+    receiver: str | None
+    data: Any
+    type: str = STRING_MSG
+    id: str | None = None
+    ttl_ms: int | None = None
+    persist: bool = False
+    ack: bool = True
 
 
 def parse_push(value: Any) -> PushRequest:
@@ -93,7 +107,7 @@ class Intake:
         self.waits = runtime.backplane.cluster is not None
         """Whether a push waits for an answer from elsewhere, so that several should be under way at once."""
 
-    async def push(self, request: PushRequest) -> PushOutcome:
+    async def push(self, request: Push | PushRequest) -> PushOutcome:
         """To one user, or to all if there is no receiver. Raises ServiceError."""
         if request.receiver is None:
             if request.persist:
@@ -117,10 +131,10 @@ class Intake:
             problem = "topic is not valid UTF-8"
         if problem:
             raise InvalidMessage(problem, errors=[{"loc": ["path", "topic"], "msg": problem}])
-        message = self._message(PushRequest(receiver=None, type=STRING_MSG, data=data))
+        message = self._message(Push(None, data))
         return await self._delivery.broadcast(message, destination)
 
-    def _message(self, request: PushRequest) -> NotifyMessage:
+    def _message(self, request: Push | PushRequest) -> NotifyMessage:
         if request.id is not None and (problem := message_id_problem(request.id)):
             raise InvalidMessage(problem, errors=[{"loc": ["id"], "msg": problem}])
         self._runtime.types.check(request.type, request.data)

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from app.api.call import CallDep
 from app.api.dependencies import PushAccess, RuntimeDep
 from app.api.documentation import Body, documented, path_parameter
-from app.api.intake import Intake, parse_push
+from app.api.intake import Intake, Push, parse_push
 from app.api.problems import PUSH_ERRORS, QUERY_ERRORS, problem_of, responses
 from app.api.schemas import BatchResult, PushRequest, PushResult, PushStatus
 from app.delivery.log import PushOutcome
@@ -51,7 +51,7 @@ async def push_to_all(call: CallDep) -> Response:
 
     A body of any content type is the text of the message; with a JSON content type it is the JSON value.
     """
-    return await call.answer(partial(_push, call.intake, PushRequest(receiver=None, data=call.content())))
+    return await call.answer(partial(_push, call.intake, Push(None, call.content())))
 
 
 @router.post(
@@ -66,8 +66,7 @@ async def push_to_user(call: CallDep) -> Response:
 
     If the user is away the message waits in the inbox until he comes, or expires.
     """
-    request = PushRequest(receiver=call.parameter("receiver"), data=call.content())
-    return await call.answer(partial(_push, call.intake, request))
+    return await call.answer(partial(_push, call.intake, Push(call.parameter("receiver"), call.content())))
 
 
 @router.post(
@@ -79,8 +78,8 @@ async def push_to_user(call: CallDep) -> Response:
 )
 async def store_and_push(call: CallDep) -> Response:
     """As the push to one user, but in the database before it is sent: it is in the history, and survives a restart."""
-    request = PushRequest(receiver=call.parameter("receiver"), data=call.content(), persist=True)
-    return await call.answer(partial(_push, call.intake, request))
+    push = Push(call.parameter("receiver"), call.content(), persist=True)
+    return await call.answer(partial(_push, call.intake, push))
 
 
 @router.post(
@@ -157,7 +156,7 @@ async def push_status(
     raise NotFound(f"no push of the id {message_id[:64]!r} is remembered")
 
 
-async def _push(intake: Intake, request: PushRequest) -> tuple[dict[str, Any], bool]:
+async def _push(intake: Intake, request: Push | PushRequest) -> tuple[dict[str, Any], bool]:
     outcome = await intake.push(request)
     return _result(outcome), outcome.replayed
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
@@ -30,6 +30,21 @@ class Sweep:
     retried: int = 0
     expired: int = 0
     not_online: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class Sending:
+    """One attempt to bring a message to sessions, with all that is the same for each of them.
+
+    `envelope` None: it is not to be acknowledged.
+    """
+
+    trace: Trace
+    envelope: Envelope | None
+    prepared: PreparedMessage
+    sent_ms: int
+    due_s: float
+    expires_s: float
 
 
 class AckManager:
@@ -64,38 +79,39 @@ class AckManager:
 
     # Sending
 
-    def send(self, sessions: Iterable[Session], envelope: Envelope, trace: Trace) -> int:
-        """Sends to sessions that listen and have no open record of this message; how many of them were still there.
-
-        One that leaves too many unacknowledged is cut off, as one that does not read: what nobody has acknowledged is
-        in the inbox when it comes back.
-        """
+    def prepare(self, envelope: Envelope, trace: Trace) -> Sending:
+        """For `send`: the next attempt, which the trace counts from here on."""
+        trace.attempts += 1
         now_ms, now_s = self._clock.epoch_ms(), self._clock.monotonic()
         expires_s = now_s + (envelope.expires_ms - now_ms) / 1000
-        due_s = min(now_s + self._policy.wait_s, expires_s)
-        kept = envelope if envelope.acknowledged else None
-        prepared = PreparedMessage(publication_of(envelope, attempt=trace.attempts, now_ms=now_ms))
-        count = 0
-        for session in sessions:
-            if not session.live:  # it was ended by what another was sent
-                continue
-            count += 1
-            if kept is not None and self._ledger.count(session.id) >= self._max_open:
-                session.end(SLOW_CONSUMER)
-                continue
-            record = Record(trace, session.id, kept, trace.attempts, now_ms, due_s, expires_s)
-            trace.add(record)
-            if kept is not None:
-                self._open(record, session)
-            transmit(session, prepared)
-        return count
+        return Sending(
+            trace=trace,
+            envelope=envelope if envelope.acknowledged else None,
+            prepared=PreparedMessage(publication_of(envelope, attempt=trace.attempts, now_ms=now_ms)),
+            sent_ms=now_ms,
+            due_s=min(now_s + self._policy.wait_s, expires_s),
+            expires_s=expires_s,
+        )
 
-    def _open(self, record: Record, session: Session) -> None:
-        self._ledger.open(record)
-        if self._log_events:
-            self._log_event(
-                "[%s] 消息入队, msgId %s, sessionId %s, receiver %s", record.message_id, session.id, session.user
-            )
+    def send(self, session: Session, sending: Sending) -> None:
+        """Sends to one session, which must listen and have no open record of this message.
+
+        A session that leaves too many unacknowledged is cut off, as one that does not read: what nobody has
+        acknowledged is in the inbox when it comes back.
+        """
+        trace, envelope = sending.trace, sending.envelope
+        if envelope is not None and self._ledger.count(session.id) >= self._max_open:
+            session.end(SLOW_CONSUMER)
+            return
+        record = Record(trace, session.id, envelope, trace.attempts, sending.sent_ms, sending.due_s, sending.expires_s)
+        trace.add(record)
+        if envelope is not None:
+            self._ledger.open(record)
+            if self._log_events:
+                self._log_event(
+                    "[%s] 消息入队, msgId %s, sessionId %s, receiver %s", trace.id, session.id, session.user
+                )
+        transmit(session, sending.prepared)
 
     def is_open(self, session: Session, message_id: str) -> bool:
         return self._ledger.get(session.id, message_id) is not None

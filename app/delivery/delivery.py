@@ -128,20 +128,16 @@ class Delivery:
 
     def _send_here(self, envelope: Envelope, trace: Trace) -> int:
         """To the sessions of this node; to how many."""
-        count, ready = 0, []
+        sending, count = None, 0
         for session in self._hub.sessions_of(envelope.receiver):
             if not session.listens_to(USER_MESSAGES):
                 continue
             if session.draining is not None and envelope.acknowledged:
                 self._drain.hold(session, session.draining, envelope)
-                count += 1
-            elif self._has(session, trace):  # a drain has found it in the inbox before the push came back
-                count += 1
-            else:
-                ready.append(session)
-        if ready:
-            trace.attempts += 1
-            count += self._acks.send(ready, envelope, trace)
+            elif not self._has(session, trace):  # a drain may have found it in the inbox before the push came back
+                sending = sending or self._acks.prepare(envelope, trace)
+                self._acks.send(session, sending)
+            count += 1
         return count
 
     async def broadcast(self, message: NotifyMessage, destination: str = USER_MESSAGES) -> PushOutcome:
@@ -229,8 +225,8 @@ class Delivery:
         trace = self._trace_of(envelope)
         if self._has(session, trace):
             return
-        trace.attempts = max(trace.attempts, int(envelope.was_sent)) + 1
-        self._acks.send((session,), envelope, trace)
+        trace.attempts = max(trace.attempts, int(envelope.was_sent))
+        self._acks.send(session, self._acks.prepare(envelope, trace))
         if not envelope.acknowledged:
             self._inbox.remove(session.user, trace.id)
 

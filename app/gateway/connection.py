@@ -144,7 +144,7 @@ class Connection:
     # Events in their order, one at a time
 
     def _pump(self) -> None:
-        while self._work is None and not self._over:
+        while self._stomp.buffered and self._work is None and not self._over:
             try:
                 event = self._stomp.next_event()
             except ProtocolError as error:

@@ -176,6 +176,8 @@ class PicowsSocket(WSListener):
                 self._finish(*close_code(frame))
         elif frame.rsv1 or frame.rsv2 or frame.rsv3:
             self.fail(PROTOCOL_ERROR, "reserved bits are set")
+        elif kind is TEXT:  # nearly always
+            self._receive_data(kind, frame)
         elif kind is PING:
             self._answer_ping(frame.get_payload_as_bytes())
         elif kind is PONG:

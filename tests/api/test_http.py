@@ -3,8 +3,13 @@
 import re
 from typing import Any
 
+import httpx
 import pytest
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
+from app.api.cors import PageCORS
 from tests.api.service import PROBLEM, PUSH, Service, problem, service
 
 OPERATIONS = {
@@ -231,3 +236,22 @@ async def test_errors_can_be_read_by_pages_too(dev: Service) -> None:
 
     problem(answer, 422)
     assert answer.headers["access-control-allow-origin"] == "*"
+
+
+@pytest.mark.parametrize("vary", [(), ("Accept",), ("Accept", "Cookie")])
+async def test_answer_to_no_page_varies_with_the_origin_as_starlette_has_it(vary: tuple[str, ...]) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        response = Response("x")
+        for value in vary:
+            response.headers.append("Vary", value)
+        await response(scope, receive, send)
+
+    headers = []
+    for middleware in (CORSMiddleware, PageCORS):
+        transport = httpx.ASGITransport(middleware(app, allow_origins=["*"]))
+        async with httpx.AsyncClient(transport=transport, base_url="http://service.test") as http:
+            answer = await http.get("/")
+        headers.append(sorted(answer.headers.multi_items()))
+
+    assert headers[0] == headers[1]
+    assert ("vary", ", ".join([*vary, "Origin"])) in headers[1]
