@@ -64,7 +64,8 @@ def create_app(
         description=DESCRIPTION,
         openapi_tags=TAGS,
         lifespan=lifespan,
-        routes=push.router.routes,  # found first and at once; a router that is included is searched twice, for 25 µs
+        # Found first and at once: a router that is included is searched twice, for 25 µs.
+        routes=[*push.router.routes, *websocket.router.routes],
         redoc_url=None,
         redirect_slashes=False,
     )
@@ -77,7 +78,7 @@ def create_app(
             allow_headers=["*"],
             expose_headers=["Idempotency-Replay", "Retry-After"],
         )
-    routers = [notify.router, sessions.router, health.router, websocket.router, pages.router]
+    routers = [notify.router, sessions.router, health.router, pages.router]
     app.include_router(sockjs.router, prefix=sockjs.BASE)
     for router in routers + ([pages.home_router] if settings.app_env == "dev" else []):
         app.include_router(router)
