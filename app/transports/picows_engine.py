@@ -12,7 +12,6 @@ from picows import picows as engine
 
 BUFFER_BYTES = 2048  # for each connection, and twice as much whenever it is full
 READ_AT_ONCE_BYTES = 65_536
-DEFECT = 1011
 
 # The handshake is over before picows sees anything: this lets it begin.
 _REQUEST = (

@@ -114,7 +114,7 @@ class PicowsSocket(WSListener):
 
     @property
     def file(self) -> int | None:
-        """What may be written to without the loop, which takes twice the time: no TLS, and nothing that waits."""
+        """What may be written to without the loop: no TLS, and nothing that waits."""
         if self._may_wait:
             self._may_wait = bool(self.transport.get_write_buffer_size())
         return None if self._may_wait else self._file

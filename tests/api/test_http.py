@@ -80,6 +80,18 @@ async def test_every_operation_is_documented(document: dict[str, Any]) -> None:
         assert operation["description"], key
 
 
+async def test_pushes_document_who_may_push_and_what_they_read(document: dict[str, Any]) -> None:
+    pushes = {path: one for (method, path), one in operations(document).items() if method == "post" and PUSH in path}
+    assert len(pushes) == 6
+    for path, operation in pushes.items():
+        assert operation["security"] == [{"APIKeyHeader": []}, {"HTTPBearer": []}], path
+        parameters = {(one["name"], one["in"], one["required"]) for one in operation["parameters"]}
+        named = {(name, "path", True) for name in ("receiver", "topic") if "{" + name + "}" in path}
+        assert parameters == named | {("Idempotency-Key", "header", False)}, path
+        assert operation["requestBody"]["required"], path
+    assert {"APIKeyHeader", "HTTPBearer"} <= set(document["components"]["securitySchemes"])
+
+
 def has_example(value: object, document: dict[str, Any]) -> bool:
     """Anywhere below, references followed."""
     if isinstance(value, list):
