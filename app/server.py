@@ -21,7 +21,7 @@ from app.transports.picows_protocol import PicowsProtocol
 from app.workers import Workers
 
 BACKLOG = 2048
-PING_S = 45  # for clients without heart-beats: balancers let go of what is silent for a minute
+PING_S = 25  # where nothing else is said: balancers let go of what is silent for a minute
 KEEP_ALIVE_S = 75  # more than balancers keep theirs: or a push could meet one that is just being closed
 DRAIN_S = 10  # for requests that are under way when the process has to stop
 PEER_TIMEOUT_MS = 30_000  # unacknowledged data for so long: the peer is gone, or keeps its window shut

@@ -36,10 +36,11 @@ from app.messages.destinations import USER_ERRORS
 from app.stomp.codec import HEARTBEAT
 from app.stomp.errors import FrameTooLarge, ProtocolError
 from app.stomp.events import Connect, Disconnect, Event
-from app.stomp.heartbeat import Due, Heartbeat, plan_heartbeat
+from app.stomp.heartbeat import Due, Heartbeat, next_look, plan_heartbeat
 from app.stomp.session import ServerSession, SessionLimits
 from app.tasks import TaskOwner
 
+LOOKS_WHILE_BUSY = 4  # in an interval of heart-beats: what was sent is known to lie between two looks
 DEFECT = "an internal error; the operators have been told"
 
 logger = logging.getLogger(__name__)
@@ -73,7 +74,7 @@ class Services:
 
 
 class Connection:
-    """The transport calls `receive` and `closed`, the gateway's timer `tick`. Nothing here waits."""
+    """The transport calls `receive` and `closed`, the gateway's timer `look`. Nothing here waits."""
 
     def __init__(self, transport: Transport, services: Services) -> None:
         now_s = services.clock.monotonic()
@@ -85,8 +86,8 @@ class Connection:
         self._bucket = TokenBucket(rate=options.inbound_rate, burst=options.inbound_burst, now_s=now_s)
         self._work: asyncio.Task[None] | None = None
         self._over = False
-        self._has_received = False
-        self._opened_s = self._last_received_s = self._last_sent_s = now_s
+        self._has_rest = False  # bytes that are not a whole frame yet, or wait behind one that is worked on
+        self._opened_s = self._received_s = self._sent_s = self._looked_s = now_s
 
     # Called by the transport
 
@@ -94,8 +95,11 @@ class Connection:
         """Takes bytes of the client, cut anywhere."""
         if self._over:
             return
-        self._has_received = True
+        self._received_s = self._services.clock.monotonic()
+        if data == HEARTBEAT and not self._has_rest:  # all that most connections ever send
+            return
         self._stomp.receive_data(data)
+        self._has_rest = True
         if self._work is None:
             self._pump()
 
@@ -111,42 +115,52 @@ class Connection:
         self._finish(reason)
         self.transport.close(reason)
 
-    def tick(self, now_s: float, tick_s: float) -> None:
-        """Heart-beats, and the time limit for CONNECT; `tick_s` passes until the next call."""
-        if self._over:
-            return
-        if self._has_received or self._work is not None:  # no reading while there is work
-            self._has_received = False
-            self._last_received_s = now_s
-        if self.session is None:
+    def look(self, now_s: float, late_s: float) -> float | None:
+        """Heart-beats, and the time limit for CONNECT.
+
+        When to look again, which may happen `late_s` later than that; None: never.
+        """
+        last_look_s, self._looked_s = self._looked_s, now_s
+        session = self.session
+        if session is None:
             if now_s - self._opened_s > self._services.options.connect_timeout_s:
                 self.end(CONNECT_TIMEOUT)
-            return
-        if self.session.has_sent:
-            self.session.has_sent = False
-            self._last_sent_s = now_s - tick_s  # it was sent since the last tick: the earliest moment is the safe one
-        self._beat(self.session, now_s, tick_s)
+            return now_s
+        if self._work is not None:  # no reading while there is work
+            self._received_s = now_s
+        is_busy, session.has_sent = session.has_sent, False
+        if is_busy:
+            self._sent_s = last_look_s  # or since; the earliest moment is the safe one
+        self._beat(now_s, late_s)
+        return self._next_look(now_s, late_s, is_busy)
 
-    def _beat(self, session: Session, now_s: float, tick_s: float) -> None:
+    def _beat(self, now_s: float, late_s: float) -> None:
         due = plan_heartbeat(
-            self._stomp.heartbeat,
-            now=now_s,
-            last_sent=self._last_sent_s,
-            last_received=self._last_received_s,
-            tick_s=tick_s,
+            self._stomp.heartbeat, now=now_s, last_sent=self._sent_s, last_received=self._received_s, late_s=late_s
         )
         if due is Due.LOST:
             self.end(HEARTBEAT_LOST)
         elif due is Due.SEND:
-            self._last_sent_s = now_s
+            self._sent_s = now_s
             self.transport.send(HEARTBEAT)
+
+    def _next_look(self, now_s: float, late_s: float, is_busy: bool) -> float | None:
+        agreed = self._stomp.heartbeat
+        look_s = next_look(agreed, last_sent=self._sent_s, last_received=self._received_s, late_s=late_s)
+        if look_s is None or not (is_busy and agreed.send_ms):
+            return look_s
+        return min(look_s, now_s + agreed.send_ms / 1000 / LOOKS_WHILE_BUSY)
 
     # Events in their order, one at a time
 
     def _pump(self) -> None:
-        while self._stomp.buffered and self._work is None and not self._over:
+        stomp = self._stomp
+        while self._work is None and not self._over:
+            if not stomp.buffered:
+                self._has_rest = False
+                return
             try:
-                event = self._stomp.next_event()
+                event = stomp.next_event()
             except ProtocolError as error:
                 self._fail_protocol(error)
                 return
@@ -201,6 +215,7 @@ class Connection:
             self._fail(error, receipt)
         self._work = None
         if not self._over:
+            self._received_s = self._services.clock.monotonic()
             self.transport.resume_reading()
             self._pump()
 

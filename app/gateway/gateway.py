@@ -4,11 +4,12 @@ import asyncio
 import contextlib
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from app.auth.ports import Authenticator
 from app.clock import Clock
 from app.delivery.delivery import Delivery
+from app.delivery.schedule import Schedule
 from app.disconnects import FORCED, RESTART, DisconnectReason
 from app.gateway.connection import Connection, ConnectionOptions, Services
 from app.gateway.dispatch import Dispatcher
@@ -19,7 +20,7 @@ from app.hub.transport import Transport
 from app.stomp.heartbeat import Heartbeat
 from app.tasks import TaskOwner
 
-LONGEST_TICK_S = 1.0
+LONGEST_TICK_S = 0.25
 SHORTEST_TICK_S = 0.05
 TICKS_PER_INTERVAL = 4
 TICK_SLICE = 500  # connections that are looked after before the loop gets a turn: a millisecond or two
@@ -44,10 +45,11 @@ class Gateway:
         allow_topic_send: bool,
         clock: Clock,
     ) -> None:
-        self._connections: dict[Connection, None] = {}
+        self._connections: dict[Connection, int] = {}  # and their slots in the schedule
         self._transports: set[Connection] = set()  # those of connections that are over may still have to flush
         self._all_gone = asyncio.Event()
         self._tick_s = tick_s(options.heartbeat)
+        self._schedule: Schedule[Connection] = Schedule(self._tick_s)
         self.draining = False
         self._tasks = TaskOwner()
         self._clock = clock
@@ -76,7 +78,7 @@ class Gateway:
     def open(self, transport: Transport) -> Connection:
         """The transport owes the connection every byte that comes, and one `closed` at the end."""
         connection = Connection(transport, self._services)
-        self._connections[connection] = None
+        self._connections[connection] = self._schedule.add(connection, self._clock.monotonic() + self._tick_s)
         self._transports.add(connection)
         self._all_gone.clear()
         if self.draining:
@@ -84,7 +86,7 @@ class Gateway:
         return connection
 
     def _ended(self, connection: Connection, reason: DisconnectReason) -> None:
-        del self._connections[connection]
+        self._schedule.discard(connection, self._connections.pop(connection))
         self.disconnects[reason] += 1
 
     def _gone(self, connection: Connection) -> None:
@@ -103,11 +105,22 @@ class Gateway:
     async def run(self) -> None:
         while True:
             await asyncio.sleep(self._tick_s)
-            now_s = self._clock.monotonic()
-            for count, connection in enumerate(self, start=1):
-                connection.tick(now_s, self._tick_s)
-                if count % TICK_SLICE == 0:
-                    await asyncio.sleep(0)
+            due = self.due()
+            for start in range(0, len(due), TICK_SLICE):
+                self.look_after(due[start : start + TICK_SLICE])
+                await asyncio.sleep(0)
+
+    def due(self) -> list[Connection]:
+        """Those that something may have to be done about now; the caller has to look after each of them."""
+        return self._schedule.pop_due(self._clock.monotonic())
+
+    def look_after(self, connections: Iterable[Connection]) -> None:
+        """The schedule is late by at most a tick, and so is the timer."""
+        now_s = self._clock.monotonic()
+        for connection in connections:
+            look_s = connection.look(now_s, 2 * self._tick_s) if connection in self._connections else None
+            if look_s is not None and connection in self._connections:
+                self._connections[connection] = self._schedule.add(connection, look_s)
 
     async def drain(self) -> None:
         """Tells every client to reconnect elsewhere, and waits a while until they have got all that was sent."""

@@ -1,5 +1,6 @@
 """Heart-beats (1.2, "Heart-beating"): what both sides agreed on, and what is due now."""
 
+import math
 from dataclasses import dataclass
 from enum import Enum
 
@@ -42,10 +43,18 @@ class Due(Enum):
     LOST = "lost"
 
 
-def plan_heartbeat(agreed: Heartbeat, *, now: float, last_sent: float, last_received: float, tick_s: float) -> Due:
-    """`now` and the `last_` times are seconds of one clock; `tick_s` passes until the next look."""
+def plan_heartbeat(agreed: Heartbeat, *, now: float, last_sent: float, last_received: float, late_s: float) -> Due:
+    """`now` and the `last_` times are seconds of one clock; the next look may come `late_s` late."""
     if agreed.receive_ms and now - last_received > SILENT_INTERVALS * agreed.receive_ms / 1000:
         return Due.LOST
-    if agreed.send_ms and now - last_sent + tick_s > agreed.send_ms / 1000:
+    if agreed.send_ms and now - last_sent + late_s > agreed.send_ms / 1000:
         return Due.SEND
     return Due.NOTHING
+
+
+def next_look(agreed: Heartbeat, *, last_sent: float, last_received: float, late_s: float) -> float | None:
+    """When `plan_heartbeat` will have something to say, if nothing happens until then. None: never."""
+    lost = last_received + SILENT_INTERVALS * agreed.receive_ms / 1000 if agreed.receive_ms else math.inf
+    send = last_sent + agreed.send_ms / 1000 - late_s if agreed.send_ms else math.inf
+    look = min(lost, send)
+    return None if look == math.inf else look

@@ -31,8 +31,6 @@ class Fragments:
 
 
 def is_utf8(data: bytes) -> bool:
-    if data.isascii():
-        return True
     try:
         data.decode()
     except UnicodeDecodeError:

@@ -1,38 +1,45 @@
-"""Pings to peers that may have gone without a word."""
+"""Pings where nothing else is said, and an end for peers that have gone without a word."""
 
 import asyncio
+import math
+from collections.abc import Callable
 
 from app.transports.picows_socket import PicowsSocket
 
 FAILED = 1011
+MOMENTS = 25  # of an interval: what is due in the same moment wakes the loop once, whoever it is due for
 
 
 class Keepalive:
-    """Pings, and gives up on a peer that does not answer."""
+    """At least once in two intervals something goes each way: or a balancer between would let go of the connection."""
 
     def __init__(self, socket: PicowsSocket, interval_s: float, timeout_s: float | None) -> None:
         self._socket = socket
         self._interval_s = interval_s
         self._timeout_s = timeout_s
-        self._seen = 0
-        self._timer = asyncio.get_running_loop().call_later(interval_s, self._ping)
+        self._call_later(interval_s, self._look)
 
     def cancel(self) -> None:
         self._timer.cancel()
 
-    def _ping(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._seen = self._socket.pongs
-        self._socket.ping()
-        if self._timeout_s is None:
-            self._timer = loop.call_later(self._interval_s, self._ping)
+    def _look(self) -> None:
+        socket = self._socket
+        is_silent = not (socket.has_heard and socket.has_spoken)
+        if is_silent:
+            socket.ping()
+        socket.has_heard = socket.has_spoken = False
+        if is_silent and self._timeout_s is not None:
+            self._call_later(self._timeout_s, self._check)
         else:
-            self._timer = loop.call_later(self._timeout_s, self._check, self._timeout_s)
+            self._call_later(self._interval_s, self._look)
 
-    def _check(self, waited_s: float) -> None:
+    def _check(self) -> None:
         """A peer that the application does not let speak is not silent."""
-        if self._socket.pongs == self._seen and self._socket.transport.is_reading():
+        if not self._socket.has_heard and self._socket.transport.is_reading():
             self._socket.fail(FAILED, "keepalive ping timeout")
         else:
-            delay_s = max(0.0, self._interval_s - waited_s)
-            self._timer = asyncio.get_running_loop().call_later(delay_s, self._ping)
+            self._call_later(max(0.0, self._interval_s - (self._timeout_s or 0.0)), self._look)
+
+    def _call_later(self, delay_s: float, call: Callable[[], None]) -> None:
+        loop, moment_s = asyncio.get_running_loop(), self._interval_s / MOMENTS
+        self._timer = loop.call_at(math.ceil((loop.time() + delay_s) / moment_s) * moment_s, call)

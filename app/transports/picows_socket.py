@@ -51,7 +51,8 @@ class Receiver(Protocol):
 class PicowsSocket(WSListener):
     """`on_lost` is called when the connection is gone, after `Receiver.closed`.
 
-    `blocked`: the peer reads too slowly, and what is sent now is kept in memory.
+    `blocked`: the peer reads too slowly, and what is sent now is kept in memory. `has_heard`, `has_spoken`: something
+    came, something was written, since somebody set it to False.
     """
 
     __slots__ = (
@@ -68,8 +69,9 @@ class PicowsSocket(WSListener):
         "_reader",
         "_ws",
         "blocked",
+        "has_heard",
+        "has_spoken",
         "is_open",
-        "pongs",
         "receiver",
         "transport",
     )
@@ -79,7 +81,7 @@ class PicowsSocket(WSListener):
     ) -> None:
         self.receiver = receiver
         self.blocked = False
-        self.pongs = 0
+        self.has_heard = self.has_spoken = False
         self.transport = transport
         self._file = _file_of(transport)
         self._may_wait = True  # the answer to the handshake
@@ -112,9 +114,9 @@ class PicowsSocket(WSListener):
         """What is encoded already; frames that are written together travel together. Ignored once the end has begun."""
         write_all([(self, frames)])
 
-    @property
-    def file(self) -> int | None:
-        """What may be written to without the loop: no TLS, and nothing that waits."""
+    def begin_write(self) -> int | None:
+        """What may be written to without the loop, if it may: no TLS, and nothing that waits."""
+        self.has_spoken = True
         if self._may_wait:
             self._may_wait = bool(self.transport.get_write_buffer_size())
         return None if self._may_wait else self._file
@@ -171,6 +173,7 @@ class PicowsSocket(WSListener):
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         kind = frame.msg_type
+        self.has_heard = True
         if self._is_closing:
             if kind is CLOSE and not self._has_failed:
                 self._finish(*close_code(frame))
@@ -181,7 +184,7 @@ class PicowsSocket(WSListener):
         elif kind is PING:
             self._answer_ping(frame.get_payload_as_bytes())
         elif kind is PONG:
-            self.pongs += 1
+            pass
         elif kind is CLOSE:
             self._receive_close(*close_code(frame))
         else:
@@ -230,7 +233,7 @@ class PicowsSocket(WSListener):
         elif not frame.fin:
             self._message = Fragments(kind is TEXT)
             self._continue(data, False)
-        elif kind is TEXT and not is_utf8(data):
+        elif kind is TEXT and not (data.isascii() or is_utf8(data)):
             self.fail(BAD_TEXT, "the text is not UTF-8")
         else:
             self.receiver.receive(data, kind is TEXT)
@@ -281,7 +284,7 @@ def write_all(writes: Iterable[tuple[PicowsSocket, bytes]]) -> None:
 
     All that can be done before the first write is: each leaves little of what is ours in the caches of the processor.
     """
-    ready = [(socket, socket.file, data) for socket, data in writes if data and socket.is_open]
+    ready = [(socket, socket.begin_write(), data) for socket, data in writes if data and socket.is_open]
     for socket, file, data in ready:
         try:
             size = 0 if file is None else os.write(file, data)

@@ -34,7 +34,7 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-TICK_S = 1.0
+TICK_S = 0.25
 
 
 class Peer:
@@ -162,8 +162,7 @@ class Stage:
         return message.id
 
     def pass_time(self, seconds: float) -> None:
-        """As the gateway's timer does it: one look a tick."""
+        """As the gateway's timer does it: one call a tick."""
         for _ in range(round(seconds / TICK_S)):
             self.clock.advance(TICK_S)
-            for connection in self.gateway:
-                connection.tick(self.clock.monotonic(), TICK_S)
+            self.gateway.look_after(self.gateway.due())

@@ -188,11 +188,11 @@ async def test_who_comes_while_the_process_ends_is_sent_elsewhere() -> None:
 @pytest.mark.parametrize(
     ("heartbeat", "seconds"),
     [
-        (Heartbeat(10_000, 10_000), 1.0),
+        (Heartbeat(10_000, 10_000), 0.25),
         (Heartbeat(400, 10_000), 0.1),
-        (Heartbeat(0, 2_000), 0.5),
+        (Heartbeat(0, 800), 0.2),
         (Heartbeat(1, 1), 0.05),
-        (Heartbeat(0, 0), 1.0),
+        (Heartbeat(0, 0), 0.25),
     ],
 )
 def test_the_timer_looks_often_enough_for_what_was_promised(heartbeat: Heartbeat, seconds: float) -> None:

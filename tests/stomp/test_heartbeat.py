@@ -67,24 +67,24 @@ def test_a_long_heartbeat_header_is_quoted_only_in_part() -> None:
 AGREED = Heartbeat(send_ms=10_000, receive_ms=2_000)
 
 
-def plan(agreed: Heartbeat, *, silent_s: float = 0, idle_s: float = 0, tick_s: float = 0) -> Due:
+def plan(agreed: Heartbeat, *, silent_s: float = 0, idle_s: float = 0, late_s: float = 0) -> Due:
     now = 1_000_000.0
-    return plan_heartbeat(agreed, now=now, last_sent=now - idle_s, last_received=now - silent_s, tick_s=tick_s)
+    return plan_heartbeat(agreed, now=now, last_sent=now - idle_s, last_received=now - silent_s, late_s=late_s)
 
 
 def test_nothing_is_due_on_a_busy_connection() -> None:
-    assert plan(AGREED, silent_s=0, idle_s=0, tick_s=1) is Due.NOTHING
+    assert plan(AGREED, silent_s=0, idle_s=0, late_s=1) is Due.NOTHING
 
 
 def test_nothing_is_ever_due_if_nothing_was_agreed() -> None:
-    assert plan(Heartbeat(), silent_s=1e9, idle_s=1e9, tick_s=1) is Due.NOTHING
+    assert plan(Heartbeat(), silent_s=1e9, idle_s=1e9, late_s=1) is Due.NOTHING
 
 
 def test_a_beat_is_sent_while_the_next_look_would_be_too_late() -> None:
     # "the sender MUST send new data over the network connection at least every <n> milliseconds"
-    assert plan(AGREED, idle_s=9, tick_s=1) is Due.NOTHING
-    assert plan(AGREED, idle_s=9.001, tick_s=1) is Due.SEND
-    assert plan(AGREED, idle_s=11, tick_s=1) is Due.SEND
+    assert plan(AGREED, idle_s=9, late_s=1) is Due.NOTHING
+    assert plan(AGREED, idle_s=9.001, late_s=1) is Due.SEND
+    assert plan(AGREED, idle_s=11, late_s=1) is Due.SEND
 
 
 def test_a_client_is_lost_after_three_silent_intervals() -> None:
