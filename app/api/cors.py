@@ -16,10 +16,10 @@ class PageCORS(CORSMiddleware):
     """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and (scope["path"] + "/").startswith(BASE + "/"):
+        if scope["type"] != "http" or (scope["path"] + "/").startswith(BASE + "/"):
             await self.app(scope, receive, send)
             return
-        if scope["type"] != "http" or any(name == b"origin" for name, _ in scope["headers"]):
+        if any(name == b"origin" for name, _ in scope["headers"]):
             await super().__call__(scope, receive, send)
             return
 

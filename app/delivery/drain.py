@@ -138,9 +138,9 @@ class Drain:
         self._reads.add(read)
         read.add_done_callback(self._reads.discard)
         try:
-            async with asyncio.timeout(ARCHIVE_PATIENCE_S):
-                return *await asyncio.shield(read), True
-        except (Unavailable, TimeoutError):
+            await asyncio.wait([read], timeout=ARCHIVE_PATIENCE_S)
+            return (*read.result(), True) if read.done() else ((), 0, False)
+        except Unavailable:
             return (), 0, False
         finally:
             read.cancel()  # and no wait for its end: to let go of a database that hangs takes seconds of its own

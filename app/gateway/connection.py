@@ -102,6 +102,8 @@ class Connection:
         self._has_rest = True
         if self._work is None:
             self._pump()
+        else:  # that client does not wait for answers: no more of him until there is time for it
+            self.transport.pause_reading()
 
     def closed(self) -> None:
         """The transport is gone, for whatever reason."""
@@ -190,7 +192,6 @@ class Connection:
             if receipt is not None:
                 self._confirm(receipt)
         else:
-            self.transport.pause_reading()
             self._work = self._services.tasks.start(self._await(pending, receipt), f"frame of {self._name}")
 
     def _perform(self, event: Event) -> Awaitable[None] | None:

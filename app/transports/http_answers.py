@@ -1,30 +1,29 @@
-"""HTTP answers to a handshake."""
+"""HTTP answers to a handshake that opens nothing."""
 
 import email.utils
+from collections.abc import Iterable
 from http import HTTPStatus
 
-from websockets.datastructures import Headers
-from websockets.http11 import Response
+RawHeaders = Iterable[tuple[bytes, bytes]]
 
 STATUSES = frozenset(HTTPStatus)
 
 
-def phrase_of(status: int) -> str:
-    """Empty for a status that is not registered, which an application may have all the same."""
-    return HTTPStatus(status).phrase if status in STATUSES else ""
+def response(status: int, body: bytes | None = None, headers: RawHeaders = ()) -> bytes:
+    """The whole of it; the connection ends with it. `body`: the phrase of the status unless given.
 
-
-def plain_response(status: int, body: bytes | None = None) -> Response:
-    """`body`: the phrase of the status unless given."""
-    phrase = phrase_of(status)
-    body = phrase.encode() if body is None else body
-    headers = Headers()
-    headers["Date"] = email.utils.formatdate(usegmt=True)
-    headers["Connection"] = "close"
-    headers["Content-Length"] = str(len(body))
-    headers["Content-Type"] = "text/plain; charset=utf-8"
-    return Response(status, phrase, headers, body)
-
-
-def decoded(headers: list[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
-    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
+    Given headers take the place of those that every answer has. A status that is not registered, which an application
+    may have all the same, has no phrase.
+    """
+    phrase = HTTPStatus(status).phrase.encode() if status in STATUSES else b""
+    body = phrase if body is None else body
+    given = {name.lower() for name, _ in headers}
+    defaults = [
+        (b"date", email.utils.formatdate(usegmt=True).encode()),
+        (b"connection", b"close"),
+        (b"content-length", str(len(body)).encode()),
+        (b"content-type", b"text/plain; charset=utf-8"),
+    ]
+    lines = [*headers, *[header for header in defaults if header[0] not in given]]
+    head = b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, phrase, b"".join([b"%b: %b\r\n" % line for line in lines]))
+    return head + body

@@ -34,8 +34,8 @@ def attach(
         host_port=None,
         ws_path=None,
         is_client_side=False,
-        ws_listener_factory=lambda _: WSUpgradeResponseWithListener(_Nothing(), listener),
-        logger=_Log(logger, {}),
+        ws_listener_factory=lambda _: WSUpgradeResponseWithListener(_NOTHING, listener),
+        logger=_LOG,
         disconnect_on_exception=True,
         websocket_handshake_timeout=None,
         enable_auto_ping=False,
@@ -91,7 +91,9 @@ class _Wire:
         self._on_broken = on_broken
 
     def get_extra_info(self, name: str) -> Any:
-        if name == "ssl_object":  # then it leaves the socket itself alone
+        if name == "socket":
+            return _SOCKET
+        if name == "ssl_object":  # then it does not write to the socket
             return True
         return self._transport.get_extra_info(name)
 
@@ -108,12 +110,24 @@ class _Wire:
     def abort(self) -> None: ...
 
 
+class _Socket:
+    """picows sets and asks options for its log, in six system calls; the listener's are as they should be."""
+
+    def fileno(self) -> int:
+        return -1
+
+    def setsockopt(self, *_: int) -> None: ...
+
+    def getsockopt(self, *_: int) -> int:
+        return 0
+
+
 class _Nothing(WSUpgradeResponse):
     """The answer to a handshake that has been answered."""
 
     def __init__(self) -> None:
         self.status = HTTPStatus.SWITCHING_PROTOCOLS
-        self.headers = {}  # type: ignore[assignment]  # picows puts one in
+        self.headers = {}  # type: ignore[assignment]  # picows puts in one that nobody reads
 
     def to_bytes(self) -> bytearray:
         return bytearray()
@@ -126,3 +140,6 @@ class _Log(logging.LoggerAdapter[logging.Logger]):
 
     def error(self, msg: object, *args: object, **kwargs: Any) -> None:
         self.debug(msg, *args, **kwargs)
+
+
+_SOCKET, _NOTHING, _LOG = _Socket(), _Nothing(), _Log(logger, {})  # the same for all

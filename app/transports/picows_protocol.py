@@ -17,11 +17,9 @@ from starlette.types import Message, Scope
 from uvicorn.config import Config
 from uvicorn.protocols.utils import ClientDisconnected, get_local_addr, get_remote_addr, is_ssl
 from uvicorn.server import ServerState
-from websockets.datastructures import Headers
-from websockets.http11 import Request, Response
-from websockets.server import ServerProtocol
 
-from app.transports.http_answers import decoded, phrase_of, plain_response
+from app.transports.handshake import Handshake, read_handshake
+from app.transports.http_answers import RawHeaders, response
 from app.transports.picows_frames import BINARY, TEXT
 from app.transports.picows_keepalive import Keepalive
 from app.transports.picows_socket import PicowsSocket, Receiver
@@ -55,8 +53,8 @@ class PicowsProtocol(asyncio.Protocol):
         self._config = config
         self._server = server_state
         self._app_state = app_state
-        self._handshake: ServerProtocol | None = ServerProtocol(max_size=None)
-        self._answer: Response | None = None
+        self._handshake: Handshake | None = None
+        self._response: tuple[int, RawHeaders] | None = None
         self._body = b""
         self._early = b""
         self._socket: PicowsSocket | None = None
@@ -73,31 +71,27 @@ class PicowsProtocol(asyncio.Protocol):
         self._server.connections.add(self)  # type: ignore[arg-type]  # a union of uvicorn's own
 
     def data_received(self, data: bytes) -> None:
-        if self._handshake is None:
+        if self._handshake is not None:
             self._early += data
             if len(self._early) > MAX_EARLY_BYTES:
                 self._transport.pause_reading()
-            return
-        self._handshake.receive_data(data)
-        for event in self._handshake.events_received():
-            assert isinstance(event, Request)
-            self._answer = self._handshake.accept(event)
-            if self._answer.status_code == HTTPStatus.SWITCHING_PROTOCOLS:
-                self._start(event)
-                return
-        if self._answer is not None or self._handshake.handshake_exc is not None:
-            self._refuse(self._answer or plain_response(HTTPStatus.BAD_REQUEST))
+        elif self._state is State.CONNECTING:
+            handshake = read_handshake(data)
+            if isinstance(handshake, Handshake):
+                self._start(handshake)
+            else:
+                self._refuse(handshake)
 
-    def _start(self, request: Request) -> None:
-        self._handshake = None
+    def _start(self, handshake: Handshake) -> None:
+        self._handshake = handshake
         self._events.append({"type": "websocket.connect"})
-        task = asyncio.get_running_loop().create_task(self._run(self._scope(request)))
+        task = asyncio.get_running_loop().create_task(self._run(self._scope(handshake)))
         self._server.tasks.add(task)
         task.add_done_callback(self._server.tasks.discard)
 
-    def _scope(self, request: Request) -> Scope:
+    def _scope(self, handshake: Handshake) -> Scope:
         root_path = self._config.root_path
-        raw_path, _, query = request.path.partition("?")
+        raw_path, _, query = handshake.path.partition(b"?")
         return {
             "type": "websocket",
             "asgi": {"version": self._config.asgi_version, "spec_version": "2.4"},
@@ -106,21 +100,19 @@ class PicowsProtocol(asyncio.Protocol):
             "server": get_local_addr(self._transport),
             "client": get_remote_addr(self._transport),
             "root_path": root_path,
-            "path": root_path + unquote(raw_path),
-            "raw_path": (root_path + raw_path).encode("ascii"),
-            "query_string": query.encode("ascii"),
-            "headers": [(name.encode("ascii"), value.encode("latin-1")) for name, value in request.headers.raw_items()],
-            "subprotocols": [
-                name.strip() for value in request.headers.get_all("Sec-WebSocket-Protocol") for name in value.split(",")
-            ],
+            "path": root_path + unquote(raw_path.decode("ascii")),
+            "raw_path": root_path.encode("ascii") + raw_path,
+            "query_string": query,
+            "headers": handshake.headers,
+            "subprotocols": handshake.subprotocols,
             "state": self._app_state.copy(),
             "extensions": {"websocket.http.response": {}, EXTENSION: {"takeover": self}},
         }
 
-    def _refuse(self, response: Response) -> None:
+    def _refuse(self, answer: bytes) -> None:
         self._state = State.CLOSED
         self._put({"type": "websocket.disconnect", "code": 1006, "reason": ""})
-        self._transport.write(response.serialize())
+        self._transport.write(answer)
         self._transport.close()
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -143,7 +135,7 @@ class PicowsProtocol(asyncio.Protocol):
                 self._put({"type": "websocket.disconnect", "code": GOING, "reason": ""})
         elif self._state is not State.GONE:
             if self._state is not State.CLOSED:
-                self._refuse(plain_response(HTTPStatus.SERVICE_UNAVAILABLE))
+                self._refuse(response(HTTPStatus.SERVICE_UNAVAILABLE))
                 self._state = State.GONE  # it was not the application that closed
             asyncio.get_running_loop().call_later(SHUTDOWN_S, self._transport.abort)
 
@@ -171,7 +163,7 @@ class PicowsProtocol(asyncio.Protocol):
         if self._socket is not None:
             self._socket.close(code)
         elif self._state in (State.CONNECTING, State.RESPONDING):
-            self._refuse(plain_response(HTTPStatus.INTERNAL_SERVER_ERROR))
+            self._refuse(response(HTTPStatus.INTERNAL_SERVER_ERROR))
 
     async def _receive(self) -> Message:
         while not self._events:
@@ -195,13 +187,12 @@ class PicowsProtocol(asyncio.Protocol):
     async def _accept(self, message: Message) -> None:
         if self._transport.is_closing():
             raise ClientDisconnected
-        assert self._answer is not None
-        del self._answer.headers["Date"]
-        self._answer.headers.update(decoded([*self._server.default_headers, *message.get("headers", [])]))
+        assert self._handshake is not None
+        headers = [*self._server.default_headers, *message.get("headers", ())]
         if message.get("subprotocol"):
-            self._answer.headers["Sec-WebSocket-Protocol"] = message["subprotocol"]
-        self._transport.write(self._answer.serialize())
-        self._answer, self._state = None, State.OPEN
+            headers.append((b"sec-websocket-protocol", message["subprotocol"].encode("latin-1")))
+        self._transport.write(self._handshake.accept(headers))
+        self._state = State.OPEN
         self._socket = PicowsSocket(self._transport, self, max_bytes=self._config.ws_max_size, on_lost=self._lost)
         if self._config.ws_ping_interval:
             self._keepalive = Keepalive(self._socket, self._config.ws_ping_interval, self._config.ws_ping_timeout)
@@ -210,21 +201,18 @@ class PicowsProtocol(asyncio.Protocol):
         self._transport.resume_reading()
 
     async def _deny(self, message: Message) -> None:
-        self._refuse(plain_response(HTTPStatus.FORBIDDEN))
+        self._refuse(response(HTTPStatus.FORBIDDEN))
 
     async def _start_response(self, message: Message) -> None:
-        status, headers = message["status"], Headers(decoded(message.get("headers", [])))
-        self._answer, self._state = Response(status, phrase_of(status), headers), State.RESPONDING
+        self._response = message["status"], [*message.get("headers", ())]
+        self._state = State.RESPONDING
 
     async def _send_body(self, message: Message) -> None:
-        assert self._answer is not None
+        assert self._response is not None
         self._body += message.get("body", b"")
         if not message.get("more_body", False):
-            defaults = plain_response(self._answer.status_code, self._body).headers
-            for name, value in defaults.raw_items():
-                self._answer.headers.setdefault(name, value)
-            self._answer.body = self._body
-            self._refuse(self._answer)
+            status, headers = self._response
+            self._refuse(response(status, self._body, headers))
 
     async def _send_data(self, message: Message) -> None:
         assert self._socket is not None

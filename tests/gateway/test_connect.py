@@ -183,10 +183,12 @@ async def test_frames_behind_a_slow_authenticator_keep_their_order() -> None:
     assert peer.close_code == 1000
 
 
-async def test_reading_goes_on_after_the_authenticator() -> None:
+async def test_client_that_does_not_wait_for_the_authenticator_is_not_read_meanwhile() -> None:
     authenticator = SlowAuthenticator()
     peer = Stage(authenticator=authenticator).peer()
     peer.send("CONNECT", {"accept-version": "1.2", "passcode": "alice"})
+    assert peer.transport.reading
+    peer.send("SEND", {"destination": "/topic/a"})
     assert not peer.transport.reading
 
     authenticator.gate.set()

@@ -196,7 +196,7 @@ async def test_application_that_does_not_answer_is_500(raises: bool, caplog: pyt
 
 @pytest.mark.parametrize(
     ("header", "value", "code"),
-    [("Sec-WebSocket-Version", "12", 400), ("Sec-WebSocket-Key", "short", 400), ("Sec-WebSocket-Key", "", 400)],
+    [("Sec-WebSocket-Version", "12", 426), ("Sec-WebSocket-Key", "short", 400), ("Sec-WebSocket-Key", "", 400)],
 )
 async def test_broken_handshake_never_reaches_the_application(header: str, value: str, code: int) -> None:
     async def handler(websocket: WebSocket) -> None:
