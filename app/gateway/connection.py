@@ -168,18 +168,13 @@ class Connection:
                 return
             if event is None:
                 return
-            if not self._may_send(event):
+            session = self.session
+            if session is not None and session.unanswered and is_acknowledgement(event):
+                session.unanswered -= 1  # costs nothing: how often a client has to acknowledge is the server's doing
+            elif not self._bucket.take(self._received_s):
                 self._refuse(RATE_LIMITED, "rate limit", "the client sends more frames than it may", None)
                 return
             self._handle(event)
-
-    def _may_send(self, event: Event) -> bool:
-        """Acknowledging what was delivered costs nothing: how often that is, is the server's doing."""
-        session = self.session
-        if session is not None and session.unanswered and is_acknowledgement(event):
-            session.unanswered -= 1
-            return True
-        return self._bucket.take(self._services.clock.monotonic())
 
     def _handle(self, event: Event) -> None:
         receipt = None if isinstance(event, Connect) else event.receipt
@@ -195,11 +190,11 @@ class Connection:
             self._work = self._services.tasks.start(self._await(pending, receipt), f"frame of {self._name}")
 
     def _perform(self, event: Event) -> Awaitable[None] | None:
-        if isinstance(event, Connect):
-            return self._connect(event)
         if isinstance(event, Disconnect):
             self._disconnect(event)
             return None
+        if isinstance(event, Connect):
+            return self._connect(event)
         assert self.session is not None
         return self._services.dispatcher.perform(self.session, event)
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from app.gateway.routing import AppMessage, DestinationRoutes, Rejected
 from app.hub.prepared import Publication
 from app.messages.destinations import APP_ACK, APP_SEND_MESSAGE, TOPIC_MESSAGES
-from app.messages.ids import message_id_problem
+from app.messages.ids import is_message_id, message_id_problem
 
 MAX_ACK_IDS = 1_000
 TEXT = "text/plain;charset=utf-8"
@@ -46,6 +46,8 @@ async def publish_as_sent(message: AppMessage, destination: str) -> None:
 def parse_ack_ids(message: AppMessage) -> Sequence[str]:
     """One id as it stands, one as a JSON string, or a JSON array of ids."""
     text = message.text().strip()
+    if is_message_id(text):  # nearly always
+        return (text,)
     value = message.json() if text[:1] in ("[", '"') else text
     ids = value if isinstance(value, list) else [value]
     if len(ids) > MAX_ACK_IDS:

@@ -12,12 +12,16 @@ _MESSAGE_ID = re.compile(MESSAGE_ID_PATTERN)
 _MAX_COUNT = 0xFFFFF  # the five digits of an id
 
 
+def is_message_id(text: str) -> bool:
+    return _MESSAGE_ID.fullmatch(text) is not None
+
+
 def message_id_problem(value: str) -> str | None:
     """What is wrong with an id that a caller gave, as a sentence, or None.
 
     The alphabet keeps ids unescaped in every STOMP version, free of the "/" of ack ids and fit for URLs.
     """
-    if _MESSAGE_ID.fullmatch(value):
+    if is_message_id(value):
         return None
     return "an id has 1 to 64 characters: letters, digits and _ . : - with a letter or digit first"
 

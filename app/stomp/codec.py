@@ -7,11 +7,15 @@ them; the first frame is read before the version is known.
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from types import MappingProxyType
+from typing import NamedTuple
 
 from app.stomp.errors import FrameTooLarge, ProtocolError
 from app.stomp.frames import Frame, FrameLimits, Version
 
 HEARTBEAT = b"\n"
+COMMON_HEAD_BYTES = 128
 UNESCAPED_COMMANDS = frozenset({"CONNECT", "STOMP", "CONNECTED"})
 
 _NUL, _LF, _CR = 0, 10, 13
@@ -72,8 +76,14 @@ class FrameParser:
 
         Raises ProtocolError; the parser is of no use after that.
         """
-        if self._start == len(self._buffer) or (self._head is None and not self._read_head()):
+        if self._start == len(self._buffer):
             return None
+        if self._head is None:
+            frame = self._plain_frame()
+            if frame is not None:
+                return frame
+            if not self._read_head():
+                return None
         assert self._head is not None
         end = self._body_end()
         if end is None:
@@ -83,6 +93,25 @@ class FrameParser:
         self._head = None
         self._consume(end + 1)
         return Frame(command, headers, body)
+
+    def _plain_frame(self) -> Frame | None:
+        """A frame that is all there and needs no care, as nearly all are. None: everything else has to be thought of."""
+        buffer, start = self._buffer, self._start
+        nul = buffer.find(_NUL, start) if self._scan == start and not self._trims else -1
+        end = buffer.find(b"\n\n", start, nul) if nul >= 0 else -1
+        if not start < end <= start + self.limits.max_header_bytes or nul - start >= self.limits.max_frame_bytes:
+            return None
+        head = bytes(buffer[start:end])
+        parse = _parse_common_head if end - start < COMMON_HEAD_BYTES and head.startswith(b"SEND") else _parse_plain_head
+        parsed = parse(head)
+        if parsed is None or parsed.lines > self.limits.max_headers:
+            return None
+        headers = parsed.headers
+        if "content-length" in headers and headers["content-length"] != str(nul - end - 2):
+            return None
+        body = bytes(buffer[end + 2 : nul])
+        self._consume(nul + 1)
+        return Frame(parsed.command, headers, body)
 
     def _consume(self, end: int) -> None:
         """Moves on to `end`; what lies behind is given back to the memory while a partial buffer grows."""
@@ -148,12 +177,9 @@ class FrameParser:
         if len(lines) > self.limits.max_headers:
             raise FrameTooLarge(f"{len(lines)} headers, at most {self.limits.max_headers} are allowed")
         escaped = "\\" in text and command not in UNESCAPED_COMMANDS
-        is_plain = not (escaped or self._trims) and len(head) <= self.limits.max_header_bytes
         headers: dict[str, str] = {}
         for line in lines:
-            name, colon, value = line.partition(":")
-            if not (is_plain and colon and name):
-                name, value = self._parse_header(line, escaped=escaped)
+            name, value = self._parse_header(line, escaped=escaped)
             headers.setdefault(name, value)
         return command, headers
 
@@ -204,6 +230,34 @@ class FrameParser:
         limit = self.limits.max_frame_bytes
         if size > limit:
             raise FrameTooLarge(f"the frame is larger than {limit} bytes", receipt_id=self._receipt())
+
+
+class _Head(NamedTuple):
+    command: str
+    headers: Mapping[str, str]
+    lines: int
+
+
+def _parse_plain_head(head: bytes) -> _Head | None:
+    """None if there is something in it that needs care: an escape, another line end, a mistake."""
+    if head[0] <= _CR or not head.isascii():
+        return None
+    text = head.decode("ascii")
+    if "\\" in text or "\r" in text:
+        return None
+    command, *lines = text.split("\n")
+    headers: dict[str, str] = {}
+    for line in lines:
+        name, colon, value = line.partition(":")
+        if not (colon and name):
+            return None
+        headers.setdefault(name, value)
+    return _Head(command, MappingProxyType(headers), len(lines))
+
+
+# Clients say the same all the time: "SEND, destination:/app/ack" is parsed once for all of them. Not so what may hold
+# a secret, and what is so long that it will not come again.
+_parse_common_head = lru_cache(maxsize=256)(_parse_plain_head)
 
 
 def _content_length(command: str, headers: Mapping[str, str]) -> int:
