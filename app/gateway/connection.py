@@ -76,6 +76,21 @@ class Services:
 class Connection:
     """The transport calls `receive` and `closed`, the gateway's timer `look`. Nothing here waits."""
 
+    __slots__ = (
+        "_bucket",
+        "_has_rest",
+        "_looked_s",
+        "_opened_s",
+        "_over",
+        "_received_s",
+        "_sent_s",
+        "_services",
+        "_stomp",
+        "_work",
+        "session",
+        "transport",
+    )
+
     def __init__(self, transport: Transport, services: Services) -> None:
         now_s = services.clock.monotonic()
         options = services.options
@@ -178,8 +193,12 @@ class Connection:
 
     def _handle(self, event: Event) -> None:
         receipt = None if isinstance(event, Connect) else event.receipt
+        session = self.session
         try:
-            pending = self._perform(event)
+            if session is None or isinstance(event, Connect | Disconnect):
+                pending = self._begin_or_end(event)
+            else:
+                pending = self._services.dispatcher.perform(session, event)
         except Exception as error:
             self._fail(error, receipt)
             return
@@ -189,14 +208,13 @@ class Connection:
         else:
             self._work = self._services.tasks.start(self._await(pending, receipt), f"frame of {self._name}")
 
-    def _perform(self, event: Event) -> Awaitable[None] | None:
-        if isinstance(event, Disconnect):
-            self._disconnect(event)
-            return None
+    def _begin_or_end(self, event: Event) -> Awaitable[None] | None:
         if isinstance(event, Connect):
             return self._connect(event)
-        assert self.session is not None
-        return self._services.dispatcher.perform(self.session, event)
+        assert isinstance(event, Disconnect), "nothing comes before CONNECT"
+        self._confirm(event.receipt)
+        self.end(NORMAL)
+        return None
 
     async def _await(self, pending: Awaitable[None], receipt: str | None) -> None:
         """Does what could not be done at once; the frames behind it wait."""
@@ -215,7 +233,7 @@ class Connection:
             self.transport.resume_reading()
             self._pump()
 
-    # CONNECT and DISCONNECT
+    # CONNECT
 
     async def _connect(self, event: Connect) -> None:
         services = self._services
@@ -248,10 +266,6 @@ class Connection:
         except asyncio.CancelledError:  # the client has gone; it may have been counted all the same
             presence.leave(user, session_id)
             raise
-
-    def _disconnect(self, event: Disconnect) -> None:
-        self._confirm(event.receipt)
-        self.end(NORMAL)
 
     # Answers
 

@@ -38,6 +38,19 @@ class FrameParser:
     Every byte is looked at a bounded number of times, however small the pieces.
     """
 
+    __slots__ = (
+        "_allows_cr",
+        "_body_length",
+        "_body_start",
+        "_buffer",
+        "_head",
+        "_scan",
+        "_start",
+        "_trims",
+        "_version",
+        "limits",
+    )
+
     def __init__(self, limits: FrameLimits) -> None:
         self.limits = limits
         self.version = None
@@ -95,23 +108,23 @@ class FrameParser:
         return Frame(command, headers, body)
 
     def _plain_frame(self) -> Frame | None:
-        """A frame that is all there and needs no care, as nearly all are. None: everything else has to be thought of."""
-        buffer, start = self._buffer, self._start
-        nul = buffer.find(_NUL, start) if self._scan == start and not self._trims else -1
-        end = buffer.find(b"\n\n", start, nul) if nul >= 0 else -1
-        if not start < end <= start + self.limits.max_header_bytes or nul - start >= self.limits.max_frame_bytes:
+        """What came, if it is one whole frame that needs no care, as nearly always. None: it has to be thought of."""
+        buffer, limits = self._buffer, self.limits
+        if self._scan or self._trims or isinstance(buffer, bytearray) or len(buffer) > limits.max_frame_bytes:
             return None
-        head = bytes(buffer[start:end])
-        parse = _parse_common_head if end - start < COMMON_HEAD_BYTES and head.startswith(b"SEND") else _parse_plain_head
-        parsed = parse(head)
-        if parsed is None or parsed.lines > self.limits.max_headers:
+        head, _, rest = buffer.partition(b"\n\n")
+        size = len(rest) - 1
+        if rest.find(b"\0") != size or size < 0 or b"\0" in head or len(head) > limits.max_header_bytes:
+            return None
+        is_common = len(head) < COMMON_HEAD_BYTES and head.startswith(b"SEND")
+        parsed = _parse_common_head(head) if is_common else _parse_plain_head(head)
+        if parsed is None or parsed.lines > limits.max_headers:
             return None
         headers = parsed.headers
-        if "content-length" in headers and headers["content-length"] != str(nul - end - 2):
+        if "content-length" in headers and headers["content-length"] != str(size):
             return None
-        body = bytes(buffer[end + 2 : nul])
-        self._consume(nul + 1)
-        return Frame(parsed.command, headers, body)
+        self._buffer = b""
+        return Frame(parsed.command, headers, rest[:size])
 
     def _consume(self, end: int) -> None:
         """Moves on to `end`; what lies behind is given back to the memory while a partial buffer grows."""
@@ -240,7 +253,7 @@ class _Head(NamedTuple):
 
 def _parse_plain_head(head: bytes) -> _Head | None:
     """None if there is something in it that needs care: an escape, another line end, a mistake."""
-    if head[0] <= _CR or not head.isascii():
+    if head[:1] <= b"\r" or not head.isascii():
         return None
     text = head.decode("ascii")
     if "\\" in text or "\r" in text:

@@ -62,6 +62,19 @@ class SessionLimits:
 
 
 class ServerSession:
+    __slots__ = (
+        "_limits",
+        "_offer",
+        "_parser",
+        "_server",
+        "_transacted_bytes",
+        "_transactions",
+        "heartbeat",
+        "state",
+        "subscriptions",
+        "version",
+    )
+
     def __init__(self, limits: SessionLimits, *, heartbeat: Heartbeat, server: str) -> None:
         """`heartbeat` is what the server offers, `server` its name and version for CONNECTED."""
         self.state = CONNECTING

@@ -13,6 +13,7 @@ from picows import WSFrame, WSListener, WSMsgType, WSTransport
 
 from app.transports.picows_engine import READ_AT_ONCE_BYTES, Drain, attach
 from app.transports.picows_frames import (
+    BINARY,
     CLOSE,
     CONTINUATION,
     NO_CODE,
@@ -179,16 +180,12 @@ class PicowsSocket(WSListener):
                 self._finish(*close_code(frame))
         elif frame.rsv1 or frame.rsv2 or frame.rsv3:
             self.fail(PROTOCOL_ERROR, "reserved bits are set")
-        elif kind is TEXT:  # nearly always
+        elif kind is TEXT or kind is BINARY or kind is CONTINUATION:
             self._receive_data(kind, frame)
         elif kind is PING:
             self._answer_ping(frame.get_payload_as_bytes())
-        elif kind is PONG:
-            pass
         elif kind is CLOSE:
             self._receive_close(*close_code(frame))
-        else:
-            self._receive_data(kind, frame)
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         self.on_lost()

@@ -482,10 +482,10 @@ async def test_defect_ends_the_connection_and_comes_to_light(
         client = await scene.raw()
         (connection,) = scene.stage.gateway
 
-        def defect(data: bytes) -> None:
+        def defect(connection: object, data: bytes) -> None:
             raise RuntimeError("what a defect")
 
-        monkeypatch.setattr(connection, "receive", defect)
+        monkeypatch.setattr(type(connection), "receive", defect)
         await client.send(masked(TEXT, b"\n"))
 
         assert await client.closed() == 1011
