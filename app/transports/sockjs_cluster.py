@@ -12,6 +12,7 @@ from app.transports.sockjs_lending import FindSession, Lending
 from app.transports.sockjs_post import Owners, Post, decode_note
 from app.transports.sockjs_session import Busy, Source
 
+SILENCE_S = 15.0  # beyond the heart-beat, which crosses nodes as all frames do
 REMEMBERED_OWNERS = 20_000
 MAX_MOVES = 3
 
@@ -29,8 +30,9 @@ class SockJsCluster:
         self._refreshed_s = clock.monotonic()
         self._tasks = TaskOwner()
         self._known: OrderedDict[str, str] = OrderedDict()
-        self._lending = Lending(post, clock=clock, tasks=self._tasks)
-        self._borrowing = Borrowing(post, tasks=self._tasks, heartbeat_s=heartbeat_s)
+        silence_s = heartbeat_s + SILENCE_S
+        self._lending = Lending(post, clock=clock, tasks=self._tasks, silence_s=silence_s)
+        self._borrowing = Borrowing(post, tasks=self._tasks, silence_s=silence_s)
         post.listen(self._receive)
 
     def serve(self, find: FindSession) -> None:
@@ -114,8 +116,8 @@ class SockJsCluster:
     # The end
 
     def drain(self) -> None:
-        """Responses with frames of other nodes end: their clients go on elsewhere."""
-        self._borrowing.give_all_back()
+        """Responses with frames of other nodes end."""
+        self._borrowing.drain()
 
     async def aclose(self) -> None:
         """Raises Unavailable."""

@@ -20,24 +20,16 @@ class Busy(Exception):
 class Source(Protocol):
     """Where a receiving request gets its frames, on this node or another."""
 
-    @property
-    def is_ready(self) -> bool:
-        """Whether `next` would not wait."""
-
     async def next(self, max_bytes: int) -> bytes | None:
         """The next frame; None when the response is to end."""
 
     async def finish(self) -> None:
         """The response is about to end as it should: the next request of the session may come at once."""
 
-    def finish_now(self) -> None:
-        """As `finish`, of a session of this node."""
-
-    def interrupt(self) -> None:
-        """The client has gone: `next` returns None."""
-
     def release(self) -> None:
-        """At the end, whatever happened. Without `finish` before, the client has gone in the middle of something."""
+        """At the end, whatever happened. Without `finish` before, the client has gone in the middle of something, and
+        `next` returns None.
+        """
 
 
 class OneFrame:
@@ -56,9 +48,9 @@ class OneFrame:
 
     def finish_now(self) -> None: ...
 
-    def interrupt(self) -> None: ...
-
     def release(self) -> None: ...
+
+    def lose(self) -> None: ...
 
 
 class SockJsSession:
@@ -143,7 +135,7 @@ class SockJsSession:
 
     # Requests that receive
 
-    def attach(self) -> Source:
+    def attach(self) -> "Lease | OneFrame":
         refusal = self._buffer.attach(self._clock.monotonic())
         if refusal is not None:
             return OneFrame(refusal)
@@ -175,8 +167,12 @@ class SockJsSession:
         self._buffer.detach(self._clock.monotonic())
         self._wake.set()
         if interrupted:
-            self._close(*INTERRUPTED)
-            self.finish()
+            self.interrupt()
+
+    def interrupt(self) -> None:
+        """Something did not reach the client, and never will."""
+        self._close(*INTERRUPTED)
+        self.finish()
 
     # Time
 
@@ -216,8 +212,10 @@ class Lease:
     def finish_now(self) -> None:
         self._session.detach(self, interrupted=False)
 
-    def interrupt(self) -> None:
-        self._session.detach(self, interrupted=True)
-
     def release(self) -> None:
         self._session.detach(self, interrupted=True)
+
+    def lose(self) -> None:
+        """As `release`, also after the end: what was taken last never came to the client."""
+        self.release()
+        self._session.interrupt()
