@@ -10,7 +10,7 @@ from app.errors import Unavailable
 from app.transports.sockjs import UnknownSession
 from app.transports.sockjs_session import MAX_WAITING_SENDS, Busy
 from tests.gateway.conversation import settle
-from tests.transports.sockjs_nodes import PLENTY, Net, Node
+from tests.transports.sockjs_nodes import PLENTY, FakeOwners, Net, Node
 
 
 async def test_frames_are_borrowed_one_by_one(nodes: tuple[Node, Node]) -> None:
@@ -201,3 +201,61 @@ async def test_session_that_ends_is_nobodys(net: Net, nodes: tuple[Node, Node]) 
     assert net.owners == {}
     with pytest.raises(UnknownSession):
         await b.sockjs.receive("s", ["x"])
+
+
+async def test_message_finds_the_owner_of_now(net: Net, nodes: tuple[Node, Node]) -> None:
+    a, b = nodes
+    c = Node(net, "c")
+    await a.poll()
+    await b.sockjs.receive("s", ["x"])
+    del net.receivers["a"]
+    assert await c.poll() == b"o"
+
+    await b.sockjs.receive("s", ["y"])
+
+    assert (a.endpoint.received, c.endpoint.received) == ([b"x"], [b"y"])
+
+
+async def test_session_that_is_just_being_claimed_is_known(net: Net, nodes: tuple[Node, Node]) -> None:
+    a, b = nodes
+    claimed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    class Claiming(FakeOwners):
+        async def claim(self, session: str, *, instead_of: str = "") -> str:
+            owner = await super().claim(session, instead_of=instead_of)
+            await claimed
+            return owner
+
+    a.sockjs._cluster._owners = Claiming(net, "a")  # type: ignore[union-attr]
+    net.slow.add("a")
+    first = asyncio.create_task(a.poll())
+    await settle()
+    second = asyncio.create_task(b.poll())
+    await settle()
+
+    claimed.set_result(None)  # in one breath: the answer of Redis, and behind it what others say
+    net.bring()
+    net.slow.clear()
+
+    assert await first == b"o"
+    await settle()
+    assert net.owners["s"] == "a"
+    assert b.endpoint.transports == []
+    second.cancel()
+    await settle()
+
+
+async def test_claims_are_refreshed_as_soon_as_the_relay_is_back(net: Net, nodes: tuple[Node, Node]) -> None:
+    a, b = nodes
+    await a.poll()
+    net.away = True
+    a.pass_time(21)
+    await settle()
+    net.away = False
+    net.owners.clear()
+
+    a.pass_time(1)
+    await settle()
+
+    await b.sockjs.receive("s", ["x"])
+    assert a.endpoint.received == [b"x"]
