@@ -65,6 +65,7 @@ class SockJsSession:
         self._peer: Peer | None = None
         self._lease: Lease | None = None
         self._waiting_sends = 0
+        self._turn = asyncio.Lock()
         self._wake = asyncio.Event()
         self._readable = asyncio.Event()
         self._readable.set()
@@ -115,15 +116,18 @@ class SockJsSession:
 
         To a session that is closed it is no error: the client is told by the requests that receive.
         """
-        if not self._readable.is_set():
-            if self._waiting_sends >= MAX_WAITING_SENDS:
-                raise Busy
-            self._waiting_sends += 1
-            try:
+        if self._waiting_sends >= MAX_WAITING_SENDS:
+            raise Busy
+        self._waiting_sends += 1
+        try:
+            async with self._turn:  # in the order in which they came, also when reading stops again in between
                 while not self._readable.is_set():
                     await self._readable.wait()
-            finally:
-                self._waiting_sends -= 1
+                self._take(messages)
+        finally:
+            self._waiting_sends -= 1
+
+    def _take(self, messages: list[str]) -> None:
         for message in messages:
             if self._peer is not None and not self._buffer.is_closed:
                 self._peer.receive(message.encode("utf-8", "surrogatepass"))

@@ -92,6 +92,7 @@ class Recorder:
         self.transports: list[Transport] = []
         self.received: list[bytes] = []
         self.closed_count = 0
+        self.after_each: Callable[[], None] = lambda: None
 
     def open(self, transport: Transport) -> "Recorder":
         self.transports.append(transport)
@@ -99,6 +100,7 @@ class Recorder:
 
     def receive(self, data: bytes) -> None:
         self.received.append(data)
+        self.after_each()
 
     def end(self, reason: DisconnectReason) -> None:
         self.transports[-1].close(reason)

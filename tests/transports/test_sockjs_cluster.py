@@ -163,6 +163,34 @@ async def test_session_that_takes_no_more_is_busy_from_everywhere(nodes: tuple[N
     assert a.endpoint.received == [b"%d" % number for number in range(MAX_WAITING_SENDS)]
 
 
+async def test_message_overtakes_none_that_waits(nodes: tuple[Node, Node]) -> None:
+    a, b = nodes
+    await a.poll()
+    transport = a.endpoint.transports[0]
+    transport.pause_reading()
+    waiting = [asyncio.create_task(b.sockjs.receive("s", [f"{number}"])) for number in range(3)]
+    await settle()
+
+    transport.resume_reading()
+    await a.sockjs.receive("s", ["3"])
+
+    await asyncio.gather(*waiting)
+    assert a.endpoint.received == [b"0", b"1", b"2", b"3"]
+
+
+async def test_session_takes_no_more_when_it_stops_again_among_those_that_wait(nodes: tuple[Node, Node]) -> None:
+    a, _ = nodes
+    await a.poll()
+    transport = a.endpoint.transports[0]
+    a.endpoint.after_each = transport.pause_reading
+    waiting = [asyncio.create_task(a.sockjs.receive("s", [f"{number}"])) for number in range(3)]
+    for number in range(3):
+        await settle()
+        assert a.endpoint.received == [b"%d" % earlier for earlier in range(number + 1)]
+        transport.resume_reading()
+    await asyncio.gather(*waiting)
+
+
 async def test_sessions_of_this_node_need_no_relay(net: Net, nodes: tuple[Node, Node]) -> None:
     a, b = nodes
     await a.poll()
