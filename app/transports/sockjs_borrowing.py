@@ -8,7 +8,8 @@ from collections import deque
 
 from app.errors import Unavailable
 from app.tasks import TaskOwner
-from app.transports.sockjs_post import Note, Post, encode_note
+from app.transports.sockjs_pace import PacedPost
+from app.transports.sockjs_post import Note, encode_note
 
 ANSWER_S = 3.0  # for a node that is there to say whether it has a session
 TAKE_S = 20.0  # for a session to take what was sent to it
@@ -23,7 +24,7 @@ class Gone(Exception):
 class Borrowing:
     """`silence_s`: then the owner is gone."""
 
-    def __init__(self, post: Post, *, tasks: TaskOwner, silence_s: float) -> None:
+    def __init__(self, post: PacedPost, *, tasks: TaskOwner, silence_s: float) -> None:
         self._post = post
         self._tasks = tasks
         self._numbers = itertools.count(1)

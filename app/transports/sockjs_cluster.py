@@ -10,6 +10,7 @@ from app.errors import Unavailable
 from app.tasks import TaskOwner
 from app.transports.sockjs_borrowing import Borrowing
 from app.transports.sockjs_lending import FindSession, Lending
+from app.transports.sockjs_pace import PacedPost
 from app.transports.sockjs_post import Owners, Post, decode_note
 from app.transports.sockjs_session import Busy, Source
 
@@ -33,8 +34,9 @@ class SockJsCluster:
         self._tasks = TaskOwner()
         self._known: OrderedDict[str, str] = OrderedDict()
         silence_s = heartbeat_s + SILENCE_S
-        self._lending = Lending(post, clock=clock, tasks=self._tasks, silence_s=silence_s)
-        self._borrowing = Borrowing(post, tasks=self._tasks, silence_s=silence_s)
+        self._paced = PacedPost(post)
+        self._lending = Lending(self._paced, clock=clock, tasks=self._tasks, silence_s=silence_s)
+        self._borrowing = Borrowing(self._paced, tasks=self._tasks, silence_s=silence_s)
         post.listen(self._receive_soon)
 
     def serve(self, find: FindSession) -> None:
@@ -58,6 +60,10 @@ class SockJsCluster:
                 self._lending.release(sender, note)
             case "send":
                 self._lending.send(sender, note)
+            case "mark":
+                self._tasks.start(self._paced.answer(sender, note), f"mark of node {sender}")
+            case "read":
+                self._paced.receive(note)
             case _:
                 self._borrowing.receive(note)
 

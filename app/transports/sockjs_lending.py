@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from app.clock import Clock
 from app.errors import Unavailable
 from app.tasks import TaskOwner
-from app.transports.sockjs_post import Note, Post, encode_note
+from app.transports.sockjs_pace import PacedPost
+from app.transports.sockjs_post import Note, encode_note
 from app.transports.sockjs_session import Busy, Lease, OneFrame, SockJsSession
 
 WRITE_S = 30.0  # for the client of another node to take a frame
@@ -36,7 +37,7 @@ class Lending:
     the way ends the session; the borrower says so within `silence_s`.
     """
 
-    def __init__(self, post: Post, *, clock: Clock, tasks: TaskOwner, silence_s: float) -> None:
+    def __init__(self, post: PacedPost, *, clock: Clock, tasks: TaskOwner, silence_s: float) -> None:
         self._post = post
         self._clock = clock
         self._tasks = tasks
