@@ -12,6 +12,7 @@ from app.transports.sockjs_pace import PacedPost
 from app.transports.sockjs_post import Note, encode_note
 
 ANSWER_S = 3.0  # for a node that is there to say whether it has a session
+LOOK_S = 5.0  # between two looks whether the owners are still there
 TAKE_S = 20.0  # for a session to take what was sent to it
 
 logger = logging.getLogger(__name__)
@@ -31,6 +32,8 @@ class Borrowing:
         self._asked: dict[int, asyncio.Future[str]] = {}
         self._borrowed: dict[int, Borrowed] = {}
         self._is_draining = False
+        self._looked_s = 0.0
+        self._missed: set[str] = set()
         self.silence_s = silence_s
 
     def __len__(self) -> int:
@@ -87,6 +90,28 @@ class Borrowing:
         self._is_draining = True
         for borrowed in tuple(self._borrowed.values()):
             borrowed.give_back()
+
+    # Time
+
+    def tick(self, now: float) -> None:
+        if now - self._looked_s > LOOK_S:
+            self._looked_s = now
+            self._tasks.start(self._look(), "look whether owners of sessions are there")
+
+    async def _look(self) -> None:
+        """Or the clients of a node that has died would wait for the whole silence. One miss may be an accident."""
+        missed = set()
+        for owner in {borrowed.owner for borrowed in self._borrowed.values()}:
+            try:
+                await self.post(owner, Note("look", 0))
+            except Gone:
+                missed.add(owner)
+            except Unavailable:  # nobody can be seen
+                break
+        for borrowed in tuple(self._borrowed.values()):
+            if borrowed.owner in self._missed & missed:
+                borrowed.release()
+        self._missed = missed
 
     # For what is borrowed
 

@@ -64,6 +64,8 @@ class SockJsCluster:
                 self._tasks.start(self._paced.answer(sender, note), f"mark of node {sender}")
             case "read":
                 self._paced.receive(note)
+            case "look":
+                pass
             case _:
                 self._borrowing.receive(note)
 
@@ -114,6 +116,7 @@ class SockJsCluster:
 
     def tick(self, now: float, sessions: Iterable[str]) -> None:
         self._lending.tick(now)
+        self._borrowing.tick(now)
         if now - self._refreshed_s > self._refresh_s and (self._refreshing is None or self._refreshing.done()):
             self._refreshing = self._tasks.start(self._refresh(tuple(sessions)), "claims of SockJS sessions")
 

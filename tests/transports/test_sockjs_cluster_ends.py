@@ -143,6 +143,37 @@ async def test_frame_that_never_comes_ends_the_session(net: Net, nodes: tuple[No
     assert a.endpoint.closed_count == 1
 
 
+async def test_owner_that_dies_is_noticed_before_it_has_been_silent_for_long(
+    net: Net, nodes: tuple[Node, Node]
+) -> None:
+    a, b = nodes
+    await a.poll()
+    waiting = asyncio.create_task(b.poll())
+    await settle()
+
+    async def looks() -> None:
+        b.pass_time(6)
+        await settle()
+
+    await looks()
+    alive = net.receivers.pop("a")
+    await looks()
+    net.receivers["a"] = alive  # it had only lost its connection to the relay
+    await looks()
+    net.away = True
+    await looks()
+    net.away = False
+    del net.receivers["a"]
+    await looks()
+    assert not waiting.done()
+
+    await looks()
+
+    assert waiting.done()
+    assert await waiting is None
+    assert a.endpoint.closed_count == 0
+
+
 async def test_node_that_ends_without_the_relay_waits_for_no_answer(net: Net, nodes: tuple[Node, Node]) -> None:
     a, b = nodes
     await a.poll()
