@@ -36,9 +36,6 @@ class Borrowing:
         self._missed: set[str] = set()
         self.silence_s = silence_s
 
-    def __len__(self) -> int:
-        return len(self._borrowed)
-
     async def attach(self, owner: str, session: str, *, once: bool, max_bytes: int) -> "Borrowed | None":
         """None: the owner is gone, or does not have the session. Raises Unavailable."""
         number = next(self._numbers)

@@ -45,9 +45,6 @@ class Lending:
         self._loans: dict[tuple[str, int], Loan] = {}
         self.find: FindSession = lambda session: None
 
-    def __len__(self) -> int:
-        return len(self._loans)
-
     # What other nodes say
 
     def attach(self, sender: str, note: Note) -> None:
