@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterable
 from json.encoder import encode_basestring
 
+MAX_MESSAGES = 10_000  # of one array: a hundred thousand empty ones would keep everybody else waiting
+
 OPEN = b"o"
 HEARTBEAT = b"h"
 
@@ -18,7 +20,7 @@ _MANGLED = re.compile("[\u200c-\u200f\u2028-\u202f\u2060-\u206f\ufff0-\uffff\ud8
 
 
 class BrokenJson(ValueError):
-    """What came is no JSON, or none that holds messages."""
+    """What came is no JSON, or none that holds messages, or more of them than MAX_MESSAGES."""
 
 
 class NoPayload(ValueError):
@@ -69,6 +71,6 @@ def _parse(data: bytes) -> object:
 
 
 def _messages(values: list[object]) -> list[str]:
-    if not all(isinstance(value, str) for value in values):
+    if len(values) > MAX_MESSAGES or not all(isinstance(value, str) for value in values):
         raise BrokenJson
     return values  # type: ignore[return-value]  # just looked at

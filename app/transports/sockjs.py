@@ -40,6 +40,7 @@ class SockJs:
         self.websockets = WebSockets(options.websockets)
         self.options = options
         self.clock = clock
+        self.is_draining = False
         self._sessions: dict[str, SockJsSession] = {}
         self._cluster = cluster
         if cluster is not None:
@@ -120,6 +121,7 @@ class SockJs:
 
     def drain(self) -> None:
         """Responses that bring what other nodes have end: the clients go on elsewhere."""
+        self.is_draining = True
         if self._cluster is not None:
             self._cluster.drain()
 

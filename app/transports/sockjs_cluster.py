@@ -1,5 +1,6 @@
 """SockJS sessions of a cluster: whichever node a request meets, it is answered for the one that has the session."""
 
+import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Iterable
@@ -9,9 +10,11 @@ from app.errors import Unavailable
 from app.tasks import TaskOwner
 from app.transports.sockjs_borrowing import Borrowing
 from app.transports.sockjs_lending import FindSession, Lending
+from app.transports.sockjs_pace import PacedPost
 from app.transports.sockjs_post import Owners, Post, decode_note
 from app.transports.sockjs_session import Busy, Source
 
+SILENCE_S = 15.0  # beyond the heart-beat, which crosses nodes as all frames do
 REMEMBERED_OWNERS = 20_000
 MAX_MOVES = 3
 
@@ -27,15 +30,22 @@ class SockJsCluster:
         self._clock = clock
         self._refresh_s = refresh_s
         self._refreshed_s = clock.monotonic()
+        self._refreshing: asyncio.Task[None] | None = None
         self._tasks = TaskOwner()
         self._known: OrderedDict[str, str] = OrderedDict()
-        self._lending = Lending(post, clock=clock, tasks=self._tasks)
-        self._borrowing = Borrowing(post, tasks=self._tasks, heartbeat_s=heartbeat_s)
-        post.listen(self._receive)
+        silence_s = heartbeat_s + SILENCE_S
+        self._paced = PacedPost(post)
+        self._lending = Lending(self._paced, clock=clock, tasks=self._tasks, silence_s=silence_s)
+        self._borrowing = Borrowing(self._paced, tasks=self._tasks, silence_s=silence_s)
+        post.listen(self._receive_soon)
 
     def serve(self, find: FindSession) -> None:
         """`find` knows the sessions of this node."""
         self._lending.find = find
+
+    def _receive_soon(self, sender: str, content: bytes) -> None:
+        """After what Redis has answered before: or a session would be unknown while its claim is being confirmed."""
+        asyncio.get_running_loop().call_soon(self._receive, sender, content)
 
     def _receive(self, sender: str, content: bytes) -> None:
         note = decode_note(content)
@@ -50,6 +60,12 @@ class SockJsCluster:
                 self._lending.release(sender, note)
             case "send":
                 self._lending.send(sender, note)
+            case "mark":
+                self._tasks.start(self._paced.answer(sender, note), f"mark of node {sender}")
+            case "read":
+                self._paced.receive(note)
+            case "look":
+                pass
             case _:
                 self._borrowing.receive(note)
 
@@ -71,9 +87,13 @@ class SockJsCluster:
 
     async def send(self, session: str, messages: list[str]) -> bool:
         """False: nobody has the session. Raises Busy and Unavailable."""
-        owner = self._known.get(session) or await self._owners.find(session)
-        if owner is None or owner == self._post.node:
-            return False
+        known = self._known.get(session)
+        if known is not None and await self._send(known, session, messages):
+            return True
+        owner = await self._owners.find(session)
+        return owner not in (None, known, self._post.node) and await self._send(owner, session, messages)
+
+    async def _send(self, owner: str, session: str, messages: list[str]) -> bool:
         answer = await self._borrowing.send(owner, session, messages)
         if answer == "busy":
             raise Busy
@@ -96,9 +116,9 @@ class SockJsCluster:
 
     def tick(self, now: float, sessions: Iterable[str]) -> None:
         self._lending.tick(now)
-        if now - self._refreshed_s > self._refresh_s:
-            self._refreshed_s = now
-            self._tasks.start(self._refresh(tuple(sessions)), "claims of SockJS sessions")
+        self._borrowing.tick(now)
+        if now - self._refreshed_s > self._refresh_s and (self._refreshing is None or self._refreshing.done()):
+            self._refreshing = self._tasks.start(self._refresh(tuple(sessions)), "claims of SockJS sessions")
 
     async def _refresh(self, sessions: Iterable[str]) -> None:
         try:
@@ -106,6 +126,7 @@ class SockJsCluster:
         except Unavailable as error:
             logger.info("claims of SockJS sessions are not refreshed: %s", error)
             return
+        self._refreshed_s = self._clock.monotonic()
         for session in lost:
             logger.info("a SockJS session of this node has become another's")
             if (found := self._lending.find(session)) is not None:
@@ -114,8 +135,8 @@ class SockJsCluster:
     # The end
 
     def drain(self) -> None:
-        """Responses with frames of other nodes end: their clients go on elsewhere."""
-        self._borrowing.give_all_back()
+        """Responses with frames of other nodes end."""
+        self._borrowing.drain()
 
     async def aclose(self) -> None:
         """Raises Unavailable."""

@@ -84,6 +84,8 @@ def _answer_no_upgrade(request: Request) -> Response:
 
 async def _answer_call(request: Request, call: Call, sockjs: SockJs) -> Response:
     headers = NOT_CACHED | cross_origin(request.headers) | _cookie(request, sockjs)
+    if sockjs.is_draining:
+        headers["Connection"] = "close"  # or the next request would meet this node again
     try:
         if call.action in RECEIVERS:
             return await _receive(request, call, sockjs, headers)

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from app.clock import Clock
 from app.errors import Unavailable
 from app.tasks import TaskOwner
-from app.transports.sockjs_post import Note, Post, encode_note
-from app.transports.sockjs_session import Busy, SockJsSession, Source
+from app.transports.sockjs_pace import PacedPost
+from app.transports.sockjs_post import Note, encode_note
+from app.transports.sockjs_session import Busy, Lease, OneFrame, SockJsSession
 
 WRITE_S = 30.0  # for the client of another node to take a frame
-MAX_LOANS = 20_000
 
 FindSession = Callable[[str], SockJsSession | None]
 
@@ -21,34 +21,35 @@ logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Loan:
-    """`written_by_s`: when a frame must have been written, or the client of the other node counts as gone."""
+    """`until_s`: when a frame must have been written, or the client of the other node counts as gone; of a poll, when
+    nobody can say any more that its frame never came.
+    """
 
-    source: Source
+    source: Lease | OneFrame
     once: bool
-    written_by_s: float | None = None
+    until_s: float | None = None
 
 
 class Lending:
     """A loan is one receiving request. It gets a frame, and the next when it has written that one.
 
-    The frame of a poll ends its loan before it is sent: the client's next request may come by way of a third node.
+    A poll is over before its frame is sent: the client's next request may come by way of a third node. What is lost on
+    the way ends the session; the borrower says so within `silence_s`.
     """
 
-    def __init__(self, post: Post, *, clock: Clock, tasks: TaskOwner) -> None:
+    def __init__(self, post: PacedPost, *, clock: Clock, tasks: TaskOwner, silence_s: float) -> None:
         self._post = post
         self._clock = clock
         self._tasks = tasks
+        self._silence_s = silence_s
         self._loans: dict[tuple[str, int], Loan] = {}
         self.find: FindSession = lambda session: None
-
-    def __len__(self) -> int:
-        return len(self._loans)
 
     # What other nodes say
 
     def attach(self, sender: str, note: Note) -> None:
         session = self.find(note.session)
-        if session is None or len(self._loans) >= MAX_LOANS:
+        if session is None:
             self._tell(sender, note, "unknown")
             return
         loan = self._loans[sender, note.number] = Loan(session.attach(), note.once)
@@ -59,18 +60,20 @@ class Lending:
         if loan is None:
             self._tell(sender, note, "end")
             return
-        loan.written_by_s = None
+        loan.until_s = None
         self._tasks.start(self._bring(sender, note, loan), f"frames for node {sender}")
 
     def finish(self, sender: str, note: Note) -> None:
+        """Answered, for the client may come to this node next, past all letters."""
         loan = self._loans.pop((sender, note.number), None)
         if loan is not None:
             loan.source.finish_now()
+        self._tell(sender, note, "end")
 
     def release(self, sender: str, note: Note) -> None:
         loan = self._loans.pop((sender, note.number), None)
         if loan is not None:
-            loan.source.release()
+            loan.source.lose()
 
     def send(self, sender: str, note: Note) -> None:
         self._tasks.start(self._take(sender, note), f"messages by way of node {sender}")
@@ -85,12 +88,13 @@ class Lending:
 
     async def _bring(self, sender: str, note: Note, loan: Loan) -> None:
         frame = await loan.source.next(note.max_bytes)
-        if frame is None or loan.once:
+        if frame is None:
             self.finish(sender, note)
-        else:
-            loan.written_by_s = self._clock.monotonic() + WRITE_S
-        word = "end" if frame is None else "frame"
-        if not await self._answer(sender, note, word, frame or b""):
+            return
+        if loan.once:
+            loan.source.finish_now()
+        loan.until_s = self._clock.monotonic() + (self._silence_s if loan.once else WRITE_S)
+        if not await self._answer(sender, note, "frame", frame):
             self.release(sender, note)
 
     async def _take(self, sender: str, note: Note) -> None:
@@ -122,6 +126,6 @@ class Lending:
 
     def tick(self, now: float) -> None:
         for key, loan in tuple(self._loans.items()):
-            if loan.written_by_s is not None and now > loan.written_by_s:
+            if loan.until_s is not None and now > loan.until_s:
                 del self._loans[key]
                 loan.source.release()

@@ -2,6 +2,7 @@
 
 Of a request that receives: attach, next, finish, release; answered by attached, unknown, frame, end.
 Of a request that sends: send; answered by taken, unknown, busy.
+Of a node that sends much: mark; answered by read. Of one that wants to know who is there: look; not answered.
 Each is told apart by the sender and a number of the sender's.
 """
 

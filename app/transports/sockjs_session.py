@@ -20,24 +20,16 @@ class Busy(Exception):
 class Source(Protocol):
     """Where a receiving request gets its frames, on this node or another."""
 
-    @property
-    def is_ready(self) -> bool:
-        """Whether `next` would not wait."""
-
     async def next(self, max_bytes: int) -> bytes | None:
         """The next frame; None when the response is to end."""
 
     async def finish(self) -> None:
         """The response is about to end as it should: the next request of the session may come at once."""
 
-    def finish_now(self) -> None:
-        """As `finish`, of a session of this node."""
-
-    def interrupt(self) -> None:
-        """The client has gone: `next` returns None."""
-
     def release(self) -> None:
-        """At the end, whatever happened. Without `finish` before, the client has gone in the middle of something."""
+        """At the end, whatever happened. Without `finish` before, the client has gone in the middle of something, and
+        `next` returns None.
+        """
 
 
 class OneFrame:
@@ -56,9 +48,9 @@ class OneFrame:
 
     def finish_now(self) -> None: ...
 
-    def interrupt(self) -> None: ...
-
     def release(self) -> None: ...
+
+    def lose(self) -> None: ...
 
 
 class SockJsSession:
@@ -73,6 +65,7 @@ class SockJsSession:
         self._peer: Peer | None = None
         self._lease: Lease | None = None
         self._waiting_sends = 0
+        self._turn = asyncio.Lock()
         self._wake = asyncio.Event()
         self._readable = asyncio.Event()
         self._readable.set()
@@ -123,15 +116,18 @@ class SockJsSession:
 
         To a session that is closed it is no error: the client is told by the requests that receive.
         """
-        if not self._readable.is_set():
-            if self._waiting_sends >= MAX_WAITING_SENDS:
-                raise Busy
-            self._waiting_sends += 1
-            try:
+        if self._waiting_sends >= MAX_WAITING_SENDS:
+            raise Busy
+        self._waiting_sends += 1
+        try:
+            async with self._turn:  # in the order in which they came, also when reading stops again in between
                 while not self._readable.is_set():
                     await self._readable.wait()
-            finally:
-                self._waiting_sends -= 1
+                self._take(messages)
+        finally:
+            self._waiting_sends -= 1
+
+    def _take(self, messages: list[str]) -> None:
         for message in messages:
             if self._peer is not None and not self._buffer.is_closed:
                 self._peer.receive(message.encode("utf-8", "surrogatepass"))
@@ -143,7 +139,7 @@ class SockJsSession:
 
     # Requests that receive
 
-    def attach(self) -> Source:
+    def attach(self) -> "Lease | OneFrame":
         refusal = self._buffer.attach(self._clock.monotonic())
         if refusal is not None:
             return OneFrame(refusal)
@@ -175,8 +171,12 @@ class SockJsSession:
         self._buffer.detach(self._clock.monotonic())
         self._wake.set()
         if interrupted:
-            self._close(*INTERRUPTED)
-            self.finish()
+            self.interrupt()
+
+    def interrupt(self) -> None:
+        """Something did not reach the client, and never will."""
+        self._close(*INTERRUPTED)
+        self.finish()
 
     # Time
 
@@ -216,8 +216,10 @@ class Lease:
     def finish_now(self) -> None:
         self._session.detach(self, interrupted=False)
 
-    def interrupt(self) -> None:
-        self._session.detach(self, interrupted=True)
-
     def release(self) -> None:
         self._session.detach(self, interrupted=True)
+
+    def lose(self) -> None:
+        """As `release`, also after the end: what was taken last never came to the client."""
+        self.release()
+        self._session.interrupt()

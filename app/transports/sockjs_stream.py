@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from app.sockjs.frames import HEARTBEAT
 from app.sockjs.receivers import Receiver
 from app.transports.sockjs_session import Source
 
@@ -39,7 +40,7 @@ class _Answer(Response):
         """A client that goes away says nothing; `receive` does, once the body of its request has been passed over."""
         while (await receive())["type"] != "http.disconnect":
             pass
-        self._source.interrupt()
+        self._source.release()
 
     async def _write(self, send: Send) -> None:
         raise NotImplementedError
@@ -52,12 +53,14 @@ class _Answer(Response):
 
 
 class FrameAnswer(_Answer):
-    """Waits for one frame."""
+    """Waits for one frame. Where there will be none the client shall come again, to another node if there is one."""
 
     async def _write(self, send: Send) -> None:
         frame = await self._source.next(self._limit)
         await self._source.finish()
-        body = b"" if frame is None else self._wrap(frame)
+        if frame is None:
+            self.headers["Connection"] = "close"
+        body = self._wrap(HEARTBEAT if frame is None else frame)
         self.headers["Content-Length"] = str(len(body))
         await self._start(send)
         await send({"type": "http.response.body", "body": body})

@@ -15,7 +15,7 @@ from tests.e2e.trio import keys, open_backends, running_nodes
 from tests.proxy import running_round_robin
 from tests.server import Server
 from tests.sockjs_client import RECEIVING, stomp_over_sockjs
-from tests.transports.raw_http import Base
+from tests.transports.raw_http import Base, Exchange
 from tests.valkey import Valkey, running_valkey
 
 CLIENTS, PUSHES = 100, 1000
@@ -178,3 +178,18 @@ async def test_node_that_stops_passes_the_clients_of_others_on(redis: Valkey) ->
             await client.subscribe()
             message_id = await backend.push("test-passed-on")
             assert (await client.expect("MESSAGE")).headers["message-id"] == message_id
+
+
+async def test_large_messages_that_are_passed_on_all_at_once_cut_no_node_off(servers: Sequence[Server]) -> None:
+    owner, other = (Base(server.port, "/stomp-ws/000") for server in servers[:2])
+    body = json.dumps(["\N{LATIN SMALL LETTER E WITH ACUTE}" * 260_000], ensure_ascii=False)
+    for number in range(100):
+        assert (await owner.post(f"/large{number}/xhr")).body == b"o\n"
+
+    async def send(number: int) -> int:
+        async with Exchange(servers[1].port) as exchange:
+            await exchange.send("POST", f"{other.path}/large{number}/xhr_send", body=body.encode())
+            return (await exchange.head(20)).status
+
+    assert {*await asyncio.gather(*map(send, range(100)))} == {204}
+    assert "Redis is away" not in servers[0].log()

@@ -1,12 +1,22 @@
 """What goes around messages, and what comes out of them."""
 
 import json
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.sockjs.frames import BrokenJson, NoPayload, decode_array, decode_message, encode_array, encode_close, quote
+from app.sockjs.frames import (
+    MAX_MESSAGES,
+    BrokenJson,
+    NoPayload,
+    decode_array,
+    decode_message,
+    encode_array,
+    encode_close,
+    quote,
+)
 
 ANY_TEXT = st.text(st.characters())  # halves of surrogate pairs included
 
@@ -54,6 +64,13 @@ def test_what_is_no_list_of_texts_is_broken(body: bytes) -> None:
         decode_array(body)
     with pytest.raises(BrokenJson):
         decode_message(body)
+
+
+@pytest.mark.parametrize("decode", [decode_array, decode_message])
+def test_array_has_no_more_messages_than_are_handled_in_one_go(decode: Callable[[bytes], list[str]]) -> None:
+    assert len(decode(json.dumps([""] * MAX_MESSAGES).encode())) == MAX_MESSAGES
+    with pytest.raises(BrokenJson):
+        decode(json.dumps([""] * (MAX_MESSAGES + 1)).encode())
 
 
 def test_array_may_be_empty() -> None:

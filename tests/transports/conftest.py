@@ -1,9 +1,10 @@
-"""Sites for the tests of SockJS."""
+"""Sites and nodes for the tests of SockJS."""
 
 from collections.abc import AsyncIterator
 
 import pytest
 
+from tests.transports.sockjs_nodes import Net, Node
 from tests.transports.sockjs_site import Site, open_site
 
 
@@ -17,3 +18,13 @@ async def site() -> AsyncIterator[Site]:
 async def websocket_site(request: pytest.FixtureRequest) -> AsyncIterator[Site]:
     async with open_site(request.param) as site:
         yield site
+
+
+@pytest.fixture
+def net() -> Net:
+    return Net()
+
+
+@pytest.fixture
+def nodes(net: Net) -> tuple[Node, Node]:
+    return Node(net, "a"), Node(net, "b")

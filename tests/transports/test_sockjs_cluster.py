@@ -1,136 +1,16 @@
 """SockJS sessions over several nodes, without Redis: what one says to another, and what happens when it does not."""
 
 import asyncio
-from collections.abc import Callable, Iterable
 
 import pytest
 
 import app.transports.sockjs_borrowing as borrowing
 import app.transports.sockjs_lending as lending
-from app.disconnects import DisconnectReason
 from app.errors import Unavailable
-from app.hub.transport import Transport
-from app.sockjs.session import Timing
-from app.transports.sockjs import SockJs, UnknownSession
-from app.transports.sockjs_cluster import SockJsCluster
-from app.transports.sockjs_options import SockJsOptions
+from app.transports.sockjs import UnknownSession
 from app.transports.sockjs_session import MAX_WAITING_SENDS, Busy
-from tests.clock import FakeClock
 from tests.gateway.conversation import settle
-
-PLENTY = 1_000_000
-
-
-class Net:
-    """What Redis is to the nodes. `away`: it is not there; `deaf` nodes listen and do not answer."""
-
-    def __init__(self) -> None:
-        self.owners: dict[str, str] = {}
-        self.receivers: dict[str, Callable[[str, bytes], None]] = {}
-        self.away = False
-        self.deaf: set[str] = set()
-
-    def check(self) -> None:
-        if self.away:
-            raise Unavailable("Redis is away")
-
-
-class FakePost:
-    def __init__(self, net: Net, node: str) -> None:
-        self.node = node
-        self._net = net
-
-    async def send(self, node: str, content: bytes) -> bool:
-        self._net.check()
-        receive = self._net.receivers.get(node)
-        if receive is not None and node not in self._net.deaf:
-            asyncio.get_running_loop().call_soon(receive, self.node, content)
-        return receive is not None
-
-    def listen(self, receive: Callable[[str, bytes], None]) -> None:
-        self._net.receivers[self.node] = receive
-
-
-class FakeOwners:
-    def __init__(self, net: Net, node: str) -> None:
-        self._net = net
-        self._node = node
-
-    async def claim(self, session: str, *, instead_of: str = "") -> str:
-        self._net.check()
-        owner = self._net.owners.get(session)
-        if owner in (None, instead_of):
-            owner = self._net.owners[session] = self._node
-        return owner
-
-    async def find(self, session: str) -> str | None:
-        self._net.check()
-        return self._net.owners.get(session)
-
-    async def refresh(self, sessions: Iterable[str]) -> Iterable[str]:
-        self._net.check()
-        return [session for session in sessions if await self.claim(session) != self._node]
-
-    def disown(self, session: str) -> None:
-        if self._net.owners.get(session) == self._node:
-            del self._net.owners[session]
-
-    async def flush(self) -> None: ...
-
-
-class Recorder:
-    """An endpoint that notes what it is told."""
-
-    def __init__(self) -> None:
-        self.transports: list[Transport] = []
-        self.received: list[bytes] = []
-        self.closed_count = 0
-
-    def open(self, transport: Transport) -> "Recorder":
-        self.transports.append(transport)
-        return self
-
-    def receive(self, data: bytes) -> None:
-        self.received.append(data)
-
-    def end(self, reason: DisconnectReason) -> None:
-        self.transports[-1].close(reason)
-
-    def closed(self) -> None:
-        self.closed_count += 1
-
-
-class Node:
-    def __init__(self, net: Net, name: str) -> None:
-        self.clock = FakeClock()
-        self.endpoint = Recorder()
-        timing = Timing(heartbeat_s=25, disconnect_delay_s=30)
-        cluster = SockJsCluster(
-            FakeOwners(net, name), FakePost(net, name), clock=self.clock, heartbeat_s=0, refresh_s=20
-        )
-        self.sockjs = SockJs(self.endpoint, SockJsOptions(timing=timing), clock=self.clock, cluster=cluster)
-
-    async def poll(self, session: str = "s") -> bytes | None:
-        """As a polling request does it."""
-        source = await self.sockjs.attach(session, name="xhr-polling", once=True, remote=None)
-        frame = await source.next(PLENTY)
-        await source.finish()
-        source.release()
-        return frame
-
-    def pass_time(self, seconds: float) -> None:
-        self.clock.advance(seconds)
-        self.sockjs.tick(self.clock.monotonic(), 1)
-
-
-@pytest.fixture
-def net() -> Net:
-    return Net()
-
-
-@pytest.fixture
-def nodes(net: Net) -> tuple[Node, Node]:
-    return Node(net, "a"), Node(net, "b")
+from tests.transports.sockjs_nodes import PLENTY, FakeOwners, Net, Node
 
 
 async def test_frames_are_borrowed_one_by_one(nodes: tuple[Node, Node]) -> None:
@@ -182,7 +62,7 @@ async def test_client_that_vanishes_at_the_other_node_ends_the_session(nodes: tu
     waiting = asyncio.create_task(source.next(PLENTY))
     await settle()
 
-    source.interrupt()
+    source.release()
 
     assert await waiting is None
     await settle()
@@ -283,6 +163,34 @@ async def test_session_that_takes_no_more_is_busy_from_everywhere(nodes: tuple[N
     assert a.endpoint.received == [b"%d" % number for number in range(MAX_WAITING_SENDS)]
 
 
+async def test_message_overtakes_none_that_waits(nodes: tuple[Node, Node]) -> None:
+    a, b = nodes
+    await a.poll()
+    transport = a.endpoint.transports[0]
+    transport.pause_reading()
+    waiting = [asyncio.create_task(b.sockjs.receive("s", [f"{number}"])) for number in range(3)]
+    await settle()
+
+    transport.resume_reading()
+    await a.sockjs.receive("s", ["3"])
+
+    await asyncio.gather(*waiting)
+    assert a.endpoint.received == [b"0", b"1", b"2", b"3"]
+
+
+async def test_session_takes_no_more_when_it_stops_again_among_those_that_wait(nodes: tuple[Node, Node]) -> None:
+    a, _ = nodes
+    await a.poll()
+    transport = a.endpoint.transports[0]
+    a.endpoint.after_each = transport.pause_reading
+    waiting = [asyncio.create_task(a.sockjs.receive("s", [f"{number}"])) for number in range(3)]
+    for number in range(3):
+        await settle()
+        assert a.endpoint.received == [b"%d" % earlier for earlier in range(number + 1)]
+        transport.resume_reading()
+    await asyncio.gather(*waiting)
+
+
 async def test_sessions_of_this_node_need_no_relay(net: Net, nodes: tuple[Node, Node]) -> None:
     a, b = nodes
     await a.poll()
@@ -323,18 +231,59 @@ async def test_session_that_ends_is_nobodys(net: Net, nodes: tuple[Node, Node]) 
         await b.sockjs.receive("s", ["x"])
 
 
-async def test_node_that_ends_gives_back_what_it_borrowed(nodes: tuple[Node, Node]) -> None:
+async def test_message_finds_the_owner_of_now(net: Net, nodes: tuple[Node, Node]) -> None:
+    a, b = nodes
+    c = Node(net, "c")
+    await a.poll()
+    await b.sockjs.receive("s", ["x"])
+    del net.receivers["a"]
+    assert await c.poll() == b"o"
+
+    await b.sockjs.receive("s", ["y"])
+
+    assert (a.endpoint.received, c.endpoint.received) == ([b"x"], [b"y"])
+
+
+async def test_session_that_is_just_being_claimed_is_known(net: Net, nodes: tuple[Node, Node]) -> None:
+    a, b = nodes
+    claimed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    class Claiming(FakeOwners):
+        async def claim(self, session: str, *, instead_of: str = "") -> str:
+            owner = await super().claim(session, instead_of=instead_of)
+            await claimed
+            return owner
+
+    a.sockjs._cluster._owners = Claiming(net, "a")  # type: ignore[union-attr]
+    net.slow.add("a")
+    first = asyncio.create_task(a.poll())
+    await settle()
+    second = asyncio.create_task(b.poll())
+    await settle()
+
+    claimed.set_result(None)  # in one breath: the answer of Redis, and behind it what others say
+    net.bring()
+    net.slow.clear()
+
+    assert await first == b"o"
+    await settle()
+    assert net.owners["s"] == "a"
+    assert b.endpoint.transports == []
+    second.cancel()
+    await settle()
+
+
+async def test_claims_are_refreshed_as_soon_as_the_relay_is_back(net: Net, nodes: tuple[Node, Node]) -> None:
     a, b = nodes
     await a.poll()
-    waiting = asyncio.create_task(b.poll())
+    net.away = True
+    a.pass_time(21)
+    await settle()
+    net.away = False
+    net.owners.clear()
+
+    a.pass_time(1)
     await settle()
 
-    b.sockjs.drain()
-
-    assert await waiting is None
-    await settle()
-    a.endpoint.transports[0].send(b"x")
-    assert await a.poll() == b'a["x"]'
-    assert a.endpoint.closed_count == 0
-    for node in nodes:
-        await node.sockjs.aclose()
+    await b.sockjs.receive("s", ["x"])
+    assert a.endpoint.received == [b"x"]
