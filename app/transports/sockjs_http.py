@@ -11,7 +11,15 @@ from starlette.responses import Response
 
 from app.errors import Unavailable
 from app.sockjs.frames import BrokenJson, NoPayload, decode_array
-from app.sockjs.headers import NOT_CACHED, YEAR_S, cached_for_a_year, cross_origin, preflight, sticky_cookie
+from app.sockjs.headers import (
+    NOT_CACHED,
+    OLD_NOT_CACHED,
+    YEAR_S,
+    cached_for_a_year,
+    cross_origin,
+    preflight,
+    sticky_cookie,
+)
 from app.sockjs.pages import GREETING, etag, iframe, info, payload_of_form
 from app.sockjs.paths import Action, Call, Page, is_websocket, method_of, parse_path
 from app.sockjs.receivers import PLAIN_JSONP, RECEIVERS, Receiver, callback_problem
@@ -55,7 +63,7 @@ def _answer_page(request: Request, page: Page, sockjs: SockJs) -> Response:
     if page is Page.IFRAME:
         return _answer_iframe(request, options.client_url)
     facts = info(websocket=options.websocket, cookie_needed=options.cookie_needed, entropy=secrets.randbits(32))
-    return Response(facts, headers={"Content-Type": JSON} | NOT_CACHED | cross_origin(request.headers))
+    return Response(facts, headers={"Content-Type": JSON} | _not_cached(request, sockjs))
 
 
 def _answer_iframe(request: Request, client_url: str) -> Response:
@@ -67,7 +75,7 @@ def _answer_iframe(request: Request, client_url: str) -> Response:
 
 
 def _answer_preflight(request: Request, target: Page | Call, method: str, sockjs: SockJs) -> Response:
-    headers = _cached() | preflight(method) | cross_origin(request.headers)
+    headers = _cached() | preflight(method) | _cross_origin(request, sockjs)
     if isinstance(target, Call):
         headers |= _cookie(request, sockjs)
     return Response(status_code=204, headers=headers)
@@ -83,7 +91,7 @@ def _answer_no_upgrade(request: Request) -> Response:
 
 
 async def _answer_call(request: Request, call: Call, sockjs: SockJs) -> Response:
-    headers = NOT_CACHED | cross_origin(request.headers) | _cookie(request, sockjs)
+    headers = _not_cached(request, sockjs) | _cookie(request, sockjs)
     try:
         if call.action in RECEIVERS:
             return await _receive(request, call, sockjs, headers)
@@ -111,7 +119,7 @@ async def _receive(request: Request, call: Call, sockjs: SockJs, headers: Mappin
 
 
 def _receiver_of(call: Call, sockjs: SockJs) -> Receiver:
-    if call.action is Action.JSONP and not sockjs.options.jsonp_comment:
+    if call.action is Action.JSONP and sockjs.options.protocol_0_3_3:
         return PLAIN_JSONP
     return RECEIVERS[call.action]
 
@@ -163,6 +171,15 @@ def _not_allowed(allowed: str) -> Response:
 
 def _cached() -> dict[str, str]:
     return cached_for_a_year(email.utils.formatdate(time.time() + YEAR_S, usegmt=True))
+
+
+def _not_cached(request: Request, sockjs: SockJs) -> dict[str, str]:
+    caching = OLD_NOT_CACHED if sockjs.options.protocol_0_3_3 else NOT_CACHED
+    return caching | _cross_origin(request, sockjs)
+
+
+def _cross_origin(request: Request, sockjs: SockJs) -> dict[str, str]:
+    return cross_origin(request.headers, echo_null=not sockjs.options.protocol_0_3_3)
 
 
 def _cookie(request: Request, sockjs: SockJs) -> dict[str, str]:

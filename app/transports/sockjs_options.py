@@ -19,7 +19,8 @@ class SockJsOptions:
     """`response_limit`: bytes after which a streaming response ends, so that browsers can forget what they read.
 
     `cookie_needed` helps balancers that know nothing but JSESSIONID. `max_sessions` are those over HTTP alone.
-    `as_text` makes text of what an endpoint sends. `jsonp_comment` False: as protocol 0.3.3 has it.
+    `as_text` makes text of what an endpoint sends. `protocol_0_3_3`: as that version has it where clients of today
+    expect what later ones have.
     """
 
     websocket: bool = True
@@ -29,7 +30,7 @@ class SockJsOptions:
     max_body_bytes: int = 524_288
     max_sessions: int = 10_000
     client_url: str = CLIENT_URL
-    jsonp_comment: bool = True
+    protocol_0_3_3: bool = False
     as_text: Callable[[bytes, bool], str] = any_text
     websockets: WebSocketOptions = field(default_factory=WebSocketOptions)
 

@@ -6,14 +6,18 @@ from app.sockjs.headers import cached_for_a_year, cross_origin, preflight, stick
 
 
 @pytest.mark.parametrize(
-    ("origin", "allowed"), [(None, "*"), ("", "*"), ("null", "*"), ("https://a.test", "https://a.test")]
+    ("origin", "allowed"), [(None, "*"), ("", "*"), ("null", "null"), ("https://a.test", "https://a.test")]
 )
-def test_origin_is_echoed_unless_it_is_none(origin: str | None, allowed: str) -> None:
+def test_origin_is_echoed_if_there_is_one(origin: str | None, allowed: str) -> None:
     headers = cross_origin({} if origin is None else {"origin": origin})
 
     assert headers["Access-Control-Allow-Origin"] == allowed
     assert headers["Access-Control-Allow-Credentials"] == "true"
     assert headers["Vary"] == "Origin"
+
+
+def test_origin_that_is_none_was_anybody_once() -> None:
+    assert cross_origin({"origin": "null"}, echo_null=False)["Access-Control-Allow-Origin"] == "*"
 
 
 @pytest.mark.parametrize(("asked", "allowed"), [("a, b", "a, b"), ("", None)])

@@ -101,7 +101,7 @@ async def test_jsonp_polling(site: Site) -> None:
 
 
 async def test_jsonp_of_the_service_begins_with_a_comment() -> None:
-    async with open_site(jsonp_comment=True) as site:
+    async with open_site(protocol_0_3_3=False) as site:
         reply = await site.echo.get(session() + "/jsonp?c=x")
         assert reply.text == '/**/x("o");\r\n'
 
