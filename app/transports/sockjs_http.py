@@ -20,7 +20,7 @@ from app.sockjs.headers import (
     preflight,
     sticky_cookie,
 )
-from app.sockjs.pages import GREETING, etag, iframe, info, payload_of_form
+from app.sockjs.pages import GREETING, etag, iframe, info, is_known, payload_of_form
 from app.sockjs.paths import Action, Call, Page, is_websocket, method_of, parse_path
 from app.sockjs.receivers import PLAIN_JSONP, RECEIVERS, Receiver, callback_problem
 from app.transports.sockjs import SockJs, UnknownSession
@@ -69,7 +69,7 @@ def _answer_page(request: Request, page: Page, sockjs: SockJs) -> Response:
 def _answer_iframe(request: Request, client_url: str) -> Response:
     page = iframe(client_url)
     headers = {"ETag": etag(page)} | _cached()
-    if request.headers.get("if-none-match") == headers["ETag"]:
+    if is_known(headers["ETag"], request.headers.get("if-none-match", "")):
         return Response(status_code=304, headers=headers)
     return Response(page, headers=headers | {"Content-Type": HTML})
 
