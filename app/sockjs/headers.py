@@ -9,7 +9,7 @@ NOT_CACHED = {"Cache-Control": "no-store, no-cache, no-transform, must-revalidat
 OLD_NOT_CACHED = {"Cache-Control": "no-store, no-cache, must-revalidate, max-age=0"}
 """As protocol 0.3.3 has it."""
 
-_COOKIE = re.compile(r"(?:^|;)\s*JSESSIONID=([^\s;,\"\\]*)")
+_COOKIE = re.compile(r"(?:^|;)\s*JSESSIONID=([^;]*)")
 
 
 def cached_for_a_year(expires: str) -> dict[str, str]:
@@ -40,6 +40,7 @@ def preflight(method: str) -> dict[str, str]:
 
 
 def sticky_cookie(cookies: str) -> dict[str, str]:
-    """What load balancers keep sessions together by: the one that is there, or any."""
+    """What load balancers keep sessions together by: the one that is there, to the letter, or any."""
     found = _COOKIE.search(cookies)
-    return {"Set-Cookie": f"JSESSIONID={found[1] if found else 'dummy'}; path=/"}
+    value = found[1].strip() if found else ""
+    return {"Set-Cookie": f"JSESSIONID={value or 'dummy'}; path=/"}

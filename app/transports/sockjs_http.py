@@ -183,4 +183,6 @@ def _cross_origin(request: Request, sockjs: SockJs) -> dict[str, str]:
 
 
 def _cookie(request: Request, sockjs: SockJs) -> dict[str, str]:
-    return sticky_cookie(request.headers.get("cookie", "")) if sockjs.options.cookie_needed else {}
+    """HTTP/2 may cut cookies into several headers, and not every proxy puts them together again."""
+    cookies = "; ".join(request.headers.getlist("cookie"))
+    return sticky_cookie(cookies) if sockjs.options.cookie_needed else {}

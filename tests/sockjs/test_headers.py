@@ -43,7 +43,10 @@ def test_preflight_says_the_method_for_a_year() -> None:
         ("JSESSIONID=abcdef", "abcdef"),
         ("a=b; JSESSIONID=x.y-z; c=d", "x.y-z"),
         ("XJSESSIONID=no", "dummy"),
-        ("JSESSIONID=a b", "a"),
+        ("JSESSIONID=", "dummy"),
+        ("JSESSIONID= ; a=b", "dummy"),
+        ("JSESSIONID=a b,c ; d=e", "a b,c"),
+        ('JSESSIONID="0000abc:1!x"; a=b', '"0000abc:1!x"'),
     ],
 )
 def test_cookie_is_the_one_that_is_there(cookies: str, value: str) -> None:

@@ -165,6 +165,12 @@ async def test_cookie_that_is_there_is_set_again(site: Site) -> None:
     assert reply.headers["set-cookie"] == "JSESSIONID=abcdef; path=/"
 
 
+async def test_cookie_may_be_in_a_header_of_its_own(site: Site) -> None:
+    headers = {"Cookie": "a=b", "cookie": 'JSESSIONID="0001!2"'}
+    reply = await site.with_cookie.request("POST", session() + "/xhr", headers)
+    assert reply.headers["set-cookie"] == 'JSESSIONID="0001!2"; path=/'
+
+
 # Text
 
 
