@@ -147,7 +147,10 @@ async def _send(request: Request, call: Call, sockjs: SockJs, headers: Mapping[s
 
 
 async def _read_body(request: Request, limit: int) -> bytes | None:
-    """None: it is larger than the limit."""
+    """None: it is larger than the limit. Who announces so much, or asks (`Expect`), is told before it comes."""
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced) > limit:
+        return None
     chunks, size = [], 0
     async for chunk in request.stream():
         size += len(chunk)
