@@ -171,6 +171,21 @@ async def test_cookie_may_be_in_a_header_of_its_own(site: Site) -> None:
     assert reply.headers["set-cookie"] == 'JSESSIONID="0001!2"; path=/'
 
 
+# What browsers make of it
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        *(("POST", path) for path in ("/xhr", "/xhr_streaming")),
+        *(("GET", path) for path in ("/eventsource", "/htmlfile?c=cb", "/jsonp?c=cb")),
+    ],
+)
+async def test_browsers_take_frames_for_nothing_but_what_they_are(site: Site, method: str, path: str) -> None:
+    reply, _ = await site.stream(site.echo, session() + path, method)
+    assert reply.headers["x-content-type-options"] == "nosniff"
+
+
 # Text
 
 
