@@ -170,5 +170,6 @@ def sockjs_options(settings: Settings) -> SockJsOptions:
         max_sessions=settings.sockjs_max_sessions,
         client_url=settings.sockjs_client_url,
         as_text=frame_as_text,
+        is_stream=True,
         websockets=websocket_options(settings),
     )

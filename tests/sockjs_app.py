@@ -1,7 +1,6 @@
 """The endpoints that the test suite of the SockJS protocol expects: python -m tests.sockjs_app PORT
 
-As version 0.3.3 of the protocol has them; with `--commented-jsonp` JSONP answers begin with a comment, as they do in
-the service and in later versions.
+As version 0.3.3 of the protocol has them; with `--later-protocol` as the service has them, for the clients of today.
 """
 
 import argparse
@@ -25,7 +24,7 @@ from app.transports.websocket import WebSocketOptions
 from tests.nodes import running
 
 GO_AWAY = DisconnectReason(3000, "Go away!", "go_away")
-OPTIONS = SockJsOptions(response_limit=4096, websockets=WebSocketOptions(allowed_origins=("*",)), jsonp_comment=False)
+OPTIONS = SockJsOptions(response_limit=4096, websockets=WebSocketOptions(allowed_origins=("*",)), protocol_0_3_3=True)
 
 
 class Echo:
@@ -93,10 +92,10 @@ def always(sockjs: SockJs) -> Callable[[], Awaitable[SockJs]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("port", type=int)
-    parser.add_argument("--commented-jsonp", action="store_true")
+    parser.add_argument("--later-protocol", action="store_true")
     parser.add_argument("--ws-transport", choices=["picows", "asgi"], default="picows")
     arguments = parser.parse_args()
-    app = create_sockjs_app(replace(OPTIONS, jsonp_comment=arguments.commented_jsonp))
+    app = create_sockjs_app(replace(OPTIONS, protocol_0_3_3=not arguments.later_protocol))
     config = server_config(app, Settings(ws_transport=arguments.ws_transport))
     config.port = arguments.port
     uvicorn.Server(config).run()

@@ -4,9 +4,12 @@ import re
 from collections.abc import Mapping
 
 YEAR_S = 31_536_000
-NOT_CACHED = {"Cache-Control": "no-store, no-cache, must-revalidate, max-age=0"}
+# Beside caches, proxies that would compress: they keep small frames back until they have more.
+NOT_CACHED = {"Cache-Control": "no-store, no-cache, no-transform, must-revalidate, max-age=0"}
+OLD_NOT_CACHED = {"Cache-Control": "no-store, no-cache, must-revalidate, max-age=0"}
+"""As protocol 0.3.3 has it."""
 
-_COOKIE = re.compile(r"(?:^|;)\s*JSESSIONID=([^\s;,\"\\]*)")
+_COOKIE = re.compile(r"(?:^|;)\s*JSESSIONID=([^;]*)")
 
 
 def cached_for_a_year(expires: str) -> dict[str, str]:
@@ -14,11 +17,16 @@ def cached_for_a_year(expires: str) -> dict[str, str]:
     return {"Cache-Control": f"public, max-age={YEAR_S}", "Expires": expires}
 
 
-def cross_origin(request: Mapping[str, str]) -> dict[str, str]:
-    """For browsers. `null` is the origin of pages from files; echoed, it would mean a refusal."""
+def cross_origin(request: Mapping[str, str], *, echo_null: bool = True) -> dict[str, str]:
+    """For browsers. `null` is the origin of pages from files and of frames in a sandbox.
+
+    It is echoed: to requests with credentials, such as those of sockjs-client, `*` is a refusal. Protocol 0.3.3 has
+    `*`, for browsers of its time took the echo for one.
+    """
     origin = request.get("origin")
+    anybody = not origin or (origin == "null" and not echo_null)
     headers = {
-        "Access-Control-Allow-Origin": "*" if origin in (None, "", "null") else str(origin),
+        "Access-Control-Allow-Origin": "*" if anybody else str(origin),
         "Access-Control-Allow-Credentials": "true",
         "Vary": "Origin",
     }
@@ -32,6 +40,7 @@ def preflight(method: str) -> dict[str, str]:
 
 
 def sticky_cookie(cookies: str) -> dict[str, str]:
-    """What load balancers keep sessions together by: the one that is there, or any."""
+    """What load balancers keep sessions together by: the one that is there, to the letter, or any."""
     found = _COOKIE.search(cookies)
-    return {"Set-Cookie": f"JSESSIONID={found[1] if found else 'dummy'}; path=/"}
+    value = found[1].strip() if found else ""
+    return {"Set-Cookie": f"JSESSIONID={value or 'dummy'}; path=/"}

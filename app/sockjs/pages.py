@@ -35,6 +35,11 @@ def etag(document: bytes) -> str:
     return f'"{hashlib.sha256(document).hexdigest()[:32]}"'
 
 
+def is_known(tag: str, if_none_match: str) -> bool:
+    """Whether the client has that document: it may name several, and proxies that compress make a tag weak (`W/`)."""
+    return tag in if_none_match
+
+
 def info(*, websocket: bool, cookie_needed: bool, entropy: int) -> bytes:
     """`origins` is not used by clients; `entropy`: 32 random bits for browsers that have none of their own."""
     facts = {"websocket": websocket, "origins": ["*:*"], "cookie_needed": cookie_needed, "entropy": entropy}

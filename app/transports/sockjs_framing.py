@@ -3,6 +3,7 @@
 from app.disconnects import BAD_REQUEST, SLOW_CONSUMER, DisconnectReason
 from app.hub.transport import Transport
 from app.sockjs.frames import HEARTBEAT, OPEN, BrokenJson, decode_message, encode_array, encode_close, quote
+from app.sockjs.pieces import Encode
 from app.transports.endpoint import Endpoint, Peer
 from app.transports.sockjs_options import SockJsOptions
 
@@ -13,6 +14,7 @@ class Framing:
     def __init__(self, endpoint: Endpoint, options: SockJsOptions) -> None:
         self._endpoint = endpoint
         self._as_text = options.as_text
+        self._new_encode = options.new_encode
         self._heartbeat_s = options.timing.heartbeat_s
         self._open: set[FramedPeer] = set()
 
@@ -22,7 +24,7 @@ class Framing:
     def open(self, transport: Transport) -> Peer:
         transport.send(OPEN)
         framed = FramedTransport(transport, self)
-        peer = FramedPeer(self._endpoint.open(framed), framed, self._open)
+        peer = FramedPeer(self._endpoint.open(framed), framed, self._open, self._new_encode())
         self._open.add(peer)
         return peer
 
@@ -86,10 +88,11 @@ class FramedTransport:
 
 
 class FramedPeer:
-    def __init__(self, peer: Peer, transport: FramedTransport, open_peers: "set[FramedPeer]") -> None:
+    def __init__(self, peer: Peer, transport: FramedTransport, open_peers: "set[FramedPeer]", encode: Encode) -> None:
         self.transport = transport
         self._peer = peer
         self._open = open_peers
+        self._encode = encode
 
     def receive(self, data: bytes) -> None:
         try:
@@ -99,7 +102,7 @@ class FramedPeer:
             self._peer.end(BAD_REQUEST)
             return
         for message in messages:
-            self._peer.receive(message.encode("utf-8", "surrogatepass"))
+            self._peer.receive(self._encode(message))
 
     def end(self, reason: DisconnectReason) -> None:
         self._peer.end(reason)

@@ -11,8 +11,16 @@ from starlette.responses import Response
 
 from app.errors import Unavailable
 from app.sockjs.frames import BrokenJson, NoPayload, decode_array
-from app.sockjs.headers import NOT_CACHED, YEAR_S, cached_for_a_year, cross_origin, preflight, sticky_cookie
-from app.sockjs.pages import GREETING, etag, iframe, info, payload_of_form
+from app.sockjs.headers import (
+    NOT_CACHED,
+    OLD_NOT_CACHED,
+    YEAR_S,
+    cached_for_a_year,
+    cross_origin,
+    preflight,
+    sticky_cookie,
+)
+from app.sockjs.pages import GREETING, etag, iframe, info, is_known, payload_of_form
 from app.sockjs.paths import Action, Call, Page, is_websocket, method_of, parse_path
 from app.sockjs.receivers import PLAIN_JSONP, RECEIVERS, Receiver, callback_problem
 from app.transports.sockjs import SockJs, UnknownSession
@@ -55,19 +63,19 @@ def _answer_page(request: Request, page: Page, sockjs: SockJs) -> Response:
     if page is Page.IFRAME:
         return _answer_iframe(request, options.client_url)
     facts = info(websocket=options.websocket, cookie_needed=options.cookie_needed, entropy=secrets.randbits(32))
-    return Response(facts, headers={"Content-Type": JSON} | NOT_CACHED | cross_origin(request.headers))
+    return Response(facts, headers={"Content-Type": JSON} | _not_cached(request, sockjs))
 
 
 def _answer_iframe(request: Request, client_url: str) -> Response:
     page = iframe(client_url)
     headers = {"ETag": etag(page)} | _cached()
-    if request.headers.get("if-none-match") == headers["ETag"]:
+    if is_known(headers["ETag"], request.headers.get("if-none-match", "")):
         return Response(status_code=304, headers=headers)
     return Response(page, headers=headers | {"Content-Type": HTML})
 
 
 def _answer_preflight(request: Request, target: Page | Call, method: str, sockjs: SockJs) -> Response:
-    headers = _cached() | preflight(method) | cross_origin(request.headers)
+    headers = _cached() | preflight(method) | _cross_origin(request, sockjs)
     if isinstance(target, Call):
         headers |= _cookie(request, sockjs)
     return Response(status_code=204, headers=headers)
@@ -83,7 +91,7 @@ def _answer_no_upgrade(request: Request) -> Response:
 
 
 async def _answer_call(request: Request, call: Call, sockjs: SockJs) -> Response:
-    headers = NOT_CACHED | cross_origin(request.headers) | _cookie(request, sockjs)
+    headers = _not_cached(request, sockjs) | _cookie(request, sockjs)
     if sockjs.is_draining:
         headers["Connection"] = "close"  # or the next request would meet this node again
     try:
@@ -113,7 +121,7 @@ async def _receive(request: Request, call: Call, sockjs: SockJs, headers: Mappin
 
 
 def _receiver_of(call: Call, sockjs: SockJs) -> Receiver:
-    if call.action is Action.JSONP and not sockjs.options.jsonp_comment:
+    if call.action is Action.JSONP and sockjs.options.protocol_0_3_3:
         return PLAIN_JSONP
     return RECEIVERS[call.action]
 
@@ -141,7 +149,10 @@ async def _send(request: Request, call: Call, sockjs: SockJs, headers: Mapping[s
 
 
 async def _read_body(request: Request, limit: int) -> bytes | None:
-    """None: it is larger than the limit."""
+    """None: it is larger than the limit. Who announces so much, or asks (`Expect`), is told before it comes."""
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced) > limit:
+        return None
     chunks, size = [], 0
     async for chunk in request.stream():
         size += len(chunk)
@@ -167,5 +178,16 @@ def _cached() -> dict[str, str]:
     return cached_for_a_year(email.utils.formatdate(time.time() + YEAR_S, usegmt=True))
 
 
+def _not_cached(request: Request, sockjs: SockJs) -> dict[str, str]:
+    caching = OLD_NOT_CACHED if sockjs.options.protocol_0_3_3 else NOT_CACHED
+    return caching | _cross_origin(request, sockjs)
+
+
+def _cross_origin(request: Request, sockjs: SockJs) -> dict[str, str]:
+    return cross_origin(request.headers, echo_null=not sockjs.options.protocol_0_3_3)
+
+
 def _cookie(request: Request, sockjs: SockJs) -> dict[str, str]:
-    return sticky_cookie(request.headers.get("cookie", "")) if sockjs.options.cookie_needed else {}
+    """HTTP/2 may cut cookies into several headers, and not every proxy puts them together again."""
+    cookies = "; ".join(request.headers.getlist("cookie"))
+    return sticky_cookie(cookies) if sockjs.options.cookie_needed else {}

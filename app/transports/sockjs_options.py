@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from app.sockjs.pieces import Encode, Pieces, encode_message
 from app.sockjs.session import BufferLimits, Timing
 from app.transports.websocket import WebSocketOptions
 
@@ -19,7 +20,9 @@ class SockJsOptions:
     """`response_limit`: bytes after which a streaming response ends, so that browsers can forget what they read.
 
     `cookie_needed` helps balancers that know nothing but JSESSIONID. `max_sessions` are those over HTTP alone.
-    `as_text` makes text of what an endpoint sends. `jsonp_comment` False: as protocol 0.3.3 has it.
+    `as_text` makes text of what an endpoint sends. `is_stream`: messages of clients are pieces of something longer, and
+    where one ends says nothing. `protocol_0_3_3`: as that version has it where clients of today expect what later ones
+    have.
     """
 
     websocket: bool = True
@@ -29,9 +32,14 @@ class SockJsOptions:
     max_body_bytes: int = 524_288
     max_sessions: int = 10_000
     client_url: str = CLIENT_URL
-    jsonp_comment: bool = True
+    protocol_0_3_3: bool = False
     as_text: Callable[[bytes, bool], str] = any_text
+    is_stream: bool = False
     websockets: WebSocketOptions = field(default_factory=WebSocketOptions)
+
+    def new_encode(self) -> Encode:
+        """For the messages of one client."""
+        return Pieces().encode if self.is_stream else encode_message
 
     @property
     def buffer(self) -> BufferLimits:

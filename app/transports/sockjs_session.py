@@ -60,6 +60,7 @@ class SockJsSession:
         self.name = name
         self.remote = remote
         self._as_text = options.as_text
+        self._encode = options.new_encode()
         self._clock = clock
         self._buffer = SessionBuffer(timing=options.timing, limits=options.buffer, now=clock.monotonic())
         self._peer: Peer | None = None
@@ -130,7 +131,7 @@ class SockJsSession:
     def _take(self, messages: list[str]) -> None:
         for message in messages:
             if self._peer is not None and not self._buffer.is_closed:
-                self._peer.receive(message.encode("utf-8", "surrogatepass"))
+                self._peer.receive(self._encode(message))
 
     def end(self, reason: DisconnectReason) -> None:
         """Because of what the client did."""

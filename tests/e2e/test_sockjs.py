@@ -118,6 +118,16 @@ async def test_body_that_is_no_text_arrives_as_text(backend: Backend, transport:
         assert frame.headers["content-length"] == "5"
 
 
+async def test_frame_that_is_cut_within_a_character_arrives_whole(backend: Backend, transport: str) -> None:
+    topic = f"/topic/cut-{transport}"
+    async with stomp_over_sockjs(backend.server.port, transport) as client:
+        await client.connect(f"test-cut-{transport}")
+        await client.subscribe(topic)
+        await client.websocket.send(f"SEND\ndestination:{topic}\ncontent-length:4\n\n\ud83d")
+        await client.websocket.send("\ude00\0")
+        assert (await client.expect("MESSAGE")).body == "😀".encode()
+
+
 async def publish_octets(backend: Backend, topic: str, body: bytes) -> None:
     async with stomp_client(backend.server.websocket_url) as author:
         await author.connect("test-author")

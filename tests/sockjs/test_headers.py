@@ -6,14 +6,18 @@ from app.sockjs.headers import cached_for_a_year, cross_origin, preflight, stick
 
 
 @pytest.mark.parametrize(
-    ("origin", "allowed"), [(None, "*"), ("", "*"), ("null", "*"), ("https://a.test", "https://a.test")]
+    ("origin", "allowed"), [(None, "*"), ("", "*"), ("null", "null"), ("https://a.test", "https://a.test")]
 )
-def test_origin_is_echoed_unless_it_is_none(origin: str | None, allowed: str) -> None:
+def test_origin_is_echoed_if_there_is_one(origin: str | None, allowed: str) -> None:
     headers = cross_origin({} if origin is None else {"origin": origin})
 
     assert headers["Access-Control-Allow-Origin"] == allowed
     assert headers["Access-Control-Allow-Credentials"] == "true"
     assert headers["Vary"] == "Origin"
+
+
+def test_origin_that_is_none_was_anybody_once() -> None:
+    assert cross_origin({"origin": "null"}, echo_null=False)["Access-Control-Allow-Origin"] == "*"
 
 
 @pytest.mark.parametrize(("asked", "allowed"), [("a, b", "a, b"), ("", None)])
@@ -39,7 +43,10 @@ def test_preflight_says_the_method_for_a_year() -> None:
         ("JSESSIONID=abcdef", "abcdef"),
         ("a=b; JSESSIONID=x.y-z; c=d", "x.y-z"),
         ("XJSESSIONID=no", "dummy"),
-        ("JSESSIONID=a b", "a"),
+        ("JSESSIONID=", "dummy"),
+        ("JSESSIONID= ; a=b", "dummy"),
+        ("JSESSIONID=a b,c ; d=e", "a b,c"),
+        ('JSESSIONID="0000abc:1!x"; a=b', '"0000abc:1!x"'),
     ],
 )
 def test_cookie_is_the_one_that_is_there(cookies: str, value: str) -> None:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from app.sockjs.pages import etag, iframe, info, payload_of_form
+from app.sockjs.pages import etag, iframe, info, is_known, payload_of_form
 
 FORM = "application/x-www-form-urlencoded"
 
@@ -15,6 +15,16 @@ def test_iframe_loads_the_client_from_where_it_is_told() -> None:
     assert b'<script src="https://cdn.test/a.js?x=1&amp;y=&quot;&lt;"></script>' in page
     assert page.startswith(b"<!DOCTYPE html>")
     assert etag(page) == etag(page) != etag(iframe("https://other.test/"))
+
+
+@pytest.mark.parametrize("known", ['"a1"', 'W/"a1"', '"b2", W/"a1"', '"a1","b2"'])
+def test_document_is_known_by_its_tag_among_others(known: str) -> None:
+    assert is_known('"a1"', known)
+
+
+@pytest.mark.parametrize("known", ["", '"b2"', '"a12"', '"xa1"', "a1"])
+def test_document_is_not_known_by_another_tag(known: str) -> None:
+    assert not is_known('"a1"', known)
 
 
 def test_info_says_what_clients_ask() -> None:

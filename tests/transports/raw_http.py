@@ -51,7 +51,7 @@ class Exchange:
     ) -> None:
         fields = {"Host": "sockjs.test"} | dict(headers or {})
         if body is not None or method == "POST":
-            fields["Content-Length"] = str(len(body or b""))
+            fields.setdefault("Content-Length", str(len(body or b"")))
         lines = [f"{method} {path} HTTP/{version}", *(f"{name}: {value}" for name, value in fields.items()), "", ""]
         self.writer.write("\r\n".join(lines).encode() + (body or b""))
 

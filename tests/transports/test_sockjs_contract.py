@@ -111,7 +111,7 @@ async def open_scene(transport: str, outbox: OutboxLimits | None = None, **chang
     """At the end nothing may be left: no connection, no session, no task."""
     websockets = WebSocketOptions(outbox=outbox or OutboxLimits())
     timing = Timing(heartbeat_s=25, disconnect_delay_s=0.4)
-    fields: dict[str, Any] = {"timing": timing, "websockets": websockets, "as_text": frame_as_text}
+    fields: dict[str, Any] = {"timing": timing, "websockets": websockets, "as_text": frame_as_text, "is_stream": True}
     options = SockJsOptions(**fields | changes)
     async with AsyncExitStack() as stack:
         scene = Scene(transport, stack, options)
@@ -390,6 +390,16 @@ async def test_requests_that_wait_for_a_session_to_take_more_are_counted() -> No
 
 
 # What SockJS cannot carry
+
+
+async def test_character_that_a_client_cuts_in_two_arrives_whole(scene: Scene) -> None:
+    client = await scene.connected()
+    await client.subscribe("/topic/cut", "cut")
+
+    await client.websocket.send("SEND\ndestination:/topic/cut\ncontent-length:6\n\na\ud83d")
+    await client.websocket.send("\ude00b\0")
+
+    assert (await client.expect("MESSAGE")).body == "a😀b".encode()
 
 
 @pytest.mark.parametrize("transport", ["websocket", "xhr-streaming"])

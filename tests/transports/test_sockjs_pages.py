@@ -101,6 +101,7 @@ async def test_iframe_that_is_known_is_not_sent_again(site: Site) -> None:
 
     assert (reply.status, reply.body) == (304, b"")
     assert "content-type" not in reply.headers
+    assert (await site.echo.get("/iframe.html", if_none_match=f'"other", W/{etag}')).status == 304
     assert (await site.echo.get("/iframe.html", if_none_match='"other"')).status == 200
 
 
@@ -170,6 +171,24 @@ async def test_headers_that_were_asked_for_are_allowed(site: Site, asked: str | 
     assert reply.status == 200
     assert_cross_origin(reply)
     assert reply.headers.get("access-control-allow-headers") == allowed
+
+
+async def test_page_from_a_file_may_read_the_answers_of_the_service() -> None:
+    async with open_site(protocol_0_3_3=False) as site:
+        for reply in (
+            await site.echo.get("/info", origin="null"),
+            await site.echo.options("/a/a/xhr", origin="null"),
+            await site.echo.post(session() + "/xhr", origin="null"),
+        ):
+            assert_cross_origin(reply, "null")
+
+
+async def test_proxies_of_the_service_compress_nothing_that_is_to_come_at_once() -> None:
+    async with open_site(protocol_0_3_3=False) as site:
+        streaming, _ = await site.stream(site.echo, session() + "/eventsource")
+        for reply in (streaming, await site.echo.get("/info"), await site.echo.post(session() + "/xhr")):
+            caching = reply.headers["cache-control"]
+            assert caching == "no-store, no-cache, no-transform, must-revalidate, max-age=0"
 
 
 async def test_origin_that_is_not_allowed_is_refused() -> None:

@@ -101,7 +101,7 @@ async def test_jsonp_polling(site: Site) -> None:
 
 
 async def test_jsonp_of_the_service_begins_with_a_comment() -> None:
-    async with open_site(jsonp_comment=True) as site:
+    async with open_site(protocol_0_3_3=False) as site:
         reply = await site.echo.get(session() + "/jsonp?c=x")
         assert reply.text == '/**/x("o");\r\n'
 
@@ -163,6 +163,27 @@ async def test_cookie_that_is_there_is_set_again(site: Site) -> None:
     assert reply.headers["set-cookie"] == "JSESSIONID=abcdef; path=/"
     reply = await site.with_cookie.post(path + "/xhr_send", '["x"]', cookie="JSESSIONID=abcdef")
     assert reply.headers["set-cookie"] == "JSESSIONID=abcdef; path=/"
+
+
+async def test_cookie_may_be_in_a_header_of_its_own(site: Site) -> None:
+    headers = {"Cookie": "a=b", "cookie": 'JSESSIONID="0001!2"'}
+    reply = await site.with_cookie.request("POST", session() + "/xhr", headers)
+    assert reply.headers["set-cookie"] == 'JSESSIONID="0001!2"; path=/'
+
+
+# What browsers make of it
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        *(("POST", path) for path in ("/xhr", "/xhr_streaming")),
+        *(("GET", path) for path in ("/eventsource", "/htmlfile?c=cb", "/jsonp?c=cb")),
+    ],
+)
+async def test_browsers_take_frames_for_nothing_but_what_they_are(site: Site, method: str, path: str) -> None:
+    reply, _ = await site.stream(site.echo, session() + path, method)
+    assert reply.headers["x-content-type-options"] == "nosniff"
 
 
 # Text

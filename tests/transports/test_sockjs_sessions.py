@@ -133,6 +133,25 @@ async def test_xhr_polling(site: Site) -> None:
     assert_cross_origin(receiving, "https://a.test")
 
 
+async def test_who_asks_before_sending_is_told_to_go_on(site: Site) -> None:
+    path = session()
+    await site.echo.post(path + "/xhr")
+    async with Exchange(site.port) as exchange:
+        await exchange.send("POST", f"/echo{path}/xhr_send", {"Expect": "100-continue", "Content-Length": "5"})
+        assert (await exchange.head()).status == 100
+        exchange.writer.write(b'["x"]')
+        assert (await exchange.head()).status == 204
+    assert (await site.echo.post(path + "/xhr")).body == b'a["x"]\n'
+
+
+async def test_who_asks_whether_to_send_too_much_is_told_no(site: Site) -> None:
+    async with Exchange(site.port) as exchange:
+        headers = {"Expect": "100-continue", "Content-Length": "999999999"}
+        await exchange.send("POST", f"/echo{session()}/xhr_send", headers)
+        reply = await exchange.head()
+        assert (reply.status, reply.headers["connection"]) == (413, "close")
+
+
 async def test_sending_to_a_session_that_nobody_opened_is_not_found(site: Site) -> None:
     assert (await site.echo.post(session() + "/xhr_send", '["x"]')).status == 404
     assert (await site.echo.post(session() + "/jsonp_send", "d=%5B%22x%22%5D", **FORM)).status == 404
