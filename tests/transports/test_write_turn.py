@@ -27,7 +27,6 @@ class Wire:
 class Socket:
     """That of a peer that cannot be written to without the loop."""
 
-    file = None
     is_open = True
 
     def __init__(self) -> None:
@@ -39,6 +38,9 @@ class Socket:
     @property
     def socket(self) -> PicowsSocket:
         return cast(PicowsSocket, self)
+
+    def begin_write(self) -> None:
+        """Nothing may be written past `write_rest`."""
 
     def write_rest(self, data: bytes) -> None:
         self.transport.write(data)
