@@ -118,9 +118,8 @@ class Intake:
         if request.persist:
             return await self._runtime.notify.save_and_publish(message)
         expires_ms = message.created + self._ttl_ms(request.ttl_ms)
-        envelope = Envelope(
-            message=message, encoder=MessageEncoder(message), expires_ms=expires_ms, acknowledged=request.ack
-        )
+        encoder, message.data = MessageEncoder(message), None  # as `without_data`; nobody else has the message yet
+        envelope = Envelope(message=message, encoder=encoder, expires_ms=expires_ms, acknowledged=request.ack)
         return await self._delivery.push(envelope, given_id=request.id is not None)
 
     async def push_topic(self, topic: str, data: Any) -> PushOutcome:

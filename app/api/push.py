@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Iterator, Sequence
 from functools import partial
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path
@@ -166,14 +166,37 @@ async def _push_topic(intake: Intake, topic: str, content: Any) -> tuple[dict[st
 
 
 async def _push_all(intake: Intake, items: Sequence[Any]) -> tuple[dict[str, Any], bool]:
+    order = by_receiver(items)
     results: list[dict[str, Any]] = []
-    for stored, wave in _waves(items):
+    for stored, wave in _waves([items[number] for number in order]):
         if stored or intake.waits:  # each starts in its turn, and so they are committed, accepted and pushed
             results += await asyncio.gather(*(_push_item(intake, item) for item in wave))
         else:
             results += [await _push_item(intake, item) for item in wave]
             await asyncio.sleep(0)
-    return {"results": results}, False
+    placed = dict(zip(order, results, strict=True))
+    return {"results": [placed[number] for number in range(len(items))]}, False
+
+
+def by_receiver(items: Sequence[Any]) -> Sequence[int]:
+    """The numbers of the items, those of one receiver together: what a session gets at once travels in one write.
+
+    A receiver sees no difference: the order of his messages stays, and no broadcast is passed. Where an id comes twice
+    the first has to win, and nothing is moved.
+    """
+    ids = [item["id"] for item in items if isinstance(item, dict) and isinstance(item.get("id"), str)]
+    if len(set(ids)) < len(ids):
+        return range(len(items))
+    order: list[int] = []
+    gathered: dict[str, list[int]] = {}
+    for number, item in enumerate(items):
+        receiver = item.get("receiver") if isinstance(item, dict) else None
+        if isinstance(receiver, str):
+            gathered.setdefault(receiver, []).append(number)
+        else:
+            order += [*chain.from_iterable(gathered.values()), number]
+            gathered.clear()
+    return [*order, *chain.from_iterable(gathered.values())]
 
 
 def _waves(items: Sequence[Any]) -> Iterator[tuple[bool, Sequence[Any]]]:

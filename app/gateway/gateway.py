@@ -22,7 +22,8 @@ from app.tasks import TaskOwner
 
 LONGEST_TICK_S = 0.25
 SHORTEST_TICK_S = 0.05
-TICKS_PER_INTERVAL = 4
+TICKS_PER_INTERVAL = 10
+LATE_TICKS = 3  # so late may a look come: one for the schedule, one for the timer, one for a busy loop
 TICK_SLICE = 500  # connections that are looked after before the loop gets a turn: a millisecond or two
 DRAIN_S = 5.0  # for clients to take what was sent to them before the process ends
 
@@ -115,10 +116,9 @@ class Gateway:
         return self._schedule.pop_due(self._clock.monotonic())
 
     def look_after(self, connections: Iterable[Connection]) -> None:
-        """The schedule is late by at most a tick, and so is the timer."""
         now_s = self._clock.monotonic()
         for connection in connections:
-            look_s = connection.look(now_s, 2 * self._tick_s) if connection in self._connections else None
+            look_s = connection.look(now_s, LATE_TICKS * self._tick_s) if connection in self._connections else None
             if look_s is not None and connection in self._connections:
                 self._connections[connection] = self._schedule.add(connection, look_s)
 

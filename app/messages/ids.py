@@ -40,6 +40,7 @@ def id_factory(clock: Clock, source: random.Random | None = None) -> Callable[[]
             count += 1
         else:  # the clock was set back long ago, and its time stands still here
             last_ms, count = last_ms + 1, 0
-        return f"{MESSAGE_ID_PREFIX}{last_ms:011x}{count:05x}{rng.getrandbits(64):016x}"
+        number = (last_ms << 20 | count) << 64 | rng.getrandbits(64)
+        return MESSAGE_ID_PREFIX + number.to_bytes(16, "big").hex()
 
     return new_id

@@ -79,6 +79,8 @@ class Envelope:
     def without_data(self) -> Self:
         """For those who keep it: the encoder has the text, and parsed JSON can take 20 times the memory of its text."""
         message = self.message
+        if message.data is None:
+            return self
         return type(self)(
             message=NotifyMessage(
                 id=message.id,

@@ -47,7 +47,7 @@ def plan_heartbeat(agreed: Heartbeat, *, now: float, last_sent: float, last_rece
     """`now` and the `last_` times are seconds of one clock; the next look may come `late_s` late."""
     if agreed.receive_ms and now - last_received > SILENT_INTERVALS * agreed.receive_ms / 1000:
         return Due.LOST
-    if agreed.send_ms and now - last_sent + late_s > agreed.send_ms / 1000:
+    if agreed.send_ms and now - last_sent + late_s >= agreed.send_ms / 1000:
         return Due.SEND
     return Due.NOTHING
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+from app.api.push import by_receiver
 from app.messages.types import TypeRegistry
 from tests.api.service import PUSH, Service, problem, service, settle
 from tests.fakes import FakeTransport
@@ -507,6 +508,40 @@ async def test_stored_and_transient_items_of_a_batch_arrive_in_their_order(dev: 
 
     assert [result["id"] for result in results] == ["m0", "m1", "m2", "m3", "m4"]
     assert [frame.headers["message-id"] for frame in session.frames()] == ["m0", "m1", "m2", "m3", "m4"]
+
+
+async def test_items_of_a_batch_for_one_receiver_go_out_together_and_in_their_order(dev: Service) -> None:
+    sessions = {user: dev.listener(user) for user in ("test1", "test2")}
+    await settle()
+    receivers = ["test1", "test2", "test1", None, "test2", "test1", "no/body", "test2"]
+
+    items = [{"receiver": receiver, "data": number} for number, receiver in enumerate(receivers)]
+    results = (await dev.push_json("/push_batch", items)).json()["results"]
+
+    assert [result.get("receiver", "failed") for result in results] == [*receivers[:6], "failed", "test2"]
+    for user, session in sessions.items():
+        expected = [number for number, receiver in enumerate(receivers) if receiver in (user, None)]
+        assert [message["data"] for message in await received(session)] == expected
+
+
+@pytest.mark.parametrize(
+    ("receivers", "order"),
+    [
+        (["a", "b", "a", "b"], [0, 2, 1, 3]),
+        (["a", "b", None, "a", "b", "a"], [0, 1, 2, 3, 5, 4]),
+        ([], []),
+        ([None, None], [0, 1]),
+        (["b", 7, "a", "b"], [0, 1, 2, 3]),
+    ],
+)
+def test_items_of_one_receiver_come_together_but_pass_no_broadcast(receivers: list[object], order: list[int]) -> None:
+    assert [*by_receiver([{"receiver": receiver} for receiver in receivers])] == order
+
+
+def test_nothing_is_moved_where_an_id_comes_twice() -> None:
+    items: list[object] = [{"receiver": "b"}, {"receiver": "a", "id": "1"}, {"receiver": "b", "id": "1"}, "no object"]
+
+    assert [*by_receiver(items)] == [0, 1, 2, 3]
 
 
 async def test_id_of_a_transient_message_cannot_be_stored_again(dev: Service) -> None:

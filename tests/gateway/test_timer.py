@@ -8,7 +8,7 @@ from app.gateway.gateway import tick_s
 from app.gateway.routing import AppMessage, DestinationRoutes
 from app.stomp.codec import HEARTBEAT
 from app.stomp.heartbeat import Heartbeat
-from tests.gateway.conversation import Stage, settle
+from tests.gateway.conversation import Peer, Stage, settle
 from tests.gateway.test_connect import SlowAuthenticator
 
 
@@ -74,6 +74,69 @@ async def test_heartbeat_is_sent_before_the_client_waits_longer_than_agreed() ->
         peer.transport.sent.clear()
 
     assert 15 <= longest_s < 20  # not too late, and not all the time
+
+
+@pytest.mark.parametrize("tick_s", [0.25, 0.251, 0.2533, 0.2999, 0.31])
+async def test_no_heartbeat_is_late_whenever_the_timer_wakes(tick_s: float) -> None:
+    stage = Stage()
+    sent_s: dict[Peer, float] = {}
+    for number in range(20):
+        peer = await stage.connected(f"user{number}", **{"heart-beat": "0,10000"})
+        sent_s[peer] = stage.clock.monotonic()
+        stage.clock.advance(0.0317)
+
+    for _ in range(400):
+        stage.clock.advance(tick_s)
+        stage.gateway.look_after(stage.gateway.due())
+        now_s = stage.clock.monotonic()
+        for peer, last_s in sent_s.items():
+            assert now_s - last_s <= 10
+            if peer.transport.sent:
+                sent_s[peer] = now_s
+                peer.transport.sent.clear()
+
+
+async def test_session_without_anything_to_do_is_looked_at_once_in_an_interval() -> None:
+    stage = Stage()
+    peer = await stage.connected(**{"heart-beat": "0,10000"})
+    stage.pass_time(10)
+    looks = 0
+
+    for _ in range(400):
+        stage.clock.advance(0.25)
+        due = stage.gateway.due()
+        looks += len(due)
+        stage.gateway.look_after(due)
+
+    assert 10 <= looks <= 11
+    assert peer.transport.sent.count(HEARTBEAT) >= 10
+
+
+async def test_ended_connections_are_not_looked_at() -> None:
+    stage = Stage()
+    peers = [await stage.connected(f"user{number}") for number in range(3)]
+
+    stage.clock.advance(60)
+    due = stage.gateway.due()
+    peers[0].connection.closed()
+    stage.gateway.look_after(due)
+    peers[1].connection.closed()
+    peers[2].connection.closed()
+    stage.clock.advance(60)
+
+    assert stage.gateway.due() == []
+
+
+async def test_line_end_within_a_body_is_no_heartbeat() -> None:
+    stage = Stage()
+    peer = await stage.connected()
+    await peer.subscribe("/topic/a")
+
+    for part in (b"SEND\ndestination:/topic/a\n\none", b"\n", b"two\0"):
+        peer.connection.receive(part)
+        await settle()
+
+    assert [frame.body for frame in peer.frames()] == [b"one\ntwo"]
 
 
 async def test_frame_stands_for_a_heartbeat() -> None:
@@ -189,8 +252,8 @@ async def test_who_comes_while_the_process_ends_is_sent_elsewhere() -> None:
     ("heartbeat", "seconds"),
     [
         (Heartbeat(10_000, 10_000), 0.25),
-        (Heartbeat(400, 10_000), 0.1),
-        (Heartbeat(0, 800), 0.2),
+        (Heartbeat(600, 10_000), 0.06),
+        (Heartbeat(0, 2_000), 0.2),
         (Heartbeat(1, 1), 0.05),
         (Heartbeat(0, 0), 0.25),
     ],

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.stomp.errors import ProtocolError
-from app.stomp.heartbeat import SILENT_INTERVALS, Due, Heartbeat, parse_heartbeat, plan_heartbeat
+from app.stomp.heartbeat import SILENT_INTERVALS, Due, Heartbeat, next_look, parse_heartbeat, plan_heartbeat
 
 INTERVALS = st.integers(0, 10**10 - 1)
 
@@ -82,8 +82,8 @@ def test_nothing_is_ever_due_if_nothing_was_agreed() -> None:
 
 def test_a_beat_is_sent_while_the_next_look_would_be_too_late() -> None:
     # "the sender MUST send new data over the network connection at least every <n> milliseconds"
-    assert plan(AGREED, idle_s=9, late_s=1) is Due.NOTHING
-    assert plan(AGREED, idle_s=9.001, late_s=1) is Due.SEND
+    assert plan(AGREED, idle_s=8.999, late_s=1) is Due.NOTHING
+    assert plan(AGREED, idle_s=9, late_s=1) is Due.SEND
     assert plan(AGREED, idle_s=11, late_s=1) is Due.SEND
 
 
@@ -105,3 +105,24 @@ def test_a_client_that_promised_no_beats_may_be_silent_and_still_gets_them() -> 
 def test_a_client_that_wants_no_beats_gets_none_and_is_still_watched() -> None:
     assert plan(Heartbeat(receive_ms=2_000), silent_s=1, idle_s=1e9) is Due.NOTHING
     assert plan(Heartbeat(receive_ms=2_000), silent_s=7, idle_s=1e9) is Due.LOST
+
+
+@pytest.mark.parametrize(
+    ("agreed", "look"),
+    [
+        (Heartbeat(), None),
+        (Heartbeat(send_ms=10_000), 109.5),
+        (Heartbeat(receive_ms=2_000), 206),
+        (Heartbeat(send_ms=200_000, receive_ms=2_000), 206),
+    ],
+)
+def test_the_next_look_is_when_something_may_be_due(agreed: Heartbeat, look: float | None) -> None:
+    assert next_look(agreed, last_sent=100, last_received=200, late_s=0.5) == look
+
+
+@given(agreed=st.builds(Heartbeat, INTERVALS, INTERVALS), late_s=st.floats(0, 10))
+def test_nothing_is_due_before_the_next_look(agreed: Heartbeat, late_s: float) -> None:
+    look = next_look(agreed, last_sent=0, last_received=0, late_s=late_s)
+    now = 10.0**9 if look is None else look - 1e-6 * max(1, abs(look))
+
+    assert plan_heartbeat(agreed, now=now, last_sent=0, last_received=0, late_s=late_s) is Due.NOTHING

@@ -586,6 +586,23 @@ async def test_peer_that_sends_garbage_after_a_close_frame_is_not_waited_for() -
             assert await client.reader.read() == b""
 
 
+async def test_who_speaks_and_is_spoken_to_is_not_pinged() -> None:
+    async with raw(echo, ws_ping_interval=0.2, ws_ping_timeout=0.2) as (_, client):
+        for _ in range(20):
+            await client.send(masked(TEXT, b"hello"))
+            assert await client.receive() == (TEXT, b"hello")
+            await asyncio.sleep(0.05)
+
+
+async def test_who_only_speaks_is_pinged_all_the_same() -> None:
+    async with raw(sink, ws_ping_interval=0.1, ws_ping_timeout=0.2) as (_, client):
+        kinds = []
+        for _ in range(4):
+            await client.send(masked(TEXT, b"hello"))
+            kinds.append((await client.receive())[0])
+        assert kinds == [PING] * 4  # what he says is as good as a pong
+
+
 async def test_silent_peer_is_given_up() -> None:
     async with raw(ws_ping_interval=0.05, ws_ping_timeout=0.05) as (_, client):
         for _ in range(3):
