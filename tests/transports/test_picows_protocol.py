@@ -595,6 +595,43 @@ async def test_silent_peer_is_given_up() -> None:
         assert await client.closed() == 1011
 
 
+# Taken over
+
+
+class Keeper:
+    """A receiver that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.got: list[bytes] = []
+
+    def receive(self, data: bytes, is_text: bool) -> None:
+        self.got.append(data)
+
+    def resume(self) -> None: ...
+
+    def closed(self, code: int, reason: str) -> None: ...
+
+
+async def test_receiver_hears_what_comes_after_a_message_that_the_application_left_waiting() -> None:
+    keeper, waiting = Keeper(), asyncio.Event()
+
+    async def handler(websocket: WebSocket) -> None:
+        await websocket.accept()
+        takeover = takeover_of(websocket.scope)
+        assert takeover is not None
+        await eventually(lambda: not takeover.socket.transport.is_reading())
+        takeover.hand_over(keeper)
+        waiting.set()
+        await eventually(lambda: len(keeper.got) == 2)
+
+    async with raw(handler) as (application, client):
+        await client.send(masked(TEXT, b"first"))
+        await waiting.wait()
+        await client.send(masked(TEXT, b"second"))
+        assert await application.ended() is None
+    assert keeper.got == [b"first", b"second"]
+
+
 # The end of the server
 
 
