@@ -364,14 +364,14 @@ async def test_large_buffer_is_given_back() -> None:
         for text in ("x" * 300_000, "small"):
             await client.send(text)
             assert await client.recv() == text
-        assert len(application.protocol.socket._reader.get_buffer(-1)) < 4096
+        assert len(application.protocol.socket.reader.get_buffer(-1)) < 4096
 
 
 async def test_flood_of_small_frames_does_not_grow_the_buffer() -> None:
     async with raw() as (application, client):
         await client.send(masked(PONG, b"x" * 100) * 100_000, masked(TEXT, b"end"))
         assert await client.receive() == (TEXT, b"end")
-        reader = application.protocol.socket._reader
+        reader = application.protocol.socket.reader
         assert len(WSProtocol.get_buffer(reader, -1)) <= 131_072
 
 
@@ -593,6 +593,18 @@ async def test_silent_peer_is_given_up() -> None:
             assert opcode == PING
             await client.send(masked(PONG, data))
         assert await client.closed() == 1011
+
+
+async def test_peer_on_a_slow_line_is_not_taken_for_silent_while_its_frame_is_under_way() -> None:
+    # it cannot answer a ping inside of a frame
+    async with raw(ws_ping_interval=0.2, ws_ping_timeout=0.2) as (_, client):
+        frame = masked(TEXT, b"x" * 100)
+        for byte in range(len(frame)):
+            await client.send(frame[byte : byte + 1])
+            await asyncio.sleep(0.01)
+        while (received := await client.receive()) == (PING, b""):
+            pass
+        assert received == (TEXT, b"x" * 100)
 
 
 # Taken over
