@@ -136,7 +136,7 @@ class Drain:
         """What waits there, how many more do, and whether that could be found out."""
         read = asyncio.ensure_future(self._archive.pending(user, limit=self._archive_limit))
         self._reads.add(read)
-        read.add_done_callback(self._reads.discard)
+        read.add_done_callback(self._forget)
         try:
             await asyncio.wait([read], timeout=ARCHIVE_PATIENCE_S)
             return (*read.result(), True) if read.done() else ((), 0, False)
@@ -145,6 +145,12 @@ class Drain:
         finally:
             read.cancel()  # and no wait for its end: to let go of a database that hangs takes seconds of its own
             del read  # it may hold an error, which holds this frame
+
+    def _forget(self, read: asyncio.Future[tuple[Sequence[Envelope], int]]) -> None:
+        """Nobody else may be there to take its error, and that would be logged as a defect."""
+        self._reads.discard(read)
+        if not read.cancelled():
+            read.exception()
 
     async def _send_slowly(self, session: Session, draining: Draining, envelopes: Sequence[Envelope]) -> bool:
         """False if the session has gone, or drains anew, before the end."""

@@ -35,7 +35,7 @@ from app.hub.transport import Transport
 from app.messages.destinations import USER_ERRORS
 from app.stomp.codec import HEARTBEAT
 from app.stomp.errors import FrameTooLarge, ProtocolError
-from app.stomp.events import Connect, Disconnect, Event
+from app.stomp.events import Commit, Connect, Disconnect, Event, Send
 from app.stomp.heartbeat import Due, Heartbeat, next_look, plan_heartbeat
 from app.stomp.session import ServerSession, SessionLimits
 from app.tasks import TaskOwner
@@ -206,6 +206,8 @@ class Connection:
             if receipt is not None:
                 self._confirm(receipt)
         else:
+            if isinstance(event, Send | Commit):  # who hangs up after it is heard when it is done, or it would not be
+                self.transport.pause_reading()
             self._work = self._services.tasks.start(self._await(pending, receipt), f"frame of {self._name}")
 
     def _begin_or_end(self, event: Event) -> Awaitable[None] | None:

@@ -8,6 +8,8 @@ from app.stomp.codec import encode_header
 from app.stomp.frames import Version
 from app.stomp.session import ack_id
 
+REMEMBERED_CHARS = 256  # of what clients choose: longer texts would fill the memory with what comes once
+
 
 class Profile(NamedTuple):
     """All that can make one subscriber's frame differ from another's."""
@@ -17,10 +19,13 @@ class Profile(NamedTuple):
     asks_ack: bool
 
 
-@lru_cache(maxsize=1024)
 def profile_of(version: Version, subscription_id: str | None, asks_ack: bool) -> Profile:
     """The same object for equal subscribers, as a rule: clients of one kind all choose the same ids."""
-    return Profile(version, subscription_id, asks_ack)
+    is_common = subscription_id is None or len(subscription_id) <= REMEMBERED_CHARS
+    return (_common_profile if is_common else Profile)(version, subscription_id, asks_ack)
+
+
+_common_profile = lru_cache(maxsize=1024)(Profile)
 
 
 @dataclass(slots=True, kw_only=True)  # not frozen: one comes with every push, and would take three times as long
@@ -69,7 +74,7 @@ class PreparedMessage:
 def encode_message(publication: Publication, profile: Profile) -> bytes:
     """The MESSAGE frame (1.2, "MESSAGE")."""
     message_id, body = publication.message_id, publication.body
-    start, middle = _common_headers(profile, publication.destination, publication.content_type)
+    start, middle = _standard_headers(profile, publication.destination, publication.content_type)
     written_id = message_id if ":" not in message_id else encode_header("", message_id, version=profile.version)[1:]
     lines = [encode_header(name, value, version=profile.version) for name, value in publication.headers]
     if profile.asks_ack and profile.version is Version.V12:
@@ -79,8 +84,13 @@ def encode_message(publication: Publication, profile: Profile) -> bytes:
     return f"{start}{written_id}{middle}{len(body)}{rest}\n\n".encode() + body + b"\0"
 
 
-@lru_cache(maxsize=1024)
-def _common_headers(profile: Profile, destination: str, content_type: str) -> tuple[str, str]:
+def _standard_headers(profile: Profile, destination: str, content_type: str) -> tuple[str, str]:
+    chars = len(profile.subscription_id or "") + len(destination) + len(content_type)
+    headers = _common_headers if chars <= REMEMBERED_CHARS else _write_headers
+    return headers(profile, destination, content_type)
+
+
+def _write_headers(profile: Profile, destination: str, content_type: str) -> tuple[str, str]:
     """What stands in each such frame before the message id, and what between it and the length of the body."""
     version, subscription_id = profile.version, profile.subscription_id
     start = ["MESSAGE", "message-id:"]
@@ -93,3 +103,6 @@ def _common_headers(profile: Profile, destination: str, content_type: str) -> tu
         "content-length:",
     ]
     return "\n".join(start), "\n".join(middle)
+
+
+_common_headers = lru_cache(maxsize=1024)(_write_headers)

@@ -16,6 +16,7 @@ from app.transports.http_answers import RawHeaders, response
 ACCEPT = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 VERSION = b"13"
 KEY_BYTES = 16
+BODY_HEADERS = (b"content-length", b"transfer-encoding")  # what they announce would be read as frames
 MAX_HEADERS = 128
 MAX_LINE_BYTES = 8192
 
@@ -44,6 +45,11 @@ class Handshake:
 def read_handshake(data: bytes) -> Handshake | bytes:
     """The request, or the answer to one that cannot be accepted."""
     request, *lines = data.removesuffix(b"\r\n\r\n").split(b"\r\n")
+    method, _, target = request.removesuffix(b" HTTP/1.1").partition(b" ")
+    if method != b"GET":
+        return response(HTTPStatus.METHOD_NOT_ALLOWED, headers=[(b"allow", b"GET")])
+    if len(target) > MAX_LINE_BYTES:
+        return response(HTTPStatus.REQUEST_URI_TOO_LONG)
     if len(lines) > MAX_HEADERS or max(map(len, lines), default=0) > MAX_LINE_BYTES:
         return response(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
     headers = [(name.lower(), value) for name, _, value in (line.partition(b": ") for line in lines)]
@@ -51,10 +57,12 @@ def read_handshake(data: bytes) -> Handshake | bytes:
         return response(HTTPStatus.UPGRADE_REQUIRED, headers=[(b"upgrade", b"websocket")])
     if values(headers, b"sec-websocket-version") != [VERSION]:
         return response(HTTPStatus.UPGRADE_REQUIRED, headers=[(b"sec-websocket-version", VERSION)])
+    if any(name in BODY_HEADERS and value != b"0" for name, value in headers):
+        return response(HTTPStatus.BAD_REQUEST, b"a handshake has no body")
     keys = values(headers, b"sec-websocket-key")
     if len(keys) != 1 or not _is_key(keys[0]):
         return response(HTTPStatus.BAD_REQUEST, b"Sec-WebSocket-Key: 16 bytes in base64 were expected")
-    return Handshake(request.split(b" ")[1], headers, keys[0])
+    return Handshake(target, headers, keys[0])
 
 
 def _asks_for_websocket(headers: RawHeaders) -> bool:

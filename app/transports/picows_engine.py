@@ -54,9 +54,15 @@ def attach(
 
 
 class Reader(engine.WSProtocol):  # type: ignore[name-defined, misc]  # missing in the stubs of picows
-    """Reads a bounded number of bytes at once: or the buffer would grow with all that is there, and never shrink."""
+    """Reads a bounded number of bytes at once: or the buffer would grow with all that is there, and never shrink.
+
+    `has_read`: bytes came, of whole frames or not, since somebody set it to False.
+    """
+
+    has_read = False
 
     def get_buffer(self, size_hint: int) -> memoryview:
+        self.has_read = True
         buffer: memoryview = super().get_buffer(size_hint)
         return buffer if len(buffer) <= READ_AT_ONCE_BYTES else buffer[:READ_AT_ONCE_BYTES]
 

@@ -24,10 +24,10 @@ class Keepalive:
 
     def _look(self) -> None:
         socket = self._socket
-        is_silent = not (socket.has_heard and socket.has_spoken)
+        is_silent = not (socket.reader.has_read and socket.has_spoken)
         if is_silent:
             socket.ping()
-        socket.has_heard = socket.has_spoken = False
+        socket.reader.has_read = socket.has_spoken = False
         if is_silent and self._timeout_s is not None:
             self._call_later(self._timeout_s, self._check)
         else:
@@ -35,7 +35,7 @@ class Keepalive:
 
     def _check(self) -> None:
         """A peer that the application does not let speak is not silent."""
-        if not self._socket.has_heard and self._socket.transport.is_reading():
+        if not self._socket.reader.has_read and self._socket.transport.is_reading():
             self._socket.fail(FAILED, "keepalive ping timeout")
         else:
             self._call_later(max(0.0, self._interval_s - (self._timeout_s or 0.0)), self._look)

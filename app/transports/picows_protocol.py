@@ -270,6 +270,7 @@ class PicowsProtocol(asyncio.Protocol):
 
     def hand_over(self, receiver: Receiver) -> None:
         self.socket.receiver = receiver
+        self._transport.resume_reading()  # a message that nobody asked for had it paused
         for event in self._events:
             if event["type"] == "websocket.disconnect":
                 receiver.closed(event["code"], event["reason"])

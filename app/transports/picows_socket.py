@@ -52,8 +52,8 @@ class Receiver(Protocol):
 class PicowsSocket(WSListener):
     """`on_lost` is called when the connection is gone, after `Receiver.closed`.
 
-    `blocked`: the peer reads too slowly, and what is sent now is kept in memory. `has_heard`, `has_spoken`: something
-    came, something was written, since somebody set it to False.
+    `blocked`: the peer reads too slowly, and what is sent now is kept in memory. `has_spoken`: something was
+    written since somebody set it to False; `reader.has_read` tells the same of what came.
     """
 
     __slots__ = (
@@ -67,12 +67,11 @@ class PicowsSocket(WSListener):
         "_may_wait",
         "_message",
         "_on_lost",
-        "_reader",
         "_ws",
         "blocked",
-        "has_heard",
         "has_spoken",
         "is_open",
+        "reader",
         "receiver",
         "transport",
     )
@@ -82,7 +81,7 @@ class PicowsSocket(WSListener):
     ) -> None:
         self.receiver = receiver
         self.blocked = False
-        self.has_heard = self.has_spoken = False
+        self.has_spoken = False
         self.transport = transport
         self._file = _file_of(transport)
         self._may_wait = True  # the answer to the handshake
@@ -96,14 +95,15 @@ class PicowsSocket(WSListener):
         self._is_told = False
         self._deadline: asyncio.TimerHandle | None = None
         self._attach()
+        self.reader.has_read = False  # the handshake was no word
 
     def _attach(self) -> None:
-        self._reader = attach(self.transport, self, max_bytes=self._max_bytes, on_broken=self.on_broken)
+        self.reader = attach(self.transport, self, max_bytes=self._max_bytes, on_broken=self.on_broken)
 
     def feed(self, data: bytes) -> None:
         """Takes bytes as if they had just been read."""
         while data:
-            data = self._reader.feed(data)  # each time: a large frame brings a new reader
+            data = self.reader.feed(data)  # each time: a large frame brings a new reader
 
     # Sending
 
@@ -174,7 +174,6 @@ class PicowsSocket(WSListener):
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         kind = frame.msg_type
-        self.has_heard = True
         if self._is_closing:
             if kind is CLOSE and not self._has_failed:
                 self._finish(*close_code(frame))
@@ -217,7 +216,7 @@ class PicowsSocket(WSListener):
         self._cancel_deadline()
         self._tell(LOST, "")
         self._on_lost()
-        del self._reader, self._ws, self.receiver, self._on_lost  # or all of it would be left to the collector
+        del self.reader, self._ws, self.receiver, self._on_lost  # or all of it would be left to the collector
 
     # Receiving
 

@@ -323,6 +323,32 @@ async def test_an_archive_that_hangs_keeps_nothing_else_waiting_and_is_tried_aga
     assert device.session.draining is None
 
 
+@pytest.mark.usefixtures("impatient")
+async def test_an_archive_that_fails_when_nobody_waits_any_more_is_no_defect(
+    node: ArchiveNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def pending(receiver: str, *, limit: int) -> tuple[Sequence[Envelope], int]:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            left.set()
+            raise Unavailable("the connection broke")
+
+    left, complaints = asyncio.Event(), list[object]()
+    monkeypatch.setattr(node.archive, "pending", pending)
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    device = node.device()
+    device.listen()
+    drain = asyncio.create_task(device.drain())
+    await asyncio.wait_for(left.wait(), 2)
+    await turns()
+    gc.collect()
+    device.leave()
+    drain.cancel()
+
+    assert complaints == []
+
+
 async def test_an_archive_that_hangs_holds_the_inbox_back_for_about_a_second(node: ArchiveNode) -> None:
     await node.push("m1")
     node.archive.answering.clear()

@@ -137,6 +137,17 @@ async def test_receipt_waits_for_an_async_handler_and_the_next_frame_too(stage: 
     assert peer.transport.reading
 
 
+async def test_client_that_hangs_up_is_not_heard_before_what_it_sent_is_done(stage: Stage, handlers: Handlers) -> None:
+    peer = await stage.connected()
+    peer.send("SEND", {"destination": "/app/slow"}, "a")
+    assert not peer.transport.reading
+
+    handlers.gate.set()
+    await settle()
+
+    assert peer.transport.reading
+
+
 async def test_commit_is_confirmed_after_the_last_of_its_frames(stage: Stage, handlers: Handlers) -> None:
     peer = await stage.connected()
     await peer.talk("BEGIN", {"transaction": "t"})

@@ -1,6 +1,8 @@
+import tracemalloc
+
 import pytest
 
-from app.hub.prepared import PreparedMessage, Profile, Publication, encode_message
+from app.hub.prepared import PreparedMessage, Profile, Publication, encode_message, profile_of
 from app.stomp.frames import Version
 
 PUBLICATION = Publication(message_id="m:1", destination="/topic/a", body=b'{"a":1}')
@@ -60,3 +62,15 @@ def test_a_publication_is_encoded_once_for_each_profile() -> None:
 def test_a_prepared_message_says_whether_it_is_binary(binary: bool) -> None:
     publication = Publication(message_id="m", destination="/topic/a", body=b"\xff", binary=binary)
     assert PreparedMessage(publication).binary is binary
+
+
+def test_long_ids_that_clients_choose_are_not_remembered() -> None:
+    tracemalloc.start()
+    try:
+        for number in range(1_200):
+            encode_message(PUBLICATION, profile_of(V12, f"\N{PARTY POPPER}{'x' * 8_000}{number}", False))
+        size, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert size < 1_000_000  # of 40 MB that were written

@@ -82,6 +82,25 @@ def test_key_of_another_size_is_refused(line: bytes) -> None:
     assert refused(HANDSHAKE.replace(KEY, line)).startswith(b"HTTP/1.1 400 Bad Request\r\n")
 
 
+def test_path_is_bounded_as_the_other_lines_are() -> None:
+    assert accepted(HANDSHAKE.replace(b"/stomp-ws", b"/" + b"a" * 8191)).path == b"/" + b"a" * 8191
+    assert refused(HANDSHAKE.replace(b"/stomp-ws", b"/" + b"a" * 8192)).startswith(b"HTTP/1.1 414 ")
+
+
+@pytest.mark.parametrize("method", [b"POST", b"HEAD", b"CONNECT"])
+def test_only_get_opens_a_websocket(method: bytes) -> None:
+    # section 4.2.1; not every HTTP server that hands requests over has asked
+    answer = refused(HANDSHAKE.replace(b"GET", method))
+
+    assert answer.startswith(b"HTTP/1.1 405 Method Not Allowed\r\nallow: GET\r\n")
+
+
+@pytest.mark.parametrize("line", [b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n"])
+def test_body_is_not_taken_for_frames(line: bytes) -> None:
+    assert refused(HANDSHAKE.replace(KEY, KEY + line)).startswith(b"HTTP/1.1 400 ")
+    accepted(HANDSHAKE.replace(KEY, KEY + b"Content-Length: 0\r\n"))
+
+
 @pytest.mark.parametrize("lines", [b"x: y\r\n" * 130, b"x: " + b"y" * 9000 + b"\r\n"])
 def test_head_of_a_request_is_bounded(lines: bytes) -> None:
     assert refused(HANDSHAKE.replace(KEY, KEY + lines)).startswith(b"HTTP/1.1 431 ")

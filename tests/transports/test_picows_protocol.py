@@ -364,14 +364,14 @@ async def test_large_buffer_is_given_back() -> None:
         for text in ("x" * 300_000, "small"):
             await client.send(text)
             assert await client.recv() == text
-        assert len(application.protocol.socket._reader.get_buffer(-1)) < 4096
+        assert len(application.protocol.socket.reader.get_buffer(-1)) < 4096
 
 
 async def test_flood_of_small_frames_does_not_grow_the_buffer() -> None:
     async with raw() as (application, client):
         await client.send(masked(PONG, b"x" * 100) * 100_000, masked(TEXT, b"end"))
         assert await client.receive() == (TEXT, b"end")
-        reader = application.protocol.socket._reader
+        reader = application.protocol.socket.reader
         assert len(WSProtocol.get_buffer(reader, -1)) <= 131_072
 
 
@@ -610,6 +610,55 @@ async def test_silent_peer_is_given_up() -> None:
             assert opcode == PING
             await client.send(masked(PONG, data))
         assert await client.closed() == 1011
+
+
+async def test_peer_on_a_slow_line_is_not_taken_for_silent_while_its_frame_is_under_way() -> None:
+    # it cannot answer a ping inside of a frame
+    async with raw(ws_ping_interval=0.2, ws_ping_timeout=0.2) as (_, client):
+        frame = masked(TEXT, b"x" * 100)
+        for byte in range(len(frame)):
+            await client.send(frame[byte : byte + 1])
+            await asyncio.sleep(0.01)
+        while (received := await client.receive()) == (PING, b""):
+            pass
+        assert received == (TEXT, b"x" * 100)
+
+
+# Taken over
+
+
+class Keeper:
+    """A receiver that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.got: list[bytes] = []
+
+    def receive(self, data: bytes, is_text: bool) -> None:
+        self.got.append(data)
+
+    def resume(self) -> None: ...
+
+    def closed(self, code: int, reason: str) -> None: ...
+
+
+async def test_receiver_hears_what_comes_after_a_message_that_the_application_left_waiting() -> None:
+    keeper, waiting = Keeper(), asyncio.Event()
+
+    async def handler(websocket: WebSocket) -> None:
+        await websocket.accept()
+        takeover = takeover_of(websocket.scope)
+        assert takeover is not None
+        await eventually(lambda: not takeover.socket.transport.is_reading())
+        takeover.hand_over(keeper)
+        waiting.set()
+        await eventually(lambda: len(keeper.got) == 2)
+
+    async with raw(handler) as (application, client):
+        await client.send(masked(TEXT, b"first"))
+        await waiting.wait()
+        await client.send(masked(TEXT, b"second"))
+        assert await application.ended() is None
+    assert keeper.got == [b"first", b"second"]
 
 
 # The end of the server
