@@ -36,11 +36,10 @@ from app.messages.destinations import USER_ERRORS
 from app.stomp.codec import HEARTBEAT
 from app.stomp.errors import FrameTooLarge, ProtocolError
 from app.stomp.events import Commit, Connect, Disconnect, Event, Send
-from app.stomp.heartbeat import Due, Heartbeat, next_look, plan_heartbeat
+from app.stomp.heartbeat import Due, Heartbeat, HeartbeatTimer
 from app.stomp.session import ServerSession, SessionLimits
 from app.tasks import TaskOwner
 
-LOOKS_WHILE_BUSY = 4  # in an interval of heart-beats: what was sent is known to lie between two looks
 DEFECT = "an internal error; the operators have been told"
 
 logger = logging.getLogger(__name__)
@@ -79,13 +78,11 @@ class Connection:
     __slots__ = (
         "_bucket",
         "_has_rest",
-        "_looked_s",
         "_opened_s",
         "_over",
-        "_received_s",
-        "_sent_s",
         "_services",
         "_stomp",
+        "_timer",
         "_work",
         "session",
         "transport",
@@ -102,7 +99,8 @@ class Connection:
         self._work: asyncio.Task[None] | None = None
         self._over = False
         self._has_rest = False  # bytes that are not a whole frame yet, or wait behind one that is worked on
-        self._opened_s = self._received_s = self._sent_s = self._looked_s = now_s
+        self._opened_s = now_s
+        self._timer = HeartbeatTimer(now_s)
 
     # Called by the transport
 
@@ -110,7 +108,7 @@ class Connection:
         """Takes bytes of the client, cut anywhere."""
         if self._over:
             return
-        self._received_s = self._services.clock.monotonic()
+        self._timer.received_s = self._services.clock.monotonic()
         if data == HEARTBEAT and not self._has_rest:  # all that most connections ever send
             return
         self._stomp.receive_data(data)
@@ -137,36 +135,20 @@ class Connection:
 
         When to look again, which may happen `late_s` later than that; None: never.
         """
-        last_look_s, self._looked_s = self._looked_s, now_s
         session = self.session
         if session is None:
             if now_s - self._opened_s > self._services.options.connect_timeout_s:
                 self.end(CONNECT_TIMEOUT)
             return now_s
-        if self._work is not None:  # no reading while there is work
-            self._received_s = now_s
-        is_busy, session.has_sent = session.has_sent, False
-        if is_busy:
-            self._sent_s = last_look_s  # or since; the earliest moment is the safe one
-        self._beat(now_s, late_s)
-        return self._next_look(now_s, late_s, is_busy)
-
-    def _beat(self, now_s: float, late_s: float) -> None:
-        due = plan_heartbeat(
-            self._stomp.heartbeat, now=now_s, last_sent=self._sent_s, last_received=self._received_s, late_s=late_s
-        )
+        if self._work is not None:  # little or nothing is read while there is work
+            self._timer.received_s = now_s
+        has_sent, session.has_sent = session.has_sent, False
+        due, look_s = self._timer.look(self._stomp.heartbeat, now=now_s, late_s=late_s, has_sent=has_sent)
         if due is Due.LOST:
             self.end(HEARTBEAT_LOST)
         elif due is Due.SEND:
-            self._sent_s = now_s
             self.transport.send(HEARTBEAT)
-
-    def _next_look(self, now_s: float, late_s: float, is_busy: bool) -> float | None:
-        agreed = self._stomp.heartbeat
-        look_s = next_look(agreed, last_sent=self._sent_s, last_received=self._received_s, late_s=late_s)
-        if look_s is None or not (is_busy and agreed.send_ms):
-            return look_s
-        return min(look_s, now_s + agreed.send_ms / 1000 / LOOKS_WHILE_BUSY)
+        return look_s
 
     # Events in their order, one at a time
 
@@ -186,7 +168,7 @@ class Connection:
             session = self.session
             if session is not None and session.unanswered and is_acknowledgement(event):
                 session.unanswered -= 1  # costs nothing: how often a client has to acknowledge is the server's doing
-            elif not self._bucket.take(self._received_s):
+            elif not self._bucket.take(self._timer.received_s):
                 self._refuse(RATE_LIMITED, "rate limit", "the client sends more frames than it may", None)
                 return
             self._handle(event)
@@ -231,7 +213,7 @@ class Connection:
             self._fail(error, receipt)
         self._work = None
         if not self._over:
-            self._received_s = self._services.clock.monotonic()
+            self._timer.received_s = self._services.clock.monotonic()
             self.transport.resume_reading()
             self._pump()
 
@@ -256,6 +238,7 @@ class Connection:
         )
         session.end = self.end
         services.hub.join(session)
+        self._timer = HeartbeatTimer(services.clock.monotonic())
         session.send(self._stomp.accept(session_id=session.id, user=session.user))
         logger.info(
             "session %s of %s opened: %s, STOMP %s", session.id, session.user, self.transport.name, session.version

@@ -6,6 +6,7 @@ from enum import Enum
 
 from app.stomp.errors import ProtocolError
 
+LOOKS_WHILE_BUSY = 4  # in an interval: what was sent is known to lie between two looks
 SILENT_INTERVALS = 3  # so long may a client be silent: networks and phones are late more often than dead
 
 
@@ -58,3 +59,28 @@ def next_look(agreed: Heartbeat, *, last_sent: float, last_received: float, late
     send = last_sent + agreed.send_ms / 1000 - late_s if agreed.send_ms else math.inf
     look = min(lost, send)
     return None if look == math.inf else look
+
+
+class HeartbeatTimer:
+    """Of one connection. Whoever receives sets `received_s`; what is sent is known from one look to the next only."""
+
+    __slots__ = ("_looked_s", "_sent_s", "received_s")
+
+    def __init__(self, now: float) -> None:
+        self.received_s = self._sent_s = self._looked_s = now
+
+    def look(self, agreed: Heartbeat, *, now: float, late_s: float, has_sent: bool) -> tuple[Due, float | None]:
+        """What is due, and when to look again, which may happen `late_s` later than that. None: never.
+
+        `has_sent`: something was sent since the last look.
+        """
+        last_look_s, self._looked_s = self._looked_s, now
+        if has_sent:
+            self._sent_s = last_look_s  # or since; the earliest moment is the safe one
+        due = plan_heartbeat(agreed, now=now, last_sent=self._sent_s, last_received=self.received_s, late_s=late_s)
+        if due is Due.SEND:
+            self._sent_s = now
+        look_s = next_look(agreed, last_sent=self._sent_s, last_received=self.received_s, late_s=late_s)
+        if look_s is not None and has_sent and agreed.send_ms:
+            look_s = min(look_s, now + agreed.send_ms / 1000 / LOOKS_WHILE_BUSY)
+        return due, look_s
