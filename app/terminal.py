@@ -11,8 +11,9 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.typing import Subprotocol
 
 from app.messages.destinations import APP_ACK, USER_ERRORS, USER_MESSAGES
-from app.stomp.codec import FrameParser, encode_frame
+from app.stomp.codec import encode_frame
 from app.stomp.frames import Frame, FrameLimits, Version
+from app.stomp.parser import FrameParser
 
 HEARTBEAT_MS = 10_000
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024

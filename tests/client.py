@@ -9,8 +9,9 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
-from app.stomp.codec import FrameParser, encode_frame
+from app.stomp.codec import encode_frame
 from app.stomp.frames import Frame, FrameLimits, Version
+from app.stomp.parser import FrameParser
 
 TIMEOUT_S = 10.0
 

@@ -5,8 +5,8 @@ import asyncio
 from app.auth.ports import Identity
 from app.disconnects import DisconnectReason
 from app.errors import Unauthorized
-from app.stomp.codec import FrameParser
 from app.stomp.frames import Frame, FrameLimits, Version
+from app.stomp.parser import FrameParser
 
 
 class FakeTransport:

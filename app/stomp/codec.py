@@ -1,24 +1,19 @@
-"""Frames to bytes and back, incrementally, for STOMP 1.0, 1.1 and 1.2.
+"""Frames to bytes, and what the versions of STOMP write differently.
 
-The versions differ in what a header may hold: 1.0 escapes nothing, 1.1 escapes LF, colon and backslash, 1.2 also CR,
-and only 1.2 ends lines with CR LF as well as LF. CONNECT and CONNECTED are never escaped, so that 1.0 peers can read
-them; the first frame is read before the version is known.
+1.0 escapes nothing in a header, 1.1 escapes LF, colon and backslash, 1.2 also CR, and only 1.2 ends lines with CR LF as
+well as LF. CONNECT and CONNECTED are never escaped, so that 1.0 peers can read them; the first frame is read before the
+version is known.
 """
 
 import re
-from collections.abc import Iterable, Mapping
-from functools import lru_cache
-from types import MappingProxyType
-from typing import NamedTuple
+from collections.abc import Iterable
 
-from app.stomp.errors import FrameTooLarge, ProtocolError
-from app.stomp.frames import Frame, FrameLimits, Version
+from app.stomp.errors import ProtocolError
+from app.stomp.frames import Version
 
 HEARTBEAT = b"\n"
-COMMON_HEAD_BYTES = 128
 UNESCAPED_COMMANDS = frozenset({"CONNECT", "STOMP", "CONNECTED"})
 
-_NUL, _LF, _CR = 0, 10, 13
 _ESCAPES = {
     Version.V11: str.maketrans({"\\": "\\\\", "\n": "\\n", ":": "\\c"}),
     Version.V12: str.maketrans({"\\": "\\\\", "\n": "\\n", ":": "\\c", "\r": "\\r"}),
@@ -27,261 +22,8 @@ _UNESCAPES = {
     Version.V11: {"\\\\": "\\", "\\n": "\n", "\\c": ":"},
     Version.V12: {"\\\\": "\\", "\\n": "\n", "\\c": ":", "\\r": "\r"},
 }
-_LINE_ENDS, _LFS = re.compile(rb"(?:\r?\n)*"), re.compile(rb"\n*")
 _ESCAPED = re.compile(r"[\\\r\0]")  # nothing but LF and colon, which are in every head, is written differently besides
 _ESCAPE_SEQUENCE = re.compile(r"\\.?", re.DOTALL)
-
-
-class FrameParser:
-    """Bytes in, frames out, cut anywhere. Set `version` once it is negotiated and `limits` when they change.
-
-    Every byte is looked at a bounded number of times, however small the pieces.
-    """
-
-    __slots__ = (
-        "_allows_cr",
-        "_body_length",
-        "_body_start",
-        "_buffer",
-        "_head",
-        "_scan",
-        "_start",
-        "_trims",
-        "_version",
-        "limits",
-    )
-
-    def __init__(self, limits: FrameLimits) -> None:
-        self.limits = limits
-        self.version = None
-        self._buffer: bytes | bytearray = b""
-        self._start = 0  # first byte of the current frame
-        self._scan = 0  # no terminator lies before this byte
-        self._head: tuple[str, dict[str, str]] | None = None  # of a frame whose body is still incomplete
-        self._body_start = 0
-        self._body_length: int | None = None
-
-    @property
-    def version(self) -> Version | None:
-        return self._version
-
-    @version.setter
-    def version(self, version: Version | None) -> None:
-        self._version = version
-        self._trims = version is Version.V10  # its documents show "name: value"
-        self._allows_cr = version is None or version is Version.V12
-
-    def feed(self, data: bytes) -> None:
-        if self._start == len(self._buffer):
-            self._buffer, self._start, self._scan = data, 0, 0
-            return
-        if isinstance(self._buffer, bytes):
-            self._buffer = bytearray(self._buffer)
-        self._buffer += data
-
-    @property
-    def buffered(self) -> int:
-        """Bytes that were fed and not yet returned as frames."""
-        return len(self._buffer) - self._start
-
-    def next_frame(self) -> Frame | None:
-        """The next complete frame, or None until more bytes come. Heart-beats are skipped.
-
-        Raises ProtocolError; the parser is of no use after that.
-        """
-        if self._start == len(self._buffer):
-            return None
-        if self._head is None:
-            frame = self._plain_frame()
-            if frame is not None:
-                return frame
-            if not self._read_head():
-                return None
-        assert self._head is not None
-        end = self._body_end()
-        if end is None:
-            return None
-        command, headers = self._head
-        body = bytes(self._buffer[self._body_start : end])
-        self._head = None
-        self._consume(end + 1)
-        return Frame(command, headers, body)
-
-    def _plain_frame(self) -> Frame | None:
-        """What came, if it is one whole frame that needs no care, as nearly always. None: it has to be thought of."""
-        buffer, limits = self._buffer, self.limits
-        if self._scan or self._trims or isinstance(buffer, bytearray) or len(buffer) > limits.max_frame_bytes:
-            return None
-        head, _, rest = buffer.partition(b"\n\n")
-        size = len(rest) - 1
-        if rest.find(b"\0") != size or size < 0 or b"\0" in head or len(head) > limits.max_header_bytes:
-            return None
-        is_common = len(head) < COMMON_HEAD_BYTES and head.startswith(b"SEND")
-        parsed = _parse_common_head(head) if is_common else _parse_plain_head(head)
-        if parsed is None or parsed.lines > limits.max_headers:
-            return None
-        headers = parsed.headers
-        if "content-length" in headers and headers["content-length"] != str(size):
-            return None
-        self._buffer = b""
-        return Frame(parsed.command, headers, rest[:size])
-
-    def _consume(self, end: int) -> None:
-        """Moves on to `end`; what lies behind is given back to the memory while a partial buffer grows."""
-        if end == len(self._buffer):  # an idle connection holds nothing
-            self._buffer, end = b"", 0
-        elif isinstance(self._buffer, bytearray):
-            del self._buffer[:end]
-            end = 0
-        self._start = self._scan = end
-
-    def _read_head(self) -> bool:
-        if not self._skip_line_ends():
-            return False
-        buffer, start = self._buffer, self._start
-        nul = buffer.find(_NUL, self._scan)  # ends the search: a head may not be looked for in the frames behind
-        end, body_start = self._find_blank_line(nul if nul >= 0 else len(buffer))
-        if end < 0 and nul >= 0:
-            raise ProtocolError("malformed frame", "a NUL stands before the blank line that ends the headers")
-        if end < 0:
-            self._check_size(len(buffer) - start)
-            self._scan = max(start, len(buffer) - 2)  # a terminator may be cut after "\n\r"
-            return False
-        self._head = command, headers = self._parse_head(bytes(buffer[start:end]))
-        self._body_start, self._scan = body_start, nul if nul >= 0 else len(buffer)
-        self._body_length = _content_length(command, headers) if "content-length" in headers else None
-        if self._body_length is not None:
-            self._check_size(body_start - start + self._body_length + 1)
-        return True
-
-    def _skip_line_ends(self) -> bool:
-        """Whether a frame starts at `_start` now. Between frames any number of line ends may stand (heart-beats)."""
-        buffer, size = self._buffer, len(self._buffer)
-        if buffer[self._start] > _CR:  # as it nearly always is
-            return True
-        line_ends = (_LINE_ENDS if self._allows_cr else _LFS).match(buffer, self._start)
-        assert line_ends is not None, "no line end at all matches as well"
-        at = line_ends.end()
-        if at < size and not (buffer[at] == _CR and self._allows_cr):
-            if at > self._start:
-                self._start = self._scan = at
-            return True
-        if at + 1 < size:
-            raise ProtocolError("malformed frame", "a CR between frames is not followed by LF")
-        self._consume(at)
-        return False
-
-    def _find_blank_line(self, stop: int) -> tuple[int, int]:
-        """(end of the last header line, start of the body), or (-1, -1) if there is none before `stop`."""
-        buffer = self._buffer
-        end = buffer.find(b"\n\n", self._scan, stop)
-        if self._allows_cr:  # the LF of a blank CR LF may be the first of two: the body starts with the second
-            cr_end = buffer.find(b"\n\r\n", self._scan, end + 1 if end >= 0 else stop)
-            if cr_end >= 0:
-                return cr_end, cr_end + 3
-        return (end, end + 2) if end >= 0 else (-1, -1)
-
-    def _parse_head(self, head: bytes) -> tuple[str, dict[str, str]]:
-        try:
-            text = head.decode()
-        except UnicodeDecodeError as error:
-            raise ProtocolError("malformed frame", "the headers are not valid UTF-8") from error
-        command, *lines = self._split_lines(text) if "\r" in text and self._allows_cr else text.split("\n")
-        if len(lines) > self.limits.max_headers:
-            raise FrameTooLarge(f"{len(lines)} headers, at most {self.limits.max_headers} are allowed")
-        escaped = "\\" in text and command not in UNESCAPED_COMMANDS
-        headers: dict[str, str] = {}
-        for line in lines:
-            name, value = self._parse_header(line, escaped=escaped)
-            headers.setdefault(name, value)
-        return command, headers
-
-    def _split_lines(self, text: str) -> list[str]:
-        lines = [line.removesuffix("\r") for line in text.split("\n")]
-        if any("\r" in line for line in lines):
-            raise ProtocolError("malformed frame", "a CR stands inside a header")
-        return lines
-
-    def _parse_header(self, line: str, *, escaped: bool) -> tuple[str, str]:
-        limit = self.limits.max_header_bytes
-        if len(line) * 4 > limit and len(line.encode()) > limit:
-            raise FrameTooLarge(f"a header line is longer than {limit} bytes")
-        name, colon, value = line.partition(":")
-        if self._trims:
-            name, value = name.strip(" "), value.strip(" ")
-        if not colon or not name:
-            raise ProtocolError("malformed frame", f"the header line {line[:64]!r} is not of the form name:value")
-        if escaped and self.version in _UNESCAPES:
-            return unescape(name, self.version), unescape(value, self.version)
-        return name, value
-
-    def _body_end(self) -> int | None:
-        """Index of the NUL that ends the frame, or None until it has come."""
-        buffer = self._buffer
-        if self._body_length is not None:
-            end = self._body_start + self._body_length
-            if end >= len(buffer):
-                return None
-            if buffer[end] != _NUL:
-                raise ProtocolError(
-                    "malformed frame",
-                    f"content-length is {self._body_length}, and no NUL follows after so many bytes of body",
-                    receipt_id=self._receipt(),
-                )
-            return end
-        end = buffer.find(_NUL, self._scan)
-        self._check_size((end + 1 if end >= 0 else len(buffer)) - self._start)
-        if end < 0:
-            self._scan = len(buffer)
-            return None
-        return end
-
-    def _receipt(self) -> str | None:
-        return self._head[1].get("receipt") if self._head else None
-
-    def _check_size(self, size: int) -> None:
-        limit = self.limits.max_frame_bytes
-        if size > limit:
-            raise FrameTooLarge(f"the frame is larger than {limit} bytes", receipt_id=self._receipt())
-
-
-class _Head(NamedTuple):
-    command: str
-    headers: Mapping[str, str]
-    lines: int
-
-
-def _parse_plain_head(head: bytes) -> _Head | None:
-    """None if there is something in it that needs care: an escape, another line end, a mistake."""
-    if head[:1] <= b"\r" or not head.isascii():
-        return None
-    text = head.decode("ascii")
-    if "\\" in text or "\r" in text:
-        return None
-    command, *lines = text.split("\n")
-    headers: dict[str, str] = {}
-    for line in lines:
-        name, colon, value = line.partition(":")
-        if not (colon and name):
-            return None
-        headers.setdefault(name, value)
-    return _Head(command, MappingProxyType(headers), len(lines))
-
-
-# Clients say the same all the time: "SEND, destination:/app/ack" is parsed once for all of them. Not so what may hold
-# a secret, and what is so long that it will not come again.
-_parse_common_head = lru_cache(maxsize=256)(_parse_plain_head)
-
-
-def _content_length(command: str, headers: Mapping[str, str]) -> int:
-    text = headers["content-length"]
-    if not (text.isascii() and text.isdigit() and len(text) <= 10):
-        raise ProtocolError(
-            "malformed frame",
-            f"content-length of {command[:16]} is {text[:32]!r}, a number of bytes was expected",
-            receipt_id=headers.get("receipt"),
-        )
-    return int(text)
 
 
 def encode_frame(command: str, headers: Iterable[tuple[str, str]], body: bytes = b"", *, version: Version) -> bytes:
@@ -310,11 +52,11 @@ def encode_header(name: str, value: str, *, version: Version, plain: bool = Fals
     return f"{name.translate(table)}:{value.translate(table)}"
 
 
-def unescape(text: str, version: Version) -> str:
+def unescape(text: str, version: Version | None) -> str:
     """1.2, "Value Encoding": "Undefined escape sequences such as \\t MUST be treated as a fatal protocol error"."""
-    if "\\" not in text:
+    known = _UNESCAPES.get(version) if version and "\\" in text else None
+    if known is None:
         return text
-    known = _UNESCAPES[version]
 
     def replace(match: re.Match[str]) -> str:
         try:

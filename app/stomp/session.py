@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from app.stomp.codec import FrameParser, encode_frame
+from app.stomp.codec import encode_frame
 from app.stomp.errors import ProtocolError
 from app.stomp.events import (
     Ack,
@@ -29,6 +29,7 @@ from app.stomp.events import (
 )
 from app.stomp.frames import AckMode, Frame, FrameLimits, Version
 from app.stomp.heartbeat import Heartbeat, parse_heartbeat
+from app.stomp.parser import FrameParser
 
 
 class State(StrEnum):  # of texts, for their hash: that of other members is computed in Python

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.stomp.codec import HEARTBEAT, FrameParser, encode_frame, encode_header, unescape
+from app.stomp.codec import HEARTBEAT, encode_frame, encode_header, unescape
 from app.stomp.errors import FrameTooLarge, ProtocolError
 from app.stomp.frames import Frame, FrameLimits, Version
+from app.stomp.parser import FrameParser
 
 V10, V11, V12 = Version.V10, Version.V11, Version.V12
 EVERY_VERSION = (V10, V11, V12)

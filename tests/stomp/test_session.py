@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from app.stomp.codec import FrameParser
 from app.stomp.errors import FrameTooLarge, ProtocolError
 from app.stomp.events import (
     Ack,
@@ -26,6 +25,7 @@ from app.stomp.events import (
 )
 from app.stomp.frames import AckMode, Frame, FrameLimits, Version
 from app.stomp.heartbeat import Heartbeat
+from app.stomp.parser import FrameParser
 from app.stomp.session import OPEN_COMMANDS, TRANSITIONS, ServerSession, SessionLimits, State, ack_id
 
 EVERY_VERSION = ("1.0", "1.1", "1.2")
