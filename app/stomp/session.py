@@ -9,7 +9,7 @@ while (event := session.next_event()) is not None:
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from app.stomp.codec import encode_frame
@@ -30,6 +30,7 @@ from app.stomp.events import (
 from app.stomp.frames import AckMode, Frame, FrameLimits, Version
 from app.stomp.heartbeat import Heartbeat, parse_heartbeat
 from app.stomp.parser import FrameParser
+from app.stomp.transactions import Transactions
 
 
 class State(StrEnum):  # of texts, for their hash: that of other members is computed in Python
@@ -48,10 +49,6 @@ TRANSITIONS: Mapping[tuple[State, str], State] = {
     (OPEN, "DISCONNECT"): CLOSED,
 }
 
-# Bytes of memory that a frame in a transaction costs beside its text and body, and each of its headers.
-_TRANSACTED_OVERHEAD = 512
-_HEADER_OVERHEAD = 128
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionLimits:
@@ -68,7 +65,6 @@ class ServerSession:
         "_offer",
         "_parser",
         "_server",
-        "_transacted_bytes",
         "_transactions",
         "heartbeat",
         "state",
@@ -86,8 +82,7 @@ class ServerSession:
         self._offer = heartbeat
         self._server = server
         self._parser = FrameParser(limits.connecting)
-        self._transactions: dict[str, list[Send | Ack | Nack]] = {}
-        self._transacted_bytes = 0
+        self._transactions = Transactions(limits.max_transactions, limits.max_transaction_bytes)
 
     # Receiving
 
@@ -182,17 +177,17 @@ class ServerSession:
     def _send(self, frame: Frame) -> Event:
         headers = frame.headers
         event = Send(_required(frame, "destination"), headers, frame.body, headers.get("receipt"))
-        return self._transact(frame, event) if "transaction" in headers else event
+        return self._gather(frame, event) if "transaction" in headers else event
 
     def _ack(self, frame: Frame) -> Event:
         event = Ack(*self._acked(frame), frame.receipt)
-        return self._transact(frame, event) if "transaction" in frame.headers else event
+        return self._gather(frame, event) if "transaction" in frame.headers else event
 
     def _nack(self, frame: Frame) -> Event:
         if self.version is Version.V10:
             raise self._unexpected(frame)
         event = Nack(*self._acked(frame), frame.receipt)
-        return self._transact(frame, event) if "transaction" in frame.headers else event
+        return self._gather(frame, event) if "transaction" in frame.headers else event
 
     def _acked(self, frame: Frame) -> tuple[str, Subscription | None]:
         """1.2 names the `ack` header of the MESSAGE, which is `ack_id` here; before it was the message-id."""
@@ -205,50 +200,23 @@ class ServerSession:
                 key = _required(frame, "subscription")
         return message_id, self.subscriptions.get(key)
 
+    def _gather(self, frame: Frame, event: Send | Ack | Nack) -> Event:
+        self._transactions.gather(frame.headers["transaction"], event)
+        return Noted(frame.receipt)
+
     def _begin(self, frame: Frame) -> Event:
-        name = _required(frame, "transaction")
-        if name in self._transactions:
-            raise ProtocolError("transaction already begun", f"the transaction {name[:64]!r} is open")
-        if len(self._transactions) >= self._limits.max_transactions:
-            raise ProtocolError(
-                "too many transactions", f"a session may have {self._limits.max_transactions} open transactions"
-            )
-        self._transactions[name] = []
+        self._transactions.begin(_required(frame, "transaction"))
         return Noted(frame.receipt)
 
     def _commit(self, frame: Frame) -> Event:
-        return Commit(tuple(self._end_transaction(frame)), frame.receipt)
+        return Commit(tuple(self._transactions.end(_required(frame, "transaction"))), frame.receipt)
 
     def _abort(self, frame: Frame) -> Event:
-        self._end_transaction(frame)
+        self._transactions.end(_required(frame, "transaction"))
         return Noted(frame.receipt)
 
     def _disconnect(self, frame: Frame) -> Event:
         return Disconnect(frame.receipt)
-
-    # Transactions
-
-    def _transact(self, frame: Frame, event: Send | Ack | Nack) -> Event:
-        name = frame.headers["transaction"]
-        gathered = self._transactions.get(name)
-        if gathered is None:
-            raise ProtocolError("unknown transaction", f"the transaction {name[:64]!r} was not begun")
-        self._transacted_bytes += _cost(event)
-        if self._transacted_bytes > self._limits.max_transaction_bytes:
-            raise ProtocolError(
-                "transactions too large",
-                f"open transactions may gather {self._limits.max_transaction_bytes} bytes in a session",
-            )
-        gathered.append(replace(event, receipt=None))  # `Noted` has it
-        return Noted(frame.receipt)
-
-    def _end_transaction(self, frame: Frame) -> list[Send | Ack | Nack]:
-        name = _required(frame, "transaction")
-        gathered = self._transactions.pop(name, None)
-        if gathered is None:
-            raise ProtocolError("unknown transaction", f"the transaction {name[:64]!r} was not begun")
-        self._transacted_bytes -= sum(_cost(event) for event in gathered)
-        return gathered
 
     # Sending
 
@@ -334,11 +302,3 @@ def _trimmed(headers: Mapping[str, str]) -> Mapping[str, str]:
     for name, value in headers.items():
         trimmed.setdefault(name.strip(" "), value.strip(" "))
     return trimmed
-
-
-def _cost(event: Send | Ack | Nack) -> int:
-    if isinstance(event, Send):
-        text = sum(_HEADER_OVERHEAD + len(name) + len(value) for name, value in event.headers.items())
-        return _TRANSACTED_OVERHEAD + text + len(event.body)
-    ended = event.subscription  # it may have, and live on in the transaction only
-    return _TRANSACTED_OVERHEAD + len(event.message_id) + (len(f"{ended.id}{ended.destination}") if ended else 0)
