@@ -5,7 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.stomp.errors import ProtocolError
-from app.stomp.heartbeat import SILENT_INTERVALS, Due, Heartbeat, next_look, parse_heartbeat, plan_heartbeat
+from app.stomp.heartbeat import (
+    SILENT_INTERVALS,
+    Due,
+    Heartbeat,
+    HeartbeatTimer,
+    next_look,
+    parse_heartbeat,
+    plan_heartbeat,
+)
 
 INTERVALS = st.integers(0, 10**10 - 1)
 
@@ -126,3 +134,28 @@ def test_nothing_is_due_before_the_next_look(agreed: Heartbeat, late_s: float) -
     now = 10.0**9 if look is None else look - 1e-6 * max(1, abs(look))
 
     assert plan_heartbeat(agreed, now=now, last_sent=0, last_received=0, late_s=late_s) is Due.NOTHING
+
+
+def test_timer_of_a_quiet_session_sends_a_beat_and_looks_again_when_the_next_is_due() -> None:
+    timer = HeartbeatTimer(100)
+
+    assert timer.look(Heartbeat(send_ms=10_000), now=109, late_s=1, has_sent=False) == (Due.SEND, 118)
+    assert timer.look(Heartbeat(send_ms=10_000), now=117, late_s=1, has_sent=False) == (Due.NOTHING, 118)
+
+
+def test_timer_of_a_busy_session_takes_what_was_sent_for_as_old_as_it_may_be() -> None:
+    timer = HeartbeatTimer(100)
+
+    assert timer.look(Heartbeat(send_ms=10_000), now=102, late_s=1, has_sent=True) == (Due.NOTHING, 104.5)
+    assert timer.look(Heartbeat(send_ms=10_000), now=104.5, late_s=1, has_sent=True) == (Due.NOTHING, 107)
+    assert timer.look(Heartbeat(send_ms=10_000), now=107, late_s=1, has_sent=False) == (Due.NOTHING, 111)
+    assert timer.look(Heartbeat(send_ms=10_000), now=111, late_s=1, has_sent=False) == (Due.SEND, 120)
+
+
+def test_timer_finds_a_client_lost_and_has_nothing_to_do_where_nothing_was_agreed() -> None:
+    timer = HeartbeatTimer(100)
+    timer.received_s = 104
+
+    assert timer.look(Heartbeat(receive_ms=2_000), now=110, late_s=1, has_sent=True) == (Due.NOTHING, 110)
+    assert timer.look(Heartbeat(receive_ms=2_000), now=110.1, late_s=1, has_sent=False)[0] is Due.LOST
+    assert timer.look(Heartbeat(), now=1000, late_s=1, has_sent=True) == (Due.NOTHING, None)
