@@ -46,6 +46,8 @@ class Delivery:
         self._drain = Drain(inbox=inbox, clock=clock, send=self._send_pending, new_id=new_id, tasks=tasks)
         self._interest = Interest(hub, relay)
         self.new_id = new_id
+        self.knows: Callable[[str], bool] = log.knows
+        """Whether a message of this id was pushed or sent here, lately."""
         relay.listen(self)
 
     def use_archive(self, archive: Archive, *, limit: int) -> None:
@@ -242,27 +244,29 @@ class Delivery:
 
     # Acknowledgements
 
-    def acknowledge(self, session: Session, message_id: str, *, cumulative: bool = False) -> None:
-        """`cumulative`: and all that was sent to the session before it. Unknown ids are no error: acks come late."""
-        for acknowledged in self._acks.up_to(session, message_id) if cumulative else (message_id,):
-            if not self._acks.acknowledge(session, acknowledged):
-                self._note_late_ack(session, acknowledged)
-            self._inbox.remove(session.user, acknowledged)
-            self._note_delivered(session, acknowledged)
+    def acknowledge_up_to(self, session: Session, message_id: str) -> None:
+        """This message and all that was sent to the session before it."""
+        for acknowledged in self._acks.up_to(session, message_id):
+            self.acknowledge(session, acknowledged)
 
-    def _note_delivered(self, session: Session, message_id: str) -> None:
-        """What is not in the log may be of before a restart, or made up: a session has only so many of those."""
+    def acknowledge(self, session: Session, message_id: str) -> None:
+        """Unknown ids are no error: acks come late."""
+        was_open = self._acks.acknowledge(session, message_id)
+        self._inbox.remove(session.user, message_id)
         trace = self._log.get(message_id)
         if trace is None:
-            session.unknown_acks += 1
-        if trace.persisted if trace is not None else session.unknown_acks <= MAX_UNKNOWN_ACKS:
+            self._note_unknown(session, message_id)
+            return
+        if not was_open and trace.acked_ms is None and trace.receiver == session.user:
+            trace.acked_ms = self._clock.epoch_ms()  # a device acknowledges anew what came on an earlier connection
+        if trace.persisted:
             self._archive.delivered(session.user, message_id)
 
-    def _note_late_ack(self, session: Session, message_id: str) -> None:
-        """A device acknowledges on a new connection what an earlier one received."""
-        trace = self._log.get(message_id)
-        if trace is not None and trace.receiver == session.user and trace.acked_ms is None:
-            trace.acked_ms = self._clock.epoch_ms()
+    def _note_unknown(self, session: Session, message_id: str) -> None:
+        """It may be of before a restart, or made up: a session has only so many of those."""
+        session.unknown_acks += 1
+        if session.unknown_acks <= MAX_UNKNOWN_ACKS:
+            self._archive.delivered(session.user, message_id)
 
     def refuse(self, session: Session, message_id: str, *, cumulative: bool = False) -> None:
         """NACK: the record becomes due again after the retry interval."""

@@ -110,12 +110,12 @@ class DeliveryLog:
         self._size = size
         # Of a plain dict the oldest is found behind all that were taken out before: 30 µs for a message in a full log.
         self._traces: OrderedDict[str, Trace] = OrderedDict()
+        self.get = self._traces.get
+        """The trace of a message id, or None. No method: it is asked with every acknowledgement."""
+        self.knows = self._traces.__contains__
 
     def __len__(self) -> int:
         return len(self._traces)
-
-    def get(self, message_id: str) -> Trace | None:
-        return self._traces.get(message_id)
 
     def add(self, trace: Trace) -> None:
         if len(self._traces) >= self._size:

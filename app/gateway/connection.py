@@ -40,6 +40,7 @@ from app.stomp.heartbeat import Due, Heartbeat, HeartbeatTimer
 from app.stomp.session import ServerSession, SessionLimits
 from app.tasks import TaskOwner
 
+BEGIN_OR_END = Connect, Disconnect
 DEFECT = "an internal error; the operators have been told"
 
 logger = logging.getLogger(__name__)
@@ -109,8 +110,12 @@ class Connection:
         if self._over:
             return
         self._timer.received_s = self._services.clock.monotonic()
-        if data == HEARTBEAT and not self._has_rest:  # all that most connections ever send
-            return
+        if not self._has_rest:
+            if data == HEARTBEAT:  # all that most connections ever send
+                return
+            if self._work is None and (event := self._stomp.plain_send(data)) is not None:
+                self._take(event)
+                return
         self._stomp.receive_data(data)
         self._has_rest = True
         if self._work is None:
@@ -165,19 +170,18 @@ class Connection:
                 return
             if event is None:
                 return
-            session = self.session
-            if session is not None and session.unanswered and is_acknowledgement(event):
-                session.unanswered -= 1  # costs nothing: how often a client has to acknowledge is the server's doing
-            elif not self._bucket.take(self._timer.received_s):
-                self._refuse(RATE_LIMITED, "rate limit", "the client sends more frames than it may", None)
-                return
-            self._handle(event)
+            self._take(event)
 
-    def _handle(self, event: Event) -> None:
-        receipt = None if isinstance(event, Connect) else event.receipt
+    def _take(self, event: Event) -> None:
         session = self.session
+        if session is not None and session.unanswered and is_acknowledgement(event):
+            session.unanswered -= 1  # costs nothing: how often a client has to acknowledge is the server's doing
+        elif not self._bucket.take(self._timer.received_s):
+            self._refuse(RATE_LIMITED, "rate limit", "the client sends more frames than it may", None)
+            return
+        receipt = event.receipt
         try:
-            if session is None or isinstance(event, Connect | Disconnect):
+            if session is None or isinstance(event, BEGIN_OR_END):
                 pending = self._begin_or_end(event)
             else:
                 pending = self._services.dispatcher.perform(session, event)

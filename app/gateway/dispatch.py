@@ -6,6 +6,7 @@ from typing import assert_never
 
 from app.delivery.delivery import Delivery
 from app.errors import Forbidden, InvalidMessage, ServiceError
+from app.gateway.acknowledgements import parse_ack_ids
 from app.gateway.core_routes import publish_as_sent
 from app.gateway.routing import AppMessage, DestinationRoutes, Handler, Rejected
 from app.hub.hub import Hub
@@ -42,11 +43,15 @@ class Dispatcher:
         """
         match event:
             case Send():
-                return self._send(session, event)
+                if event.destination != APP_ACK:
+                    return self._send(session, event)
+                for message_id in parse_ack_ids(event.body, self.delivery.knows):
+                    self.delivery.acknowledge(session, message_id)
             case Nack():
                 self.delivery.refuse(session, event.message_id, cumulative=event.cumulative)
             case Ack():
-                self.delivery.acknowledge(session, event.message_id, cumulative=event.cumulative)
+                acknowledge = self.delivery.acknowledge_up_to if event.cumulative else self.delivery.acknowledge
+                acknowledge(session, event.message_id)
             case Subscribe():
                 return self._subscribe(session, event.subscription)
             case Unsubscribe():
@@ -99,11 +104,11 @@ class Dispatcher:
     def _send(self, session: Session, event: Send) -> Awaitable[None] | None:
         destination = event.destination
         message = AppMessage(session, self.delivery, destination, event.headers, event.body)
-        if destination.startswith(APP_PREFIX):
-            handler = self.routes.handler(destination)
-            if handler is None:
-                raise Rejected(f"nothing listens at {destination[:128]!r}")
+        handler = self.routes.handler(destination)
+        if handler is not None:
             return _handle(handler, message)
+        if destination.startswith(APP_PREFIX):
+            raise Rejected(f"nothing listens at {destination[:128]!r}")
         if destination.startswith(TOPIC_PREFIX):
             return self._send_to_topic(message)
         if destination.startswith(USER_PREFIX):

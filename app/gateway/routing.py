@@ -15,7 +15,7 @@ from pydantic_core import from_json
 
 from app.delivery.delivery import Delivery
 from app.hub.session import Session
-from app.messages.destinations import APP_PREFIX
+from app.messages.destinations import APP_ACK, APP_PREFIX
 
 
 class Rejected(Exception):
@@ -29,7 +29,7 @@ class Rejected(Exception):
         self.detail = detail
 
 
-@dataclass(slots=True)  # not frozen: one comes with every acknowledgement, and would be three times as slow to create
+@dataclass(slots=True)  # not frozen: one comes with every SEND, and would be three times as slow to create
 class AppMessage:
     """What a client sent, and what a handler needs to answer it."""
 
@@ -44,16 +44,24 @@ class AppMessage:
         return self.session.user
 
     def text(self) -> str:
-        try:
-            return self.body.decode()
-        except UnicodeDecodeError:
-            raise Rejected("the body is not valid UTF-8") from None
+        return text_of(self.body)
 
     def json(self) -> Any:
-        try:
-            return from_json(self.body, allow_inf_nan=False)
-        except ValueError as error:
-            raise Rejected(f"the body is not valid JSON: {error}") from None
+        return json_of(self.body)
+
+
+def text_of(body: bytes) -> str:
+    try:
+        return body.decode()
+    except UnicodeDecodeError:
+        raise Rejected("the body is not valid UTF-8") from None
+
+
+def json_of(body: bytes) -> Any:
+    try:
+        return from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        raise Rejected(f"the body is not valid JSON: {error}") from None
 
 
 Handler = Callable[[AppMessage], Awaitable[None] | None]
@@ -69,6 +77,8 @@ class DestinationRoutes:
         A sync handler must not block. It runs for frames of one session in their order, and a RECEIPT is sent when it
         is done. Raises ValueError if the destination is taken or lies outside `/app/`.
         """
+        if destination == APP_ACK:
+            raise ValueError(f"{destination} is where clients acknowledge messages, and takes no handler")
         if not destination.startswith(APP_PREFIX):
             raise ValueError(f"an application destination starts with {APP_PREFIX}, not {destination!r}")
         if destination in self._handlers:

@@ -6,6 +6,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from app.stomp.frames import AckMode
 
@@ -24,6 +25,7 @@ class Connect:
     """To be answered with `ServerSession.accept` or an ERROR; until then no further event comes."""
 
     headers: Mapping[str, str]
+    receipt: ClassVar[None] = None  # CONNECTED is the answer (1.2, "receipt": "Any client frame other than CONNECT")
 
 
 @dataclass(frozen=True, slots=True)

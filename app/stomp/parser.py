@@ -2,15 +2,10 @@
 
 import re
 from collections.abc import Mapping
-from functools import lru_cache
-from types import MappingProxyType
-from typing import NamedTuple
 
 from app.stomp.codec import UNESCAPED_COMMANDS, unescape
 from app.stomp.errors import FrameTooLarge, ProtocolError
 from app.stomp.frames import Frame, FrameLimits, Version
-
-COMMON_HEAD_BYTES = 128
 
 _NUL, _CR = 0, 13
 _LINE_ENDS, _LFS = re.compile(rb"(?:\r?\n)*"), re.compile(rb"\n*")
@@ -100,15 +95,14 @@ class FrameParser:
         size = len(rest) - 1
         if rest.find(b"\0") != size or size < 0 or b"\0" in head or len(head) > limits.max_header_bytes:
             return None
-        is_common = len(head) < COMMON_HEAD_BYTES and head.startswith(b"SEND")
-        parsed = _parse_common_head(head) if is_common else _parse_plain_head(head)
-        if parsed is None or parsed.lines > limits.max_headers:
+        command, _, lines = head.partition(b"\n")
+        headers = parse_plain_headers(lines) if command.isalpha() else None
+        if headers is None or lines.count(b"\n") >= limits.max_headers:
             return None
-        headers = parsed.headers
         if "content-length" in headers and headers["content-length"] != str(size):
             return None
         self._buffer = b""
-        return Frame(parsed.command, headers, rest[:size])
+        return Frame(command.decode(), headers, rest[:size])
 
     def _consume(self, end: int) -> None:
         """Moves on to `end`; what lies behind is given back to the memory while a partial buffer grows."""
@@ -229,32 +223,18 @@ class FrameParser:
             raise FrameTooLarge(f"the frame is larger than {limit} bytes", receipt_id=self._receipt())
 
 
-class _Head(NamedTuple):
-    command: str
-    headers: Mapping[str, str]
-    lines: int
-
-
-def _parse_plain_head(head: bytes) -> _Head | None:
-    """None if there is something in it that needs care: an escape, another line end, a mistake."""
-    if head[:1] <= b"\r" or not head.isascii():
+def parse_plain_headers(lines: bytes) -> dict[str, str] | None:
+    """None if there is something in them that needs care: an escape, another line end, a mistake."""
+    if not lines.isascii() or b"\\" in lines or b"\r" in lines:
         return None
-    text = head.decode("ascii")
-    if "\\" in text or "\r" in text:
-        return None
-    command, *lines = text.split("\n")
     headers: dict[str, str] = {}
-    for line in lines:
-        name, colon, value = line.partition(":")
-        if not (colon and name):
-            return None
-        headers.setdefault(name, value)
-    return _Head(command, MappingProxyType(headers), len(lines))
-
-
-# Clients say the same all the time: "SEND, destination:/app/ack" is parsed once for all of them. Not so what may hold
-# a secret, and what is so long that it will not come again.
-_parse_common_head = lru_cache(maxsize=256)(_parse_plain_head)
+    if lines:
+        for line in lines.decode().split("\n"):
+            name, colon, value = line.partition(":")
+            if not (colon and name):
+                return None
+            headers.setdefault(name, value)
+    return headers
 
 
 def _content_length(command: str, headers: Mapping[str, str]) -> int:

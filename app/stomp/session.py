@@ -30,6 +30,7 @@ from app.stomp.events import (
 from app.stomp.frames import AckMode, Frame, FrameLimits, Version
 from app.stomp.heartbeat import Heartbeat, parse_heartbeat
 from app.stomp.parser import FrameParser
+from app.stomp.plain import NO_HEAD, find_plain_head, fits_plain_heads
 from app.stomp.transactions import Transactions
 
 
@@ -61,9 +62,11 @@ class SessionLimits:
 
 class ServerSession:
     __slots__ = (
+        "_head",
         "_limits",
         "_offer",
         "_parser",
+        "_plain_bytes",
         "_server",
         "_transactions",
         "heartbeat",
@@ -82,6 +85,8 @@ class ServerSession:
         self._offer = heartbeat
         self._server = server
         self._parser = FrameParser(limits.connecting)
+        self._plain_bytes = 0  # so large may a frame be that is read without the parser
+        self._head = NO_HEAD
         self._transactions = Transactions(limits.max_transactions, limits.max_transaction_bytes)
 
     # Receiving
@@ -106,6 +111,24 @@ class ServerSession:
         except ProtocolError:
             self.state = CLOSED
             raise
+
+    def plain_send(self, data: bytes) -> Send | None:
+        """What `receive_data` and `next_event` would make of data that is one SEND and needs no care, as it nearly
+        always is. None: nothing was done. Not while bytes are buffered.
+        """
+        end = len(data) - 1
+        if end >= self._plain_bytes or self.state is not OPEN:
+            return None
+        head = self._head
+        if not data.startswith(head.text):
+            found = find_plain_head(data)
+            if found is None:
+                return None
+            self._head = head = found
+        length = head.content_length
+        if data.find(b"\0") != end or (length is not None and length != end - head.size):
+            return None
+        return Send(head.destination, head.headers, data[head.size : end], head.receipt)
 
     def _handle(self, frame: Frame) -> Event:
         try:
@@ -224,7 +247,9 @@ class ServerSession:
         """The CONNECTED frame; the session is open from here on. `user` must be free of control characters."""
         assert self.state is AUTHENTICATING
         self.state = OPEN
-        self._parser.limits = self._limits.connected
+        self._parser.limits = limits = self._limits.connected
+        if self.version is not Version.V10 and fits_plain_heads(limits):
+            self._plain_bytes = limits.max_frame_bytes
         headers = (
             ("version", str(self.version)),
             ("session", session_id),

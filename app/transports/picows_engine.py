@@ -59,11 +59,11 @@ class Reader(engine.WSProtocol):  # type: ignore[name-defined, misc]  # missing 
     `has_read`: bytes came, of whole frames or not, since somebody set it to False.
     """
 
-    has_read = False
+    __slots__ = ("has_read",)
 
     def get_buffer(self, size_hint: int) -> memoryview:
         self.has_read = True
-        buffer: memoryview = super().get_buffer(size_hint)
+        buffer: memoryview = _get_buffer(self, size_hint)
         return buffer if len(buffer) <= READ_AT_ONCE_BYTES else buffer[:READ_AT_ONCE_BYTES]
 
     def feed(self, data: bytes) -> bytes:
@@ -73,6 +73,9 @@ class Reader(engine.WSProtocol):  # type: ignore[name-defined, misc]  # missing 
         buffer[:size] = data[:size]
         self.buffer_updated(size)
         return data[size:]
+
+
+_get_buffer = engine.WSProtocol.get_buffer  # type: ignore[attr-defined]  # found at once; it is called for each read
 
 
 class Drain(asyncio.Protocol):

@@ -174,6 +174,17 @@ class PicowsSocket(WSListener):
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         kind = frame.msg_type
+        if (
+            kind is TEXT
+            and frame.fin
+            and self.is_open
+            and self._message is None
+            and not (frame.rsv1 or frame.rsv2 or frame.rsv3)
+        ):
+            data = frame.get_payload_as_bytes()
+            if data.isascii() and len(data) <= READ_AT_ONCE_BYTES:  # as nearly all that comes
+                self.receiver.receive(data, True)
+                return
         if self._is_closing:
             if kind is CLOSE and not self._has_failed:
                 self._finish(*close_code(frame))

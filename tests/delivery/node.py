@@ -213,7 +213,7 @@ class Device:
             self.node.delivery.acknowledge(self.session, message_id)
 
     def ack_up_to(self, message_id: str) -> None:
-        self.node.delivery.acknowledge(self.session, message_id, cumulative=True)
+        self.node.delivery.acknowledge_up_to(self.session, message_id)
 
     def nack(self, message_id: str, *, cumulative: bool = False) -> None:
         self.node.delivery.refuse(self.session, message_id, cumulative=cumulative)

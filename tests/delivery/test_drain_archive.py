@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
+import app.delivery.delivery
 import app.delivery.drain
 from app.disconnects import SLOW_CONSUMER, DisconnectReason
 from app.errors import Unavailable
@@ -115,6 +116,17 @@ async def test_how_many_more_there_are_is_told_to_who_wants_to_know(node: Archiv
     assert [frame.headers["message-id"] for frame in frames[:LIMIT]] == [f"m{n}" for n in range(LIMIT)]
     told = [(frame.headers["destination"], b'"more":3' in frame.body) for frame in frames[LIMIT:]]
     assert told == ([(USER_ERRORS, True)] if more else [])
+
+
+async def test_archive_is_told_of_ids_that_this_node_does_not_know_up_to_a_limit(
+    node: ArchiveNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app.delivery.delivery, "MAX_UNKNOWN_ACKS", 2)
+    device = await node.listening()
+    for n in range(3):
+        node.keep(f"m{n}")
+    device.ack("made_up", "m0", "m1")
+    assert [envelope.message.id for envelope in node.archive.kept] == ["m1", "m2"]
 
 
 # What comes meanwhile

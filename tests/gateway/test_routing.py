@@ -30,11 +30,13 @@ def test_destination_has_one_handler() -> None:
 
 def test_applications_cannot_take_over_the_destinations_of_the_service() -> None:
     own, all_routes = DestinationRoutes(), DestinationRoutes()
-    own.message("/app/ack")(handler)
+    own.message("/app/sendMessage")(handler)
     all_routes.include(core_routes)
 
-    with pytest.raises(ValueError, match="/app/ack"):
+    with pytest.raises(ValueError, match="/app/sendMessage has a handler"):
         all_routes.include(own)
+    with pytest.raises(ValueError, match="/app/ack is where clients acknowledge"):
+        own.message("/app/ack")
 
 
 def test_including_leaves_the_other_as_it_was() -> None:
@@ -43,7 +45,7 @@ def test_including_leaves_the_other_as_it_was() -> None:
     routes.message("/app/mine")(handler)
 
     assert core_routes.handler("/app/mine") is None
-    assert routes.handler("/app/ack") is core_routes.handler("/app/ack")
+    assert routes.handler("/app/sendMessage") is core_routes.handler("/app/sendMessage") is not None
 
 
 def test_bucket_starts_full_and_fills_with_time() -> None:
