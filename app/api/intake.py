@@ -119,7 +119,7 @@ class Intake:
             return await self._runtime.notify.save_and_publish(message)
         expires_ms = message.created + self._ttl_ms(request.ttl_ms)
         encoder, message.data = MessageEncoder(message), None  # as `without_data`; nobody else has the message yet
-        envelope = Envelope(message=message, encoder=encoder, expires_ms=expires_ms, acknowledged=request.ack)
+        envelope = Envelope(message, encoder, expires_ms, request.ack)
         return await self._delivery.push(envelope, given_id=request.id is not None)
 
     async def push_topic(self, topic: str, data: Any) -> PushOutcome:
@@ -137,13 +137,8 @@ class Intake:
         if request.id is not None and (problem := message_id_problem(request.id)):
             raise InvalidMessage(problem, errors=[{"loc": ["id"], "msg": problem}])
         self._runtime.types.check(request.type, request.data)
-        return NotifyMessage(
-            id=request.id or self._delivery.new_id(),
-            type=request.type,
-            receiver=request.receiver,
-            data=request.data,
-            created=self._runtime.clock.epoch_ms(),
-        )
+        message_id = request.id or self._delivery.new_id()
+        return NotifyMessage(message_id, request.type, request.receiver, request.data, self._runtime.clock.epoch_ms())
 
     def _ttl_ms(self, wanted: int | None) -> int:
         limits = self._runtime.push

@@ -32,7 +32,7 @@ class Sweep:
     not_online: int = 0
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Sending:
     """One attempt to bring a message to sessions, with all that is the same for each of them.
 
@@ -85,12 +85,12 @@ class AckManager:
         now_ms, now_s = self._clock.epoch_ms(), self._clock.monotonic()
         expires_s = now_s + (envelope.expires_ms - now_ms) / 1000
         return Sending(
-            trace=trace,
-            envelope=envelope if envelope.acknowledged else None,
-            prepared=PreparedMessage(publication_of(envelope, attempt=trace.attempts, now_ms=now_ms)),
-            sent_ms=now_ms,
-            due_s=min(now_s + self._policy.wait_s, expires_s),
-            expires_s=expires_s,
+            trace,
+            envelope if envelope.acknowledged else None,
+            PreparedMessage(publication_of(envelope, attempt=trace.attempts, now_ms=now_ms)),
+            now_ms,
+            min(now_s + self._policy.wait_s, expires_s),
+            expires_s,
         )
 
     def send(self, session: Session, sending: Sending) -> None:
@@ -241,12 +241,8 @@ class AckManager:
 def publication_of(envelope: Envelope, *, attempt: int, now_ms: int) -> Publication:
     """The message for `/user/queue/msg`; the first sending is attempt 1 and carries no mark of it."""
     headers = (("redelivered", "true"), ("attempt", str(attempt))) if attempt > 1 else ()
-    return Publication(
-        message_id=envelope.message.id,
-        destination=USER_MESSAGES,
-        body=envelope.encoder.encode(ack_retry_count=attempt - 1, ack_last_sent=now_ms),
-        headers=headers,
-    )
+    body = envelope.encoder.encode(ack_retry_count=attempt - 1, ack_last_sent=now_ms)
+    return Publication(envelope.message.id, USER_MESSAGES, body, headers)
 
 
 def transmit(session: Session, prepared: PreparedMessage, destination: str = USER_MESSAGES) -> None:

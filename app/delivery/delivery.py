@@ -92,13 +92,9 @@ class Delivery:
         sessions = 0 if keep is Keep.UNHEARD and placed.kept else self._send_here(envelope, trace)
         if placed.unsafe is not None:  # the other nodes have it, and a retry on one of them would not bring it here
             raise placed.unsafe
-        trace.outcome = PushOutcome(
-            id=trace.id,
-            receiver=trace.receiver,
-            status="sent" if sessions or placed.others else "stored",
-            sessions=sessions,
-        )
-        return trace.outcome
+        status: Literal["sent", "stored"] = "sent" if sessions or placed.others else "stored"
+        trace.outcome = outcome = PushOutcome(trace.id, trace.receiver, status, sessions)
+        return outcome
 
     def _known_elsewhere(self, known: Envelope, again: Trace) -> PushOutcome:
         """The inbox has the id already: another node has accepted it, or this one, and did not hear that it had."""

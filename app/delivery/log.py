@@ -10,7 +10,7 @@ from app.messages.message import Envelope, MessageEncoder
 MAX_RECORDS = 32  # of one message; a user who reconnects all the time shall not fill the memory
 
 
-@dataclass(slots=True, kw_only=True)  # not frozen, which would make it twice as slow to create; nobody changes one
+@dataclass(slots=True)  # not frozen, which would make it twice as slow to create; nobody changes one
 class PushOutcome:
     """`sessions` of this node got the message at once; `replayed`: the id was pushed before, this is what came then."""
 
@@ -66,14 +66,14 @@ class Trace:
     def of(cls, envelope: Envelope, digest: int | None) -> Self:
         message = envelope.message
         return cls(
-            id=message.id,
-            receiver=message.receiver,
-            type=message.type,
-            created_ms=message.created,
-            expires_ms=envelope.expires_ms,
-            acknowledged=envelope.acknowledged,
-            persisted=envelope.persisted,
-            digest=digest,
+            message.id,
+            message.receiver,
+            message.type,
+            message.created,
+            envelope.expires_ms,
+            envelope.acknowledged,
+            envelope.persisted,
+            digest,
         )
 
     def add(self, record: Record) -> None:

@@ -28,7 +28,7 @@ def profile_of(version: Version, subscription_id: str | None, asks_ack: bool) ->
 _common_profile = lru_cache(maxsize=1024)(Profile)
 
 
-@dataclass(slots=True, kw_only=True)  # not frozen: one comes with every push, and would take three times as long
+@dataclass(slots=True)  # not frozen: one comes with every push, and would take three times as long
 class Publication:
     """A message for all that listen to `destination`, and what the relay carries from node to node.
 
@@ -40,8 +40,8 @@ class Publication:
     message_id: str
     destination: str
     body: bytes
-    content_type: str = "application/json"
     headers: tuple[tuple[str, str], ...] = ()
+    content_type: str = "application/json"
     binary: bool = False
 
 
