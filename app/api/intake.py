@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 from pydantic_core import from_json
 
 from app.api.schemas import PushRequest
@@ -19,7 +19,7 @@ from app.messages.receivers import receiver_problem
 from app.messages.types import STRING_MSG
 from app.runtime import Runtime
 
-_push_request: TypeAdapter[PushRequest] = TypeAdapter(PushRequest)
+_read_push = PushRequest.__pydantic_validator__.validate_python  # what model_validate calls, in half the time
 _SHAPE = bytes.maketrans(b"123456789E", b"000000000e")
 _MAY_OVERFLOW = (b"0e0", b"0e+0", b"0" * 309)  # in the shape of a text: every digit a 0, every exponent an e
 
@@ -51,12 +51,13 @@ class Push:
 
 def parse_push(value: Any) -> PushRequest:
     try:
-        return _push_request.validate_python(value)
+        request: PushRequest = _read_push(value)
     except ValidationError as error:
         details = error.errors(include_url=False, include_input=False, include_context=False)
         errors: list[dict[str, object]] = [{"loc": ["body", *item["loc"]], "msg": item["msg"]} for item in details]
         where = ".".join(map(str, details[0]["loc"])) or "the body"
         raise InvalidMessage(f"{where}: {details[0]['msg']}", errors=errors) from None
+    return request
 
 
 def parse_content(body: bytes, content_type: str) -> Any:
@@ -91,13 +92,12 @@ def _parameter(parameters: str, name: str) -> str | None:
     return None
 
 
-def _check_receiver(receiver: str) -> str:
+def _check_receiver(receiver: str) -> None:
     problem = receiver_problem(receiver)
     if problem is None and "\ufffd" in receiver:
         problem = "receiver is not valid UTF-8"
     if problem:
         raise InvalidMessage(problem, errors=[{"loc": ["receiver"], "msg": problem}])
-    return receiver
 
 
 class Intake:

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
 
 from app.stomp.codec import encode_header
 from app.stomp.frames import Version
@@ -11,12 +10,40 @@ from app.stomp.session import ack_id
 REMEMBERED_CHARS = 256  # of what clients choose: longer texts would fill the memory with what comes once
 
 
-class Profile(NamedTuple):
-    """All that can make one subscriber's frame differ from another's."""
+class Profile:
+    """All that can make one subscriber's frame differ from another's. Two are the same if they are one object."""
 
-    version: Version
-    subscription_id: str | None
-    asks_ack: bool
+    __slots__ = ("_heads", "_heads_for", "asks_ack", "subscription_id", "version")
+
+    def __init__(self, version: Version, subscription_id: str | None, asks_ack: bool) -> None:
+        self.version = version
+        self.subscription_id = subscription_id
+        self.asks_ack = asks_ack
+        self._heads_for: tuple[str, str] | None = None
+        self._heads = ("", "")
+
+    def standard_headers(self, destination: str, content_type: str) -> tuple[str, str]:
+        """What stands in each such frame before the message id, and what between it and the length of the body."""
+        wanted = destination, content_type
+        if self._heads_for == wanted:  # nearly always
+            return self._heads
+        heads = self._write_headers(destination, content_type)
+        if len(self.subscription_id or "") + len(destination) + len(content_type) <= REMEMBERED_CHARS:
+            self._heads, self._heads_for = heads, wanted
+        return heads
+
+    def _write_headers(self, destination: str, content_type: str) -> tuple[str, str]:
+        version, subscription_id = self.version, self.subscription_id
+        start = ["MESSAGE", "message-id:"]
+        if subscription_id is not None:
+            start.insert(1, encode_header("subscription", subscription_id, version=version))
+        middle = [
+            "",
+            encode_header("destination", destination, version=version),
+            encode_header("content-type", content_type, version=version),
+            "content-length:",
+        ]
+        return "\n".join(start), "\n".join(middle)
 
 
 def profile_of(version: Version, subscription_id: str | None, asks_ack: bool) -> Profile:
@@ -74,7 +101,7 @@ class PreparedMessage:
 def encode_message(publication: Publication, profile: Profile) -> bytes:
     """The MESSAGE frame (1.2, "MESSAGE")."""
     message_id, body = publication.message_id, publication.body
-    start, middle = _standard_headers(profile, publication.destination, publication.content_type)
+    start, middle = profile.standard_headers(publication.destination, publication.content_type)
     written_id = message_id if ":" not in message_id else encode_header("", message_id, version=profile.version)[1:]
     lines = [encode_header(name, value, version=profile.version) for name, value in publication.headers]
     if profile.asks_ack and profile.version is Version.V12:
@@ -82,27 +109,3 @@ def encode_message(publication: Publication, profile: Profile) -> bytes:
         lines.append(encode_header("ack", ack, version=profile.version))
     rest = "".join([f"\n{line}" for line in lines]) if lines else ""
     return f"{start}{written_id}{middle}{len(body)}{rest}\n\n".encode() + body + b"\0"
-
-
-def _standard_headers(profile: Profile, destination: str, content_type: str) -> tuple[str, str]:
-    chars = len(profile.subscription_id or "") + len(destination) + len(content_type)
-    headers = _common_headers if chars <= REMEMBERED_CHARS else _write_headers
-    return headers(profile, destination, content_type)
-
-
-def _write_headers(profile: Profile, destination: str, content_type: str) -> tuple[str, str]:
-    """What stands in each such frame before the message id, and what between it and the length of the body."""
-    version, subscription_id = profile.version, profile.subscription_id
-    start = ["MESSAGE", "message-id:"]
-    if subscription_id is not None:
-        start.insert(1, encode_header("subscription", subscription_id, version=version))
-    middle = [
-        "",
-        encode_header("destination", destination, version=version),
-        encode_header("content-type", content_type, version=version),
-        "content-length:",
-    ]
-    return "\n".join(start), "\n".join(middle)
-
-
-_common_headers = lru_cache(maxsize=1024)(_write_headers)

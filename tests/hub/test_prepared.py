@@ -53,9 +53,18 @@ def test_own_headers_go_between_the_standard_ones_and_the_body() -> None:
 
 def test_a_publication_is_encoded_once_for_each_profile() -> None:
     prepared = PreparedMessage(PUBLICATION)
-    first = prepared.frame_for(Profile(V12, "0", False))
-    assert prepared.frame_for(Profile(V12, "0", False)) is first
-    assert prepared.frame_for(Profile(V12, "1", False)) != first
+    first = prepared.frame_for(profile_of(V12, "0", False))
+    assert prepared.frame_for(profile_of(V12, "0", False)) is first
+    assert prepared.frame_for(profile_of(V12, "1", False)) != first
+
+
+def test_headers_that_are_kept_are_of_the_destination_and_the_type() -> None:
+    profile = Profile(V12, "0", False)
+    for destination in ("/topic/a", "/topic/b", "/topic/a", "/topic/" + "x" * 250):
+        for content_type in ("application/json", "text/plain"):
+            publication = Publication("m", destination, b"", content_type=content_type)
+            frame = encode_message(publication, profile)
+            assert f"\ndestination:{destination}\ncontent-type:{content_type}\n".encode() in frame
 
 
 @pytest.mark.parametrize("binary", [False, True])
