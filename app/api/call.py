@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 from starlette.responses import Response
 
-from app.api.dependencies import check_push_access, header, read_body, runtime_of
+from app.api.dependencies import FirstHeaders, check_push_access, read_body, runtime_of
 from app.api.idempotency import idempotency_of
 from app.api.intake import Intake, parse_content, parse_json
 from app.runtime import Runtime
@@ -20,11 +20,12 @@ from app.runtime import Runtime
 class PushCall:
     """A request of someone who may push, with its body."""
 
-    def __init__(self, request: Request, runtime: Runtime, body: bytes) -> None:
+    def __init__(self, request: Request, headers: FirstHeaders, runtime: Runtime, body: bytes) -> None:
         """Raises InvalidMessage for an Idempotency-Key that cannot be one."""
         self._request = request
+        self._headers = headers
         self._body = body
-        self._idempotency = idempotency_of(request, body, runtime)
+        self._idempotency = idempotency_of(request, headers, body, runtime)
         self.runtime = runtime
         self.intake = Intake(runtime)
 
@@ -36,7 +37,7 @@ class PushCall:
 
     def content(self) -> Any:
         """The JSON value of a JSON body, and the text of any other. Raises InvalidMessage."""
-        return parse_content(self._body, header(self._request, b"content-type") or "")
+        return parse_content(self._body, self._headers.get(b"content-type") or "")
 
     def json(self) -> Any:
         """JSON whatever the content type says: `curl -d` calls everything a form. Raises InvalidMessage."""
@@ -49,9 +50,9 @@ class PushCall:
 
 async def get_call(request: Request) -> PushCall:
     """Raises Unauthorized or Forbidden before the body is read, then PayloadTooLarge and InvalidMessage."""
-    runtime = runtime_of(request)
-    await check_push_access(request, runtime)
-    return PushCall(request, runtime, await read_body(request, runtime.push.max_body_bytes))
+    runtime, headers = runtime_of(request), FirstHeaders(request)
+    await check_push_access(headers, runtime)
+    return PushCall(request, headers, runtime, await read_body(request, headers, runtime.push.max_body_bytes))
 
 
 CallDep = Annotated[PushCall, Depends(get_call)]

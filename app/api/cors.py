@@ -19,9 +19,10 @@ class PageCORS(CORSMiddleware):
         if scope["type"] != "http" or (scope["path"] + "/").startswith(BASE + "/"):
             await self.app(scope, receive, send)
             return
-        if any(name == b"origin" for name, _ in scope["headers"]):
-            await super().__call__(scope, receive, send)
-            return
+        for name, _ in scope["headers"]:
+            if name == b"origin":
+                await super().__call__(scope, receive, send)
+                return
 
         async def send_varying(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
-from starlette.requests import HTTPConnection
+from starlette.requests import ClientDisconnect, HTTPConnection
 
 from app.auth.bearer import bearer_token
 from app.errors import PayloadTooLarge, Unauthorized
@@ -31,48 +31,59 @@ async def get_runtime(connection: HTTPConnection) -> Runtime:
 RuntimeDep = Annotated[Runtime, Depends(get_runtime)]
 
 
-def header(request: Request, name: bytes) -> str | None:
-    """The first header of this name, which is in lower case; `request.headers` takes four times as long to say it."""
-    for one, value in request.scope["headers"]:
-        if one == name:
-            text: str = value.decode("latin-1")
-            return text
-    return None
+class FirstHeaders:
+    """The first header of each name; `request.headers` takes four times as long to find one."""
+
+    __slots__ = ("_values",)
+
+    def __init__(self, request: Request) -> None:
+        self._values: dict[bytes, bytes] = dict(reversed(request.scope["headers"]))
+
+    def get(self, name: bytes) -> str | None:
+        """`name` is in lower case."""
+        value = self._values.get(name)
+        return None if value is None else value.decode("latin-1")
 
 
-async def check_push_access(request: Request, runtime: Runtime) -> None:
+async def check_push_access(headers: FirstHeaders, runtime: Runtime) -> None:
     """Raises Unauthorized or Forbidden. An empty X-API-Key is none."""
-    await runtime.access.check(
-        api_key=header(request, b"x-api-key") or None, authorization=header(request, b"authorization")
-    )
+    await runtime.access.check(api_key=headers.get(b"x-api-key") or None, authorization=headers.get(b"authorization"))
 
 
 async def require_push_access(
     request: Request, runtime: RuntimeDep, api_key: Annotated[str | None, Security(api_key_scheme)], bearer: BearerDep
 ) -> None:
     """`api_key` and `bearer` are there to be documented."""
-    await check_push_access(request, runtime)
+    await check_push_access(FirstHeaders(request), runtime)
 
 
 PushAccess = Depends(require_push_access)
 
 
-async def read_body(request: Request, limit: int) -> bytes:
-    """The body, of at most `limit` bytes. Raises PayloadTooLarge before more than the limit was read."""
-    announced = header(request, b"content-length") or ""
+async def read_body(request: Request, headers: FirstHeaders, limit: int) -> bytes:
+    """The body, of at most `limit` bytes. Raises PayloadTooLarge before more than the limit was read.
+
+    Without `request.stream`, which takes as long again as the rest of this.
+    """
+    announced = headers.get(b"content-length") or ""
     if announced.isdecimal() and len(announced) < MAX_LENGTH_DIGITS and int(announced) > limit:
         raise PayloadTooLarge(f"the body has {announced} bytes, at most {limit} are allowed")
-    chunks, size = [], 0
-    async for chunk in request.stream():
+    chunks, size, is_more = [], 0, True
+    while is_more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunk = message.get("body", b"")
         size += len(chunk)
         if size > limit:
             raise PayloadTooLarge(f"the body has more than the {limit} bytes that are allowed")
         chunks.append(chunk)
+        is_more = message.get("more_body", False)
     return b"".join(chunks)
 
 
 async def get_body(request: Request, runtime: RuntimeDep) -> bytes:
-    return await read_body(request, runtime.push.max_body_bytes)
+    return await read_body(request, FirstHeaders(request), runtime.push.max_body_bytes)
 
 
 BodyDep = Annotated[bytes, Depends(get_body)]

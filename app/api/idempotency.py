@@ -8,7 +8,7 @@ from fastapi import Request
 from pydantic_core import to_json
 from starlette.responses import Response
 
-from app.api.dependencies import header
+from app.api.dependencies import FirstHeaders
 from app.errors import InvalidMessage
 from app.runtime import Runtime
 
@@ -42,16 +42,16 @@ class Idempotency:
         return _json(text.encode(), same_key or same_id)
 
 
-def idempotency_of(request: Request, body: bytes, runtime: Runtime) -> Idempotency:
+def idempotency_of(request: Request, headers: FirstHeaders, body: bytes, runtime: Runtime) -> Idempotency:
     """Raises InvalidMessage for a key that cannot be one."""
-    key = header(request, b"idempotency-key")
+    key = headers.get(b"idempotency-key")
     if key is None:
         return Idempotency(runtime, None, "")
     if not (key.isprintable() and 0 < len(key) <= MAX_KEY_LENGTH):
         problem = f"{KEY_HEADER} has 1 to {MAX_KEY_LENGTH} printable characters"
         raise InvalidMessage(problem, errors=[{"loc": ["header", KEY_HEADER], "msg": problem}])
-    caller = header(request, b"x-api-key") or header(request, b"authorization") or ""
-    content_type = header(request, b"content-type") or ""
+    caller = headers.get(b"x-api-key") or headers.get(b"authorization") or ""
+    content_type = headers.get(b"content-type") or ""
     return Idempotency(runtime, _digest(caller, key), _digest(request.method, request.url.path, content_type, body))
 
 

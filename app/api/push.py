@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Iterator, Sequence
 from functools import partial
-from itertools import chain, groupby
+from itertools import chain
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path
@@ -166,16 +166,17 @@ async def _push_topic(intake: Intake, topic: str, content: Any) -> tuple[dict[st
 
 
 async def _push_all(intake: Intake, items: Sequence[Any]) -> tuple[dict[str, Any], bool]:
-    order = by_receiver(items)
-    results: list[dict[str, Any]] = []
-    for stored, wave in _waves([items[number] for number in order]):
+    results: list[dict[str, Any]] = [{}] * len(items)
+    for stored, wave in _waves(items, by_receiver(items)):
         if stored or intake.waits:  # each starts in its turn, and so they are committed, accepted and pushed
-            results += await asyncio.gather(*(_push_item(intake, item) for item in wave))
+            answers = await asyncio.gather(*(_push_item(intake, items[number]) for number in wave))
+            for number, answer in zip(wave, answers, strict=True):
+                results[number] = answer
         else:
-            results += [await _push_item(intake, item) for item in wave]
+            for number in wave:
+                results[number] = await _push_item(intake, items[number])
             await asyncio.sleep(0)
-    placed = dict(zip(order, results, strict=True))
-    return {"results": [placed[number] for number in range(len(items))]}, False
+    return {"results": results}, False
 
 
 def by_receiver(items: Sequence[Any]) -> Sequence[int]:
@@ -199,24 +200,24 @@ def by_receiver(items: Sequence[Any]) -> Sequence[int]:
     return [*order, *chain.from_iterable(gathered.values())]
 
 
-def _waves(items: Sequence[Any]) -> Iterator[tuple[bool, Sequence[Any]]]:
+def _waves(items: Sequence[Any], order: Sequence[int]) -> Iterator[tuple[bool, Sequence[int]]]:
     """Neighbours that can be under way at the same time: all stored or none, and no id twice."""
-    for stored, group in groupby(items, key=_is_stored):
-        wave: list[Any] = []
-        ids: set[str] = set()
-        for item in group:
-            given = item.get("id") if isinstance(item, dict) else None
-            if (wave and not stored and len(wave) >= BATCH_SLICE) or (isinstance(given, str) and given in ids):
-                yield stored, wave
-                wave, ids = [], set()
-            wave.append(item)
-            if isinstance(given, str):
-                ids.add(given)
-        yield stored, wave
-
-
-def _is_stored(item: Any) -> bool:
-    return isinstance(item, dict) and item.get("persist") is True
+    wave: list[int] = []
+    ids: set[str] = set()
+    are_stored = False
+    for number in order:
+        item = items[number]
+        stored, given = (item.get("persist") is True, item.get("id")) if isinstance(item, dict) else (False, None)
+        is_full = len(wave) >= BATCH_SLICE and not stored
+        if wave and (is_full or stored is not are_stored or (isinstance(given, str) and given in ids)):
+            yield are_stored, wave
+            wave, ids = [], set()
+        are_stored = stored
+        wave.append(number)
+        if isinstance(given, str):
+            ids.add(given)
+    if wave:
+        yield are_stored, wave
 
 
 async def _push_item(intake: Intake, item: Any) -> dict[str, Any]:

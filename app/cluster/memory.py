@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from app.cluster.receiver import Receiver
 from app.errors import SessionLimit
-from app.hub.prepared import Notice, Publication
+from app.hub.publication import Notice, Publication
 from app.messages.destinations import TOPIC_PREFIX
 from app.messages.message import Envelope
 

@@ -20,7 +20,7 @@ from app.cluster.wire import (
     open_parcel,
 )
 from app.errors import Unavailable
-from app.hub.prepared import Notice, Publication
+from app.hub.publication import Notice, Publication
 from app.messages.destinations import TOPIC_PREFIX
 from app.tasks import TaskOwner
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from pydantic_core import from_json, to_json
 
-from app.hub.prepared import Notice, Publication
+from app.hub.publication import Notice, Publication
 from app.messages.message import Envelope, MessageEncoder, NotifyMessage
 
 _FIELDS = {

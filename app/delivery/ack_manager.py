@@ -12,7 +12,7 @@ from app.delivery.log import Record, Trace
 from app.delivery.retry import Retry, RetryPolicy, plan_retry
 from app.disconnects import SLOW_CONSUMER
 from app.hub.hub import Hub
-from app.hub.prepared import PreparedMessage, Publication
+from app.hub.publication import Publication
 from app.hub.session import Session
 from app.messages.destinations import USER_MESSAGES
 from app.messages.message import Envelope
@@ -41,7 +41,7 @@ class Sending:
 
     trace: Trace
     envelope: Envelope | None
-    prepared: PreparedMessage
+    publication: Publication
     sent_ms: int
     due_s: float
     expires_s: float
@@ -87,7 +87,7 @@ class AckManager:
         return Sending(
             trace,
             envelope if envelope.acknowledged else None,
-            PreparedMessage(publication_of(envelope, attempt=trace.attempts, now_ms=now_ms)),
+            publication_of(envelope, trace.attempts, now_ms),
             now_ms,
             min(now_s + self._policy.wait_s, expires_s),
             expires_s,
@@ -111,7 +111,7 @@ class AckManager:
                 self._log_event(
                     "[%s] 消息入队, msgId %s, sessionId %s, receiver %s", trace.id, session.id, session.user
                 )
-        transmit(session, sending.prepared)
+        transmit(session, sending.publication)
 
     def is_open(self, session: Session, message_id: str) -> bool:
         return self._ledger.get(session.id, message_id) is not None
@@ -220,7 +220,7 @@ class AckManager:
         self._log_event(
             "[%s] 重发, msgId %s, sessionId %s, retryCount %d", record.message_id, session.id, record.retries
         )
-        transmit(session, PreparedMessage(publication_of(envelope, attempt=record.attempt, now_ms=record.sent_ms)))
+        transmit(session, publication_of(envelope, record.attempt, record.sent_ms))
 
     def _give_up(self, record: Record, done: Sweep) -> None:
         self._ledger.close(record)
@@ -238,14 +238,14 @@ class AckManager:
             logger.info(text, self._ledger.label, *args)
 
 
-def publication_of(envelope: Envelope, *, attempt: int, now_ms: int) -> Publication:
+def publication_of(envelope: Envelope, attempt: int, now_ms: int) -> Publication:
     """The message for `/user/queue/msg`; the first sending is attempt 1 and carries no mark of it."""
     headers = (("redelivered", "true"), ("attempt", str(attempt))) if attempt > 1 else ()
     body = envelope.encoder.encode(ack_retry_count=attempt - 1, ack_last_sent=now_ms)
     return Publication(envelope.message.id, USER_MESSAGES, body, headers)
 
 
-def transmit(session: Session, prepared: PreparedMessage, destination: str = USER_MESSAGES) -> None:
-    """To each subscription of the session for the destination of the message."""
-    for subscriber in session.listens_to(destination):
-        session.deliver(prepared.frame_for(subscriber.profile))
+def transmit(session: Session, publication: Publication) -> None:
+    """To each subscription of the session for its destination."""
+    for subscriber in session.listens_to(publication.destination):
+        session.deliver(publication.frame_for(subscriber.profile))

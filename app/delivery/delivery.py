@@ -14,7 +14,7 @@ from app.delivery.log import DeliveryLog, PushOutcome, Trace, accepted_elsewhere
 from app.delivery.relay import Relay
 from app.errors import IdConflict, Unavailable
 from app.hub.hub import Hub
-from app.hub.prepared import Notice, PreparedMessage, Publication
+from app.hub.publication import Notice, Publication
 from app.hub.session import Session
 from app.messages.destinations import USER_MESSAGES
 from app.messages.message import Envelope, MessageEncoder, NotifyMessage
@@ -192,9 +192,8 @@ class Delivery:
 
     def receive_notice(self, notice: Notice) -> None:
         self._let_go(notice.user, notice.withdrawn)
-        prepared = PreparedMessage(notice.publication)
         for session in self._hub.sessions_of(notice.user):
-            transmit(session, prepared)
+            transmit(session, notice.publication)
 
     def resume(self, users: Sequence[str]) -> None:
         """Drains their inboxes anew; what comes from now on waits until that is done, so that nothing overtakes."""

@@ -13,7 +13,7 @@ from app.delivery.archive import Archive, NoArchive
 from app.delivery.inbox import Inbox
 from app.disconnects import SLOW_CONSUMER
 from app.errors import Unavailable
-from app.hub.prepared import PreparedMessage, Publication
+from app.hub.publication import Publication
 from app.hub.session import Draining, Session
 from app.messages.destinations import USER_ERRORS, USER_MESSAGES
 from app.messages.message import Envelope
@@ -170,4 +170,4 @@ class Drain:
             publication = Publication(
                 message_id=self._new_id(), destination=USER_ERRORS, body=to_json({"detail": detail, "more": count})
             )
-            transmit(session, PreparedMessage(publication), USER_ERRORS)
+            transmit(session, publication)

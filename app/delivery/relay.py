@@ -4,7 +4,7 @@ from collections.abc import Awaitable
 from typing import Protocol
 
 from app.cluster.receiver import Receiver
-from app.hub.prepared import Notice, Publication
+from app.hub.publication import Notice, Publication
 
 
 class Relay(Protocol):

@@ -29,7 +29,7 @@ from app.gateway.presence import Presence
 from app.gateway.rate import TokenBucket
 from app.gateway.routing import Rejected
 from app.hub.hub import Hub
-from app.hub.prepared import PreparedMessage, Publication
+from app.hub.publication import Publication
 from app.hub.session import Session
 from app.hub.transport import Transport
 from app.messages.destinations import USER_ERRORS
@@ -305,9 +305,8 @@ class Connection:
         publication = Publication(
             message_id=self._services.delivery.new_id(), destination=USER_ERRORS, body=to_json(body)
         )
-        prepared = PreparedMessage(publication)
         for subscriber in session.listens_to(USER_ERRORS):
-            session.deliver(prepared.frame_for(subscriber.profile))
+            session.deliver(publication.frame_for(subscriber.profile))
 
     # The end
 

@@ -1,7 +1,7 @@
 """The application destinations that every user of the service knows."""
 
 from app.gateway.routing import AppMessage, DestinationRoutes
-from app.hub.prepared import Publication
+from app.hub.publication import Publication
 from app.messages.destinations import APP_SEND_MESSAGE, TOPIC_MESSAGES
 
 TEXT = "text/plain;charset=utf-8"

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 
-from app.hub.prepared import PreparedMessage, Publication
+from app.hub.publication import Publication
 from app.hub.session import Session, Subscriber
 from app.stomp.events import Subscription
 
@@ -102,14 +102,13 @@ class Hub:
         subscribers = self._destinations.get(publication.destination)
         if not subscribers:
             return 0
-        prepared, reached = PreparedMessage(publication), set()
-        profile, frame = None, b""
+        reached, profile, frame = set(), None, b""
         for count, subscriber in enumerate(tuple(subscribers), start=1):
             if subscriber in subscribers:
                 if subscriber.profile is not profile:
                     profile = subscriber.profile
-                    frame = prepared.frame_for(profile)
-                subscriber.session.deliver(frame, prepared.binary)
+                    frame = publication.frame_for(profile)
+                subscriber.session.deliver(frame, publication.binary)
                 reached.add(subscriber.session)
             if count % FAN_OUT_SLICE == 0:
                 await asyncio.sleep(0)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.disconnects import DisconnectReason
-from app.hub.prepared import profile_of
+from app.hub.publication import profile_of
 from app.hub.transport import Transport
 from app.stomp.events import Subscription
 from app.stomp.frames import AckMode, Version

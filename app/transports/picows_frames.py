@@ -46,7 +46,7 @@ def close_code(frame: WSFrame) -> tuple[int, str]:
 
 def encode(kind: WSMsgType, payload: bytes) -> bytes:
     """A whole message, or a control frame, of a server (RFC 6455 section 5.2)."""
-    first, size = 0x80 | kind.value, len(payload)
+    first, size = 0x81 if kind is TEXT else 0x80 | kind.value, len(payload)  # nearly always, and sooner found
     if size < 126:
         return bytes((first, size)) + payload
     head = struct.pack("!BBH", first, 126, size) if size < 65_536 else struct.pack("!BBQ", first, 127, size)

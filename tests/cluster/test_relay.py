@@ -10,7 +10,7 @@ from app.cluster import relay as relay_module
 from app.cluster.keys import EVERYBODY, user_channel
 from app.cluster.relay import RedisRelay
 from app.cluster.wire import Kind, Parcel, encode_envelope, encode_publication, label
-from app.hub.prepared import Notice, Publication
+from app.hub.publication import Notice, Publication
 from app.messages.destinations import USER_MESSAGES
 from app.messages.message import Envelope, MessageEncoder, NotifyMessage
 from tests.eventually import eventually

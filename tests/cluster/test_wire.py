@@ -17,7 +17,7 @@ from app.cluster.wire import (
     label,
     open_parcel,
 )
-from app.hub.prepared import Notice, Publication
+from app.hub.publication import Notice, Publication
 from app.messages.message import Envelope, MessageEncoder, NotifyMessage
 
 DATA = [

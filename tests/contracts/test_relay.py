@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Sequence
 import pytest
 
 from app.delivery.relay import Relay
-from app.hub.prepared import Notice, Publication
+from app.hub.publication import Notice, Publication
 from app.messages.destinations import USER_MESSAGES
 from app.messages.message import Envelope
 from tests.contracts.implementations import RELAYS

@@ -8,7 +8,7 @@ import pytest
 from app.cluster.memory import MemoryBus, MemoryRelay
 from app.delivery.log import PushOutcome
 from app.errors import IdConflict, Unavailable
-from app.hub.prepared import Publication
+from app.hub.publication import Publication
 from app.messages.message import NotifyMessage
 from tests.clock import FakeClock
 from tests.delivery.node import Node

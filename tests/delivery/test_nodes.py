@@ -6,7 +6,7 @@ import pytest
 
 from app.cluster.memory import MemoryBus
 from app.errors import IdConflict, Unavailable
-from app.hub.prepared import Publication
+from app.hub.publication import Publication
 from app.messages.destinations import USER_MESSAGES
 from app.messages.message import Envelope, MessageEncoder, NotifyMessage
 from tests.delivery.node import TTL_MS, Node

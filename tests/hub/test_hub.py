@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from app.hub.hub import FAN_OUT_SLICE, Hub
-from app.hub.prepared import Publication
+from app.hub.publication import Publication
 from app.hub.session import Session
 from app.stomp.events import Subscription
 from app.stomp.frames import AckMode, Version

@@ -2,7 +2,7 @@ import tracemalloc
 
 import pytest
 
-from app.hub.prepared import PreparedMessage, Profile, Publication, encode_message, profile_of
+from app.hub.publication import Profile, Publication, encode_message, profile_of
 from app.stomp.frames import Version
 
 PUBLICATION = Publication(message_id="m:1", destination="/topic/a", body=b'{"a":1}')
@@ -52,10 +52,10 @@ def test_own_headers_go_between_the_standard_ones_and_the_body() -> None:
 
 
 def test_a_publication_is_encoded_once_for_each_profile() -> None:
-    prepared = PreparedMessage(PUBLICATION)
-    first = prepared.frame_for(profile_of(V12, "0", False))
-    assert prepared.frame_for(profile_of(V12, "0", False)) is first
-    assert prepared.frame_for(profile_of(V12, "1", False)) != first
+    publication = Publication("m", "/topic/a", b"")
+    first = publication.frame_for(profile_of(V12, "0", False))
+    assert publication.frame_for(profile_of(V12, "0", False)) is first
+    assert publication.frame_for(profile_of(V12, "1", False)) != first
 
 
 def test_headers_that_are_kept_are_of_the_destination_and_the_type() -> None:
@@ -65,12 +65,6 @@ def test_headers_that_are_kept_are_of_the_destination_and_the_type() -> None:
             publication = Publication("m", destination, b"", content_type=content_type)
             frame = encode_message(publication, profile)
             assert f"\ndestination:{destination}\ncontent-type:{content_type}\n".encode() in frame
-
-
-@pytest.mark.parametrize("binary", [False, True])
-def test_a_prepared_message_says_whether_it_is_binary(binary: bool) -> None:
-    publication = Publication(message_id="m", destination="/topic/a", body=b"\xff", binary=binary)
-    assert PreparedMessage(publication).binary is binary
 
 
 def test_long_ids_that_clients_choose_are_not_remembered() -> None:

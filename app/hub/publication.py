@@ -1,6 +1,6 @@
-"""A MESSAGE frame that is encoded once and sent to many."""
+"""A message that is encoded once and sent to many."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from app.stomp.codec import encode_header
@@ -59,6 +59,8 @@ _common_profile = lru_cache(maxsize=1024)(Profile)
 class Publication:
     """A message for all that listen to `destination`, and what the relay carries from node to node.
 
+    It is encoded once for each profile of subscribers, of which there are few.
+
     `message_id` has the characters of ids (`messages/ids.py`). `headers` go between the standard ones and the body; all
     header text must be writable in every STOMP version. `binary`: the body is not valid UTF-8 and travels in a binary
     WebSocket message.
@@ -70,6 +72,13 @@ class Publication:
     headers: tuple[tuple[str, str], ...] = ()
     content_type: str = "application/json"
     binary: bool = False
+    _frames: dict[Profile, bytes] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def frame_for(self, profile: Profile) -> bytes:
+        frame = self._frames.get(profile)
+        if frame is None:
+            frame = self._frames[profile] = encode_message(self, profile)
+        return frame
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,23 +88,6 @@ class Notice:
     user: str
     publication: Publication
     withdrawn: tuple[str, ...] = ()
-
-
-class PreparedMessage:
-    """Encodes a publication once for each profile of subscribers, of which there are few."""
-
-    __slots__ = ("_frames", "_publication", "binary")
-
-    def __init__(self, publication: Publication) -> None:
-        self.binary = publication.binary
-        self._publication = publication
-        self._frames: dict[Profile, bytes] = {}
-
-    def frame_for(self, profile: Profile) -> bytes:
-        frame = self._frames.get(profile)
-        if frame is None:
-            frame = self._frames[profile] = encode_message(self._publication, profile)
-        return frame
 
 
 def encode_message(publication: Publication, profile: Profile) -> bytes:
