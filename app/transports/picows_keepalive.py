@@ -1,45 +1,93 @@
 """Pings where nothing else is said, and an end for peers that have gone without a word."""
 
 import asyncio
-import math
-from collections.abc import Callable
+from weakref import WeakKeyDictionary
 
+from uvicorn.config import Config
+from uvicorn.server import ServerState
+
+from app.delivery.schedule import Schedule
 from app.transports.picows_socket import PicowsSocket
 
 FAILED = 1011
 MOMENTS = 25  # of an interval: what is due in the same moment wakes the loop once, whoever it is due for
 
 
+class Keepalives:
+    """Of all connections of a server, by one timer: ten thousand of their own would be a tenth of what idleness takes.
+
+    `timeout_s` None: a peer may be as silent as it likes.
+    """
+
+    def __init__(self, interval_s: float, timeout_s: float | None) -> None:
+        self.interval_s = interval_s
+        self.timeout_s = timeout_s
+        self._moment_s = interval_s / MOMENTS
+        self._schedule: Schedule[Keepalive] = Schedule(self._moment_s)
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, keepalive: "Keepalive", delay_s: float) -> int:
+        """Calls `keepalive.act` then. What `discard` wants to know is the answer."""
+        loop = asyncio.get_running_loop()
+        if self._timer is None:
+            self._timer = loop.call_later(self._moment_s, self._act)
+        return self._schedule.add(keepalive, loop.time() + delay_s)
+
+    def discard(self, keepalive: "Keepalive", slot: int) -> None:
+        self._schedule.discard(keepalive, slot)
+
+    def _act(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(self._moment_s, self._act) if self._schedule else None
+        for keepalive in self._schedule.pop_due(loop.time()):
+            keepalive.act()
+
+
 class Keepalive:
     """At least once in two intervals something goes each way: or a balancer between would let go of the connection."""
 
-    def __init__(self, socket: PicowsSocket, interval_s: float, timeout_s: float | None) -> None:
+    __slots__ = ("_all", "_is_waiting", "_slot", "_socket")
+
+    def __init__(self, socket: PicowsSocket, all: Keepalives) -> None:
         self._socket = socket
-        self._interval_s = interval_s
-        self._timeout_s = timeout_s
-        self._call_later(interval_s, self._look)
+        self._all = all
+        self._is_waiting = False  # for an answer to a ping
+        self._slot = all.add(self, all.interval_s)
 
     def cancel(self) -> None:
-        self._timer.cancel()
+        self._all.discard(self, self._slot)
+
+    def act(self) -> None:
+        if self._is_waiting:
+            self._check()
+        else:
+            self._look()
 
     def _look(self) -> None:
-        socket = self._socket
+        socket, timeout_s = self._socket, self._all.timeout_s
         is_silent = not (socket.reader.has_read and socket.has_spoken)
         if is_silent:
             socket.ping()
         socket.reader.has_read = socket.has_spoken = False
-        if is_silent and self._timeout_s is not None:
-            self._call_later(self._timeout_s, self._check)
-        else:
-            self._call_later(self._interval_s, self._look)
+        self._is_waiting = is_silent and timeout_s is not None
+        self._slot = self._all.add(self, timeout_s if is_silent and timeout_s is not None else self._all.interval_s)
 
     def _check(self) -> None:
         """A peer that the application does not let speak is not silent."""
         if not self._socket.reader.has_read and self._socket.transport.is_reading():
             self._socket.fail(FAILED, "keepalive ping timeout")
-        else:
-            self._call_later(max(0.0, self._interval_s - (self._timeout_s or 0.0)), self._look)
+            return
+        self._is_waiting = False
+        self._slot = self._all.add(self, max(0.0, self._all.interval_s - (self._all.timeout_s or 0.0)))
 
-    def _call_later(self, delay_s: float, call: Callable[[], None]) -> None:
-        loop, moment_s = asyncio.get_running_loop(), self._interval_s / MOMENTS
-        self._timer = loop.call_at(math.ceil((loop.time() + delay_s) / moment_s) * moment_s, call)
+
+_keepalives: WeakKeyDictionary[ServerState, Keepalives] = WeakKeyDictionary()
+
+
+def keep_alive(socket: PicowsSocket, server: ServerState, config: Config) -> Keepalive | None:
+    """As the settings of uvicorn have it; None: they want no pings."""
+    if not config.ws_ping_interval:
+        return None
+    if server not in _keepalives:
+        _keepalives[server] = Keepalives(config.ws_ping_interval, config.ws_ping_timeout)
+    return Keepalive(socket, _keepalives[server])

@@ -612,6 +612,14 @@ async def test_silent_peer_is_given_up() -> None:
         assert await client.closed() == 1011
 
 
+async def test_all_are_pinged_also_those_who_come_when_all_others_have_gone() -> None:
+    async with serving(Application(echo), ws_ping_interval=0.1, ws_ping_timeout=None) as port:
+        for _ in range(2):
+            async with raw_client(port) as one, raw_client(port) as other:
+                assert [(await client.receive())[0] for client in (one, other, one)] == [PING] * 3
+            await asyncio.sleep(0.3)
+
+
 async def test_peer_on_a_slow_line_is_not_taken_for_silent_while_its_frame_is_under_way() -> None:
     # it cannot answer a ping inside of a frame
     async with raw(ws_ping_interval=0.2, ws_ping_timeout=0.2) as (_, client):
