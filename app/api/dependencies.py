@@ -37,7 +37,7 @@ class FirstHeaders:
     __slots__ = ("_values",)
 
     def __init__(self, request: Request) -> None:
-        self._values: dict[bytes, bytes] = dict(reversed(request.scope["headers"]))
+        self._values: dict[bytes, bytes] = dict(reversed([*request.scope["headers"]]))
 
     def get(self, name: bytes) -> str | None:
         """`name` is in lower case."""

@@ -77,8 +77,6 @@ class DestinationRoutes:
         A sync handler must not block. It runs for frames of one session in their order, and a RECEIPT is sent when it
         is done. Raises ValueError if the destination is taken or lies outside `/app/`.
         """
-        if destination == APP_ACK:
-            raise ValueError(f"{destination} is where clients acknowledge messages, and takes no handler")
         if not destination.startswith(APP_PREFIX):
             raise ValueError(f"an application destination starts with {APP_PREFIX}, not {destination!r}")
         if destination in self._handlers:
@@ -94,6 +92,8 @@ class DestinationRoutes:
         return self._handlers.get(destination)
 
     def include(self, other: "DestinationRoutes") -> None:
-        """Takes over all handlers of `other`. Raises ValueError if a destination is taken."""
+        """Takes over all handlers of `other`. Raises ValueError if a destination is taken, as `/app/ack` always is."""
         for destination, handler in other._handlers.items():
+            if destination == APP_ACK:
+                raise ValueError(f"{destination} is where clients acknowledge messages, and takes no handler")
             self.message(destination)(handler)

@@ -35,8 +35,14 @@ def test_applications_cannot_take_over_the_destinations_of_the_service() -> None
 
     with pytest.raises(ValueError, match="/app/sendMessage has a handler"):
         all_routes.include(own)
+
+
+def test_acknowledgements_have_no_handler() -> None:
+    own, all_routes = DestinationRoutes(), DestinationRoutes()
+    own.message("/app/ack")(handler)
+
     with pytest.raises(ValueError, match="/app/ack is where clients acknowledge"):
-        own.message("/app/ack")
+        all_routes.include(own)
 
 
 def test_including_leaves_the_other_as_it_was() -> None:
