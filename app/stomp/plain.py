@@ -4,7 +4,7 @@ Clients say the same all the time. The head of "SEND, destination:/app/ack" is l
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
 
@@ -25,10 +25,6 @@ class PlainHead:
     headers: Mapping[str, str]
     receipt: str | None
     content_length: int | None
-    size: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "size", len(self.text))
 
 
 NO_HEAD = PlainHead(b"\0", "", {}, None, None)  # no frame begins so

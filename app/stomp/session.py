@@ -125,10 +125,10 @@ class ServerSession:
             if found is None:
                 return None
             self._head = head = found
-        length = head.content_length
-        if data.find(b"\0") != end or (length is not None and length != end - head.size):
+        start, length = len(head.text), head.content_length
+        if data.find(b"\0") != end or (length is not None and length != end - start):
             return None
-        return Send(head.destination, head.headers, data[head.size : end], head.receipt)
+        return Send(head.destination, head.headers, data[start:end], head.receipt)
 
     def _handle(self, frame: Frame) -> Event:
         try:
