@@ -27,7 +27,7 @@ class PlainHead:
     content_length: int | None
 
 
-NO_HEAD = PlainHead(b"\0", "", {}, None, None)  # no frame begins so
+NO_HEAD = PlainHead(b"\0\0", "", {}, None, None)  # begins nothing that ends with its first NUL
 
 
 def find_plain_head(data: bytes) -> PlainHead | None:

@@ -50,6 +50,9 @@ def test_receipt_is_asked_for() -> None:
     [
         b"",
         b"\n",
+        b"\0",
+        b"\0\0",
+        b"\0" + ACK,
         ACK[:-1],
         ACK + b"\n",
         ACK + ACK,
@@ -130,6 +133,18 @@ LINES = st.lists(
     max_size=5,
 )
 BODIES = st.binary(max_size=12) | st.just(b"ntf_1")
+
+
+@given(st.lists(st.sampled_from([b"\0", b"\n", b"SEND", b"\ndestination:/app/ack", b"\n\n", b"a"]), max_size=6))
+def test_parser_reads_the_same_of_whatever_comes_first(parts: list[bytes]) -> None:
+    data = b"".join(parts)
+
+    event = open_session().plain_send(data)
+
+    if event is not None:
+        session = open_session()
+        session.receive_data(data)
+        assert session.next_event() == event
 
 
 @given(
