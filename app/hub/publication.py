@@ -1,7 +1,7 @@
 """A message that is encoded once and sent to many."""
 
 from dataclasses import dataclass, field
-from functools import lru_cache
+from weakref import WeakValueDictionary
 
 from app.stomp.codec import encode_header
 from app.stomp.frames import Version
@@ -11,9 +11,12 @@ REMEMBERED_CHARS = 256  # of what clients choose: longer texts would fill the me
 
 
 class Profile:
-    """All that can make one subscriber's frame differ from another's. Two are the same if they are one object."""
+    """All that can make one subscriber's frame differ from another's.
 
-    __slots__ = ("_heads", "_heads_for", "asks_ack", "subscription_id", "version")
+    Two are the same if they are one object, which is found sooner: `profile_of` makes them.
+    """
+
+    __slots__ = ("__weakref__", "_heads", "_heads_for", "asks_ack", "subscription_id", "version")
 
     def __init__(self, version: Version, subscription_id: str | None, asks_ack: bool) -> None:
         self.version = version
@@ -47,12 +50,15 @@ class Profile:
 
 
 def profile_of(version: Version, subscription_id: str | None, asks_ack: bool) -> Profile:
-    """The same object for equal subscribers, as a rule: clients of one kind all choose the same ids."""
-    is_common = subscription_id is None or len(subscription_id) <= REMEMBERED_CHARS
-    return (_common_profile if is_common else Profile)(version, subscription_id, asks_ack)
+    """The same object for equal subscribers, for as long as there are any: clients of one kind choose the same ids."""
+    key = version, subscription_id, asks_ack
+    profile = _profiles.get(key)
+    if profile is None:
+        profile = _profiles[key] = Profile(*key)
+    return profile
 
 
-_common_profile = lru_cache(maxsize=1024)(Profile)
+_profiles: WeakValueDictionary[tuple[Version, str | None, bool], Profile] = WeakValueDictionary()
 
 
 @dataclass(slots=True)  # not frozen: one comes with every push, and would take three times as long

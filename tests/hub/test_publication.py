@@ -67,6 +67,16 @@ def test_headers_that_are_kept_are_of_the_destination_and_the_type() -> None:
             assert f"\ndestination:{destination}\ncontent-type:{content_type}\n".encode() in frame
 
 
+def test_nobody_can_make_equal_subscribers_differ() -> None:
+    profile = profile_of(V12, "0", False)
+    others = [profile_of(V12, f"other-{number}", False) for number in range(5_000)]
+
+    assert profile_of(V12, "0", False) is profile
+    assert profile_of(V11, "0", False) is not profile
+    assert profile_of(V12, "0", True) is not profile
+    assert len({*others}) == len(others)
+
+
 def test_long_ids_that_clients_choose_are_not_remembered() -> None:
     tracemalloc.start()
     try:
