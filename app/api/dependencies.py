@@ -63,7 +63,7 @@ PushAccess = Depends(require_push_access)
 async def read_body(request: Request, headers: FirstHeaders, limit: int) -> bytes:
     """The body, of at most `limit` bytes. Raises PayloadTooLarge before more than the limit was read.
 
-    Without `request.stream`, which takes as long again as the rest of this.
+    Without `request.stream`, which takes as long again as the rest of this; nobody can read the body after it.
     """
     announced = headers.get(b"content-length") or ""
     if announced.isdecimal() and len(announced) < MAX_LENGTH_DIGITS and int(announced) > limit:

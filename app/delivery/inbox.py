@@ -67,9 +67,8 @@ class InboxLimits:
     max_bytes: int = 268_435_456
 
 
-_Entry = tuple[
-    Envelope, int, int
-]  # the envelope, its slot in the schedule, its size; a class would take ten times as long
+# The envelope, its slot in the schedule, its size. An object of a class takes several times as long to create.
+_Entry = tuple[Envelope, int, int]
 
 
 class MemoryInbox:
@@ -88,7 +87,8 @@ class MemoryInbox:
         if entries is None:
             entries = {}
         elif message_id in entries:
-            return Placed(known=entries[message_id][0])
+            known, _, _ = entries[message_id]
+            return Placed(known=known)
         if len(entries) >= self._limits.max_messages:
             raise inbox_full(receiver, len(entries))
         size = len(envelope.encoder) + OVERHEAD_BYTES

@@ -1,4 +1,4 @@
-"""The application destinations that every user of the service knows."""
+"""The application destinations that every user of the service knows, but for `/app/ack`, which `dispatch` handles."""
 
 from app.gateway.routing import AppMessage, DestinationRoutes
 from app.hub.publication import Publication

@@ -107,7 +107,7 @@ class AsgiTransport:
             if message["type"] == "websocket.disconnect":
                 return
             text = message.get("text")
-            connection.receive(message["bytes"] if text is None else text.encode())
+            connection.receive(bytes(message["bytes"]) if text is None else text.encode())
 
     async def _write(self) -> None:
         with contextlib.suppress(WebSocketDisconnect, WebSocketDisconnected):

@@ -1,6 +1,7 @@
 """Pings where nothing else is said, and an end for peers that have gone without a word."""
 
 import asyncio
+import logging
 from weakref import WeakKeyDictionary
 
 from uvicorn.config import Config
@@ -10,7 +11,9 @@ from app.delivery.schedule import Schedule
 from app.transports.picows_socket import PicowsSocket
 
 FAILED = 1011
-MOMENTS = 25  # of an interval: what is due in the same moment wakes the loop once, whoever it is due for
+MOMENTS = 25  # of an interval: so often the timer looks who is due, up to two of them late
+
+logger = logging.getLogger(__name__)
 
 
 class Keepalives:
@@ -27,7 +30,7 @@ class Keepalives:
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, keepalive: "Keepalive", delay_s: float) -> int:
-        """Calls `keepalive.act` then. What `discard` wants to know is the answer."""
+        """Calls `keepalive.act` then. The answer is the slot, which `discard` wants to know."""
         loop = asyncio.get_running_loop()
         if self._timer is None:
             self._timer = loop.call_later(self._moment_s, self._act)
@@ -40,19 +43,22 @@ class Keepalives:
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(self._moment_s, self._act) if self._schedule else None
         for keepalive in self._schedule.pop_due(loop.time()):
-            keepalive.act()
+            try:
+                keepalive.act()
+            except Exception:  # the outer edge of a timer: the others that are due must not lose their turn for good
+                logger.exception("a connection could not be kept alive")
 
 
 class Keepalive:
-    """At least once in two intervals something goes each way: or a balancer between would let go of the connection."""
+    """About once in two intervals something goes each way: or a balancer between would let go of the connection."""
 
     __slots__ = ("_all", "_is_waiting", "_slot", "_socket")
 
-    def __init__(self, socket: PicowsSocket, all: Keepalives) -> None:
+    def __init__(self, socket: PicowsSocket, everybody: Keepalives) -> None:
         self._socket = socket
-        self._all = all
+        self._all = everybody
         self._is_waiting = False  # for an answer to a ping
-        self._slot = all.add(self, all.interval_s)
+        self._slot = everybody.add(self, everybody.interval_s)
 
     def cancel(self) -> None:
         self._all.discard(self, self._slot)

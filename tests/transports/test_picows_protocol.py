@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -18,6 +18,7 @@ from websockets.typing import Subprotocol
 
 import app.transports.picows_protocol as picows_protocol
 from app.transports.picows_frames import BINARY as BINARY_FRAME
+from app.transports.picows_keepalive import Keepalive, Keepalives
 from app.transports.picows_protocol import PicowsProtocol
 from app.transports.picows_socket import PicowsSocket
 from app.transports.takeover import EXTENSION, takeover_of
@@ -618,6 +619,30 @@ async def test_all_are_pinged_also_those_who_come_when_all_others_have_gone() ->
             async with raw_client(port) as one, raw_client(port) as other:
                 assert [(await client.receive())[0] for client in (one, other, one)] == [PING] * 3
             await asyncio.sleep(0.3)
+
+
+class Turn:
+    """Of a connection that is due; the first time it may fail."""
+
+    def __init__(self, everybody: Keepalives, fails: bool) -> None:
+        self.everybody = everybody
+        self.fails = fails
+        self.count = 0
+        everybody.add(cast(Keepalive, self), 0.02)
+
+    def act(self) -> None:
+        self.count += 1
+        if self.fails:
+            raise RuntimeError("a defect")
+        self.everybody.add(cast(Keepalive, self), 0.02)
+
+
+async def test_defect_at_one_connection_leaves_the_others_their_pings(caplog: pytest.LogCaptureFixture) -> None:
+    everybody = Keepalives(0.05, None)
+    turns = [Turn(everybody, fails=number == 1) for number in range(4)]
+    await eventually(lambda: min(turn.count for turn in turns if not turn.fails) >= 3)
+    assert turns[1].count == 1
+    assert [record.message for record in caplog.records] == ["a connection could not be kept alive"]
 
 
 async def test_peer_on_a_slow_line_is_not_taken_for_silent_while_its_frame_is_under_way() -> None:
