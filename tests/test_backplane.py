@@ -51,7 +51,7 @@ async def proxied_backplane() -> AsyncIterator[tuple[Proxy, Backplane]]:
 
 def message() -> Envelope:
     now_ms = time.time_ns() // 1_000_000
-    content = NotifyMessage(id="m1", type="STRING_MSG", receiver="ann", data="x", created=now_ms)
+    content = NotifyMessage(id="m1", type="STRING_MSG", receiver="ann", data="x", viewed=False, created=now_ms)
     return Envelope(message=content, encoder=MessageEncoder(content), expires_ms=now_ms + 60_000)
 
 

@@ -138,7 +138,8 @@ class Intake:
             raise InvalidMessage(problem, errors=[{"loc": ["id"], "msg": problem}])
         self._runtime.types.check(request.type, request.data)
         message_id = request.id or self._delivery.new_id()
-        return NotifyMessage(message_id, request.type, request.receiver, request.data, self._runtime.clock.epoch_ms())
+        created = self._runtime.clock.epoch_ms()
+        return NotifyMessage(message_id, request.type, request.receiver, request.data, False, created)
 
     def _ttl_ms(self, wanted: int | None) -> int:
         limits = self._runtime.push

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
+from msgspec import Struct
+
 from app.clock import Clock
 from app.delivery.ledger import Ledger
 from app.delivery.log import Record, Trace
@@ -32,8 +34,7 @@ class Sweep:
     not_online: int = 0
 
 
-@dataclass(slots=True)
-class Sending:
+class Sending(Struct, frozen=True):
     """One attempt to bring a message to sessions, with all that is the same for each of them.
 
     `envelope` None: it is not to be acknowledged.

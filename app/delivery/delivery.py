@@ -1,8 +1,9 @@
 """Takes messages in and brings them to sessions: the service that everything that pushes calls."""
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import replace
 from typing import Literal
+
+from msgspec.structs import replace
 
 from app.clock import Clock
 from app.delivery.ack_manager import AckManager, transmit

@@ -2,9 +2,9 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from heapq import merge
 
+from msgspec.structs import replace
 from pydantic_core import to_json
 
 from app.clock import Clock

@@ -75,7 +75,7 @@ class MemoryInbox:
     def __init__(self, limits: InboxLimits) -> None:
         self._limits = limits
         self._users: dict[str, dict[str, _Entry]] = {}
-        self._schedule: Schedule[tuple[str, str]] = Schedule(RESOLUTION_MS)
+        self._schedule: Schedule[Envelope] = Schedule(RESOLUTION_MS)
         self.size_bytes = 0
 
     async def put(self, envelope: Envelope, *, keep: Keep = Keep.ALWAYS) -> Placed:
@@ -94,7 +94,7 @@ class MemoryInbox:
         size = len(envelope.encoder) + OVERHEAD_BYTES
         if self.size_bytes + size > self._limits.max_bytes:
             raise Unavailable("the inboxes of all users together are full", retry_after_s=RETRY_AFTER_S)
-        slot = self._schedule.add((receiver, message_id), envelope.expires_ms)
+        slot = self._schedule.add(envelope, envelope.expires_ms)
         entries[message_id] = envelope, slot, size
         self._users[receiver] = entries
         self.size_bytes += size
@@ -111,15 +111,15 @@ class MemoryInbox:
         entry = entries.pop(message_id, None) if entries else None
         if entries is None or entry is None:
             return
-        _, slot, size = entry
-        self._schedule.discard((receiver, message_id), slot)
+        envelope, slot, size = entry
+        self._schedule.discard(envelope, slot)
         self.size_bytes -= size
         if not entries:
             del self._users[receiver]
 
     def expire(self, now_ms: int) -> None:
-        for receiver, message_id in self._schedule.pop_due(now_ms):
-            self.remove(receiver, message_id)
+        for envelope in self._schedule.pop_due(now_ms):
+            self.remove(envelope.receiver, envelope.message.id)
 
 
 def inbox_full(receiver: str, count: int) -> InboxFull:

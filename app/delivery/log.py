@@ -1,8 +1,9 @@
 """What became of the latest deliveries: the memory behind push_status and behind ids that are used twice."""
 
 from collections import OrderedDict
-from dataclasses import dataclass, field
 from typing import Literal, Self
+
+from msgspec import Struct, field
 
 from app.messages.destinations import USER_MESSAGES
 from app.messages.message import Envelope, MessageEncoder
@@ -10,8 +11,7 @@ from app.messages.message import Envelope, MessageEncoder
 MAX_RECORDS = 32  # of one message; a user who reconnects all the time shall not fill the memory
 
 
-@dataclass(slots=True)  # not frozen, which would make it twice as slow to create; nobody changes one
-class PushOutcome:
+class PushOutcome(Struct, frozen=True):
     """`sessions` of this node got the message at once; `replayed`: the id was pushed before, this is what came then."""
 
     id: str
@@ -21,8 +21,7 @@ class PushOutcome:
     replayed: bool = False
 
 
-@dataclass(slots=True, eq=False)
-class Record:
+class Record(Struct, eq=False):
     """One message sent to one session. In the ledger while `envelope` is there, in the log for longer.
 
     `due_s` and `expires_s` are monotonic seconds, `sent_ms` and `acked_ms` since 1970; `attempt` numbers the sendings
@@ -45,8 +44,7 @@ class Record:
         return self.trace.id
 
 
-@dataclass(slots=True, eq=False)
-class Trace:
+class Trace(Struct, eq=False):
     """A message without its body. `digest` tells whether an id comes with the same content again."""
 
     id: str

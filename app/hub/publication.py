@@ -1,12 +1,14 @@
 """A message that is encoded once and sent to many."""
 
-from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
+
+from msgspec import Struct, field
 
 from app.stomp.codec import encode_header
 from app.stomp.frames import Version
 from app.stomp.session import ack_id
 
+REMEMBERED_BYTES = 8_388_608  # of the frames of one message
 REMEMBERED_CHARS = 256  # of what clients choose: longer texts would fill the memory with what comes once
 
 
@@ -61,11 +63,11 @@ def profile_of(version: Version, subscription_id: str | None, asks_ack: bool) ->
 _profiles: WeakValueDictionary[tuple[Version, str | None, bool], Profile] = WeakValueDictionary()
 
 
-@dataclass(slots=True)  # not frozen: one comes with every push, and would take three times as long
-class Publication:
+class Publication(Struct):
     """A message for all that listen to `destination`, and what the relay carries from node to node.
 
-    It is encoded once for each profile of subscribers, of which there are few.
+    It is encoded once for each profile of subscribers, of which there are few; where there are many, large frames are
+    forgotten from time to time, and the memory stays bounded.
 
     `message_id` has the characters of ids (`messages/ids.py`). `headers` go between the standard ones and the body; all
     header text must be writable in every STOMP version. `binary`: the body is not valid UTF-8 and travels in a binary
@@ -78,17 +80,19 @@ class Publication:
     headers: tuple[tuple[str, str], ...] = ()
     content_type: str = "application/json"
     binary: bool = False
-    _frames: dict[Profile, bytes] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _frames: dict[Profile, bytes] = field(default_factory=dict)
 
     def frame_for(self, profile: Profile) -> bytes:
         frame = self._frames.get(profile)
         if frame is None:
-            frame = self._frames[profile] = encode_message(self, profile)
+            frame = encode_message(self, profile)
+            if len(self._frames) * len(frame) >= REMEMBERED_BYTES:
+                self._frames.clear()
+            self._frames[profile] = frame
         return frame
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Notice:
+class Notice(Struct, frozen=True, kw_only=True):
     """For the sessions of one user that are there now, at most once. `withdrawn` are messages that he needs no more."""
 
     user: str
@@ -101,7 +105,9 @@ def encode_message(publication: Publication, profile: Profile) -> bytes:
     message_id, body = publication.message_id, publication.body
     start, middle = profile.standard_headers(publication.destination, publication.content_type)
     written_id = message_id if ":" not in message_id else encode_header("", message_id, version=profile.version)[1:]
-    lines = [encode_header(name, value, version=profile.version) for name, value in publication.headers]
+    lines = []
+    if publication.headers:
+        lines = [encode_header(name, value, version=profile.version) for name, value in publication.headers]
     if profile.asks_ack and profile.version is Version.V12:
         ack = ack_id(message_id, profile.subscription_id or "")
         lines.append(encode_header("ack", ack, version=profile.version))

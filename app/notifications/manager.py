@@ -3,7 +3,9 @@
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from app.clock import Clock
 from app.db.batcher import Batcher
@@ -189,6 +191,7 @@ class NotifyManager:
             type=type,
             receiver=user,
             data={"ids": list(ids), "unread": unread},
+            viewed=False,
             created=self._clock.epoch_ms(),
         )
         self._delivery.tell(message, withdrawn=ids)

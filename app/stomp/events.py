@@ -5,14 +5,14 @@
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import ClassVar
+
+from msgspec import Struct
 
 from app.stomp.frames import AckMode
 
 
-@dataclass(frozen=True, slots=True)
-class Subscription:
+class Subscription(Struct, frozen=True):
     """`id` is None for a 1.0 client that gave none; its destination stands for it then."""
 
     id: str | None
@@ -20,38 +20,33 @@ class Subscription:
     ack_mode: AckMode = AckMode.AUTO
 
 
-@dataclass(frozen=True, slots=True)
-class Connect:
+class Connect(Struct, frozen=True):
     """To be answered with `ServerSession.accept` or an ERROR; until then no further event comes."""
 
     headers: Mapping[str, str]
     receipt: ClassVar[None] = None  # CONNECTED is the answer (1.2, "receipt": "Any client frame other than CONNECT")
 
 
-@dataclass(frozen=True, slots=True)
-class Subscribe:
+class Subscribe(Struct, frozen=True):
     subscription: Subscription
     receipt: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Unsubscribe:
+class Unsubscribe(Struct, frozen=True):
     """`subscription` is None if there was none of that id."""
 
     subscription: Subscription | None
     receipt: str | None = None
 
 
-@dataclass(slots=True)  # not frozen: it comes with every acknowledgement, and would be three times as slow to create
-class Send:
+class Send(Struct, frozen=True):
     destination: str
     headers: Mapping[str, str]
     body: bytes
     receipt: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Ack:
+class Ack(Struct, frozen=True):
     """`subscription` is None if it is not known or has ended; `cumulative` covers all that was sent before on it."""
 
     message_id: str
@@ -63,28 +58,24 @@ class Ack:
         return self.subscription is not None and self.subscription.ack_mode is AckMode.CLIENT
 
 
-@dataclass(frozen=True, slots=True)
-class Nack(Ack):
+class Nack(Ack, frozen=True):
     """As `Ack`, for "again later"."""
 
 
-@dataclass(frozen=True, slots=True)
-class Commit:
+class Commit(Struct, frozen=True):
     """What the transaction gathered, to be done in this order; `Noted` has had the receipts of the single frames."""
 
     events: tuple[Send | Ack | Nack, ...]
     receipt: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Noted:
+class Noted(Struct, frozen=True):
     """BEGIN, ABORT, or a frame that joined a transaction: nothing is left to do but to answer the receipt."""
 
     receipt: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Disconnect:
+class Disconnect(Struct, frozen=True):
     receipt: str | None = None
 
 

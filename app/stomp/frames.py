@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from msgspec import Struct
+
 
 class Version(StrEnum):
     V10 = "1.0"
@@ -17,12 +19,8 @@ class AckMode(StrEnum):
     CLIENT_INDIVIDUAL = "client-individual"
 
 
-@dataclass(slots=True)
-class Frame:
-    """One frame with its headers unescaped; of repeated headers it has the first (1.2, "Repeated Header Entries").
-
-    Not frozen, which would make it three times as slow to create; nobody changes one.
-    """
+class Frame(Struct, frozen=True):
+    """One frame with its headers unescaped; of repeated headers it has the first (1.2, "Repeated Header Entries")."""
 
     command: str
     headers: Mapping[str, str]

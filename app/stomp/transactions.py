@@ -1,6 +1,6 @@
 """What the open transactions of a session have gathered (1.2, "BEGIN"): bounded, and done at their COMMIT."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from app.stomp.errors import ProtocolError
 from app.stomp.events import Ack, Nack, Send

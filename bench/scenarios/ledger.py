@@ -40,7 +40,7 @@ async def sweeps(records: int) -> Samples:
 
 def record(number: int, now_s: float) -> Record:
     """Due in an hour."""
-    message = NotifyMessage(id=f"m{number}", type="STRING_MSG", receiver="ann", data="x", created=0)
+    message = NotifyMessage(id=f"m{number}", type="STRING_MSG", receiver="ann", data="x", viewed=False, created=0)
     return Record(
         trace=Trace(id=message.id, receiver="ann", type=message.type, created_ms=0, expires_ms=10**13),
         session_id=f"s{number % 1000}",

@@ -51,7 +51,7 @@ def news(id: str, sender: str = "other") -> bytes:
 
 
 def message(id: str, sender: str = "other") -> bytes:
-    content = NotifyMessage(id=id, type="STRING_MSG", receiver="ann", data="x", created=5)
+    content = NotifyMessage(id=id, type="STRING_MSG", receiver="ann", data="x", viewed=False, created=5)
     text = encode_envelope(Envelope(message=content, encoder=MessageEncoder(content), expires_ms=9))
     return label(Kind.MESSAGE, sender) + text[:-1] + b',"accepted":1,"expires_ms":9}'
 

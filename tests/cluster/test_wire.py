@@ -30,7 +30,7 @@ DATA = [
 
 
 def envelope_of(data: Any, *, acknowledged: bool = True, persisted: bool = False) -> Envelope:
-    message = NotifyMessage(id="m1", type="STRING_MSG", receiver="ann", data=data, created=5)
+    message = NotifyMessage(id="m1", type="STRING_MSG", receiver="ann", data=data, viewed=False, created=5)
     return Envelope(
         message=message,
         encoder=MessageEncoder(message),

@@ -28,7 +28,7 @@ async def inbox(request: pytest.FixtureRequest, clock: FakeClock) -> AsyncIterat
 def envelope(
     id: str = "m1", *, receiver: str = "ann", data: str = "hello", ttl_ms: int = 60_000, acknowledged: bool = True
 ) -> Envelope:
-    message = NotifyMessage(id=id, type="STRING_MSG", receiver=receiver, data=data, created=NOW_MS)
+    message = NotifyMessage(id=id, type="STRING_MSG", receiver=receiver, data=data, viewed=False, created=NOW_MS)
     return Envelope(
         message=message, encoder=MessageEncoder(message), expires_ms=NOW_MS + ttl_ms, acknowledged=acknowledged
     )

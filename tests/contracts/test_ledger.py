@@ -19,7 +19,7 @@ async def ledger(request: pytest.FixtureRequest) -> AsyncIterator[Ledger]:
 
 
 def new_record(message_id: str = "m1", session_id: str = "s1", due_s: float = 10.0) -> Record:
-    message = NotifyMessage(id=message_id, type="STRING_MSG", receiver="ann", data="hello", created=5)
+    message = NotifyMessage(id=message_id, type="STRING_MSG", receiver="ann", data="hello", viewed=False, created=5)
     return Record(
         trace=Trace(id=message_id, receiver="ann", type="STRING_MSG", created_ms=5, expires_ms=60_005),
         session_id=session_id,

@@ -135,7 +135,7 @@ class Node:
         """With an `id` as a caller who chose it."""
         now_ms = self.clock.epoch_ms()
         message = NotifyMessage(
-            id=id or self.delivery.new_id(), type="STRING_MSG", receiver=to, data=data, created=now_ms
+            id=id or self.delivery.new_id(), type="STRING_MSG", receiver=to, data=data, viewed=False, created=now_ms
         )
         envelope = Envelope(
             message=message, encoder=MessageEncoder(message), expires_ms=now_ms + ttl_ms, acknowledged=ack

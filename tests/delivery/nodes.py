@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import Awaitable, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from app.cluster.memory import MemoryBus, MemoryRelay
 from app.delivery.inbox import InboxLimits, Keep, MemoryInbox, Placed

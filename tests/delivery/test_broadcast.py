@@ -34,7 +34,9 @@ def nodes(count: int = 3) -> list[Node]:
 
 
 async def broadcast(node: Node, id: str = "b1", data: str = "all", **options: str) -> PushOutcome:
-    message = NotifyMessage(id=id, type="STRING_MSG", receiver=None, data=data, created=node.clock.epoch_ms())
+    message = NotifyMessage(
+        id=id, type="STRING_MSG", receiver=None, data=data, viewed=False, created=node.clock.epoch_ms()
+    )
     return await node.delivery.broadcast(message, **options)
 
 

@@ -51,7 +51,7 @@ class ArchiveNode(Node):
 
     def keep(self, id: str) -> Envelope:
         now_ms = self.clock.epoch_ms()
-        message = NotifyMessage(id=id, type="STRING_MSG", receiver="ann", data="hello", created=now_ms)
+        message = NotifyMessage(id=id, type="STRING_MSG", receiver="ann", data="hello", viewed=False, created=now_ms)
         envelope = Envelope(
             message=message, encoder=MessageEncoder(message), expires_ms=now_ms + TTL_MS, persisted=True
         )
@@ -215,7 +215,9 @@ async def test_what_devices_are_told_waits_for_no_drain_and_for_no_acknowledgeme
     device = node.device()
     device.listen()
     other = await node.listening("bob")
-    message = NotifyMessage(id="told", type="NOTIFY_VIEWED", receiver="ann", data={"ids": ["m1"]}, created=1)
+    message = NotifyMessage(
+        id="told", type="NOTIFY_VIEWED", receiver="ann", data={"ids": ["m1"]}, viewed=False, created=1
+    )
     node.delivery.tell(message)
     assert (device.got(), device.open) == (["told"], [])
     await device.drain()

@@ -10,7 +10,7 @@ from app.messages.message import Envelope, MessageEncoder, NotifyMessage
 
 
 def envelope(id: str = "m1", receiver: str = "ann", data: str = "hello", expires_ms: int = 60_000) -> Envelope:
-    message = NotifyMessage(id=id, type="STRING_MSG", receiver=receiver, data=data, created=0)
+    message = NotifyMessage(id=id, type="STRING_MSG", receiver=receiver, data=data, viewed=False, created=0)
     return Envelope(message=message, encoder=MessageEncoder(message), expires_ms=expires_ms)
 
 

@@ -67,7 +67,9 @@ async def test_the_node_of_the_session_sends_again_and_not_the_one_that_took_the
 async def test_what_is_not_kept_is_sent_to_who_is_there_on_any_node(persisted: bool) -> None:
     here, there = new_nodes()
     device = await there.listening()
-    message = NotifyMessage(id="m1", type="STRING_MSG", receiver="ann", data="x", created=here.clock.epoch_ms())
+    message = NotifyMessage(
+        id="m1", type="STRING_MSG", receiver="ann", data="x", viewed=False, created=here.clock.epoch_ms()
+    )
     envelope = Envelope(
         message=message,
         encoder=MessageEncoder(message),
@@ -213,7 +215,7 @@ async def test_a_change_is_told_to_the_sessions_on_all_nodes_and_withdraws_what_
     near, far = await here.listening(), await there.listening()
     await here.push("m1")
     await here.push("m2")
-    change = NotifyMessage(id="c1", type="NOTIFY_VIEWED", receiver="ann", data={"ids": ["m1"]}, created=5)
+    change = NotifyMessage(id="c1", type="NOTIFY_VIEWED", receiver="ann", data={"ids": ["m1"]}, viewed=False, created=5)
     here.delivery.tell(change, withdrawn=["m1"])
     for device in (near, far):
         assert device.got() == ["m1", "m2", "c1"]
@@ -229,7 +231,7 @@ async def test_what_is_withdrawn_on_another_node_during_a_drain_does_not_come() 
     drain = asyncio.create_task(device.subscribe())
     await one_frame(device)
     await there.push("m4")
-    change = NotifyMessage(id="c1", type="NOTIFY_VIEWED", receiver="ann", data={}, created=5)
+    change = NotifyMessage(id="c1", type="NOTIFY_VIEWED", receiver="ann", data={}, viewed=False, created=5)
     there.delivery.tell(change, withdrawn=["m2", "m4"])
     device.transport.on_send = lambda: None
     device.transport.slow = False

@@ -27,7 +27,7 @@ def new_envelope(
     id: str = "m1", *, receiver: str = "ann", data: str = "hello", ttl_ms: int = 60_000, acknowledged: bool = True
 ) -> Envelope:
     now_ms = time.time_ns() // 1_000_000
-    message = NotifyMessage(id=id, type="STRING_MSG", receiver=receiver, data=data, created=now_ms)
+    message = NotifyMessage(id=id, type="STRING_MSG", receiver=receiver, data=data, viewed=False, created=now_ms)
     return Envelope(
         message=message, encoder=MessageEncoder(message), expires_ms=now_ms + ttl_ms, acknowledged=acknowledged
     )

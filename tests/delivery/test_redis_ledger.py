@@ -30,7 +30,7 @@ async def node() -> AsyncIterator[ClusterNode]:
 def opened(ledger: RedisLedger, *ids: str, session_id: str = "s1", data: str = "hello") -> list[Record]:
     records = []
     for id in ids:
-        message = NotifyMessage(id=id, type="STRING_MSG", receiver="ann", data=data, created=5)
+        message = NotifyMessage(id=id, type="STRING_MSG", receiver="ann", data=data, viewed=False, created=5)
         record = Record(
             trace=Trace(id=id, receiver="ann", type="STRING_MSG", created_ms=5, expires_ms=60_005),
             session_id=session_id,

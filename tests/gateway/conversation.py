@@ -155,6 +155,7 @@ class Stage:
             type="STRING_MSG",
             receiver=receiver,
             data=data,
+            viewed=False,
             created=self.clock.epoch_ms(),
         )
         expires_ms = message.created + 60_000

@@ -15,7 +15,7 @@ JSON_VALUES: st.SearchStrategy[Any] = st.recursive(
 
 
 def message(data: Any = "hello", receiver: str | None = "ann", created: int = 5, id: str = "m1") -> NotifyMessage:
-    return NotifyMessage(id=id, type="STRING_MSG", receiver=receiver, data=data, created=created)
+    return NotifyMessage(id=id, type="STRING_MSG", receiver=receiver, data=data, viewed=False, created=created)
 
 
 def test_the_json_has_the_names_that_clients_know_in_their_order() -> None:

@@ -57,6 +57,7 @@ class Node:
             type="STRING_MSG",
             receiver=to,
             data=data,
+            viewed=False,
             created=self.clock.epoch_ms(),
         )
 
