@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
-from app.api import health, notify, openapi, pages, problems, push, sessions, sockjs, websocket
+from app.api import health, notify, openapi, pages, problems, push, push_status, sessions, sockjs, websocket
 from app.api.cors import PageCORS
 from app.auth.ports import Authenticator
 from app.clock import Clock
@@ -79,7 +79,7 @@ def create_app(
             allow_headers=["*"],
             expose_headers=["Idempotency-Replay", "Retry-After"],
         )
-    routers = [notify.router, sessions.router, health.router, pages.router]
+    routers = [push_status.router, notify.router, sessions.router, health.router, pages.router]
     app.include_router(sockjs.router, prefix=sockjs.BASE)
     for router in routers + ([pages.home_router] if settings.app_env == "dev" else []):
         app.include_router(router)

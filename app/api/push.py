@@ -4,24 +4,22 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import chain
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter
 from starlette.responses import Response
 
-from app.api.call import CallDep
-from app.api.dependencies import PushAccess, RuntimeDep
+from app.api.call import PushCall, PushRoute
 from app.api.documentation import Body, documented, path_parameter
 from app.api.intake import Intake, Push, parse_push
-from app.api.problems import PUSH_ERRORS, QUERY_ERRORS, problem_of, responses
-from app.api.schemas import BatchResult, PushRequest, PushResult, PushStatus
+from app.api.problems import PUSH_ERRORS, problem_of, responses
+from app.api.schemas import BatchResult, PushRequest, PushResult
 from app.delivery.log import PushOutcome
-from app.errors import InvalidMessage, NotFound, PayloadTooLarge, ServiceError, Unavailable
-from app.messages.ids import message_id_problem
+from app.errors import InvalidMessage, PayloadTooLarge, ServiceError
 
 BATCH_SLICE = 100  # items that are under way at the same time, or pushed before the loop gets a turn
 
-router = APIRouter(prefix="/vh-stomp-wsend", tags=["Push"])
+router = APIRouter(prefix="/vh-stomp-wsend", tags=["Push"], route_class=PushRoute)
 
 _PUSH_SCHEMA = PushRequest.model_json_schema()
 _PUSH_EXAMPLE = _PUSH_SCHEMA["example"]
@@ -46,7 +44,7 @@ _BATCH = (
     responses=responses(*PUSH_ERRORS),
     openapi_extra=documented(*_CONTENT),
 )
-async def push_to_all(call: CallDep) -> Response:
+async def push_to_all(call: PushCall) -> Response:
     """Sends the body to all sessions that are online now, on all nodes, at most once and without acknowledgement.
 
     A body of any content type is the text of the message; with a JSON content type it is the JSON value.
@@ -61,7 +59,7 @@ async def push_to_all(call: CallDep) -> Response:
     responses=responses(*PUSH_ERRORS),
     openapi_extra=documented(*_CONTENT, path=_RECEIVER),
 )
-async def push_to_user(call: CallDep) -> Response:
+async def push_to_user(call: PushCall) -> Response:
     """Sends the body to every session of one user, again and again until each has acknowledged it.
 
     If the user is away the message waits in the inbox until he comes, or expires.
@@ -76,7 +74,7 @@ async def push_to_user(call: CallDep) -> Response:
     responses=responses(*PUSH_ERRORS),
     openapi_extra=documented(*_CONTENT, path=_RECEIVER),
 )
-async def store_and_push(call: CallDep) -> Response:
+async def store_and_push(call: PushCall) -> Response:
     """As the push to one user, but in the database before it is sent: it is in the history, and survives a restart."""
     push = Push(call.parameter("receiver"), call.content(), persist=True)
     return await call.answer(partial(_push, call.intake, push))
@@ -89,13 +87,13 @@ async def store_and_push(call: CallDep) -> Response:
     responses=responses(*PUSH_ERRORS),
     openapi_extra=documented(_MESSAGE),
 )
-async def push_message(call: CallDep) -> Response:
+async def push_message(call: PushCall) -> Response:
     """The push that all others are cases of. `receiver: null` is a broadcast.
 
     A push with an `id` that was pushed before sends nothing: the same content is answered as the first time, with the
     header `Idempotency-Replay: true`; other content is refused with 422.
     """
-    return await call.answer(partial(_push, call.intake, parse_push(call.json())))
+    return await call.answer(partial(_push, call.intake, parse_push(call.value())))
 
 
 @router.post(
@@ -105,9 +103,9 @@ async def push_message(call: CallDep) -> Response:
     responses=responses(*PUSH_ERRORS),
     openapi_extra=documented(_BATCH),
 )
-async def push_batch(call: CallDep) -> Response:
+async def push_batch(call: PushCall) -> Response:
     """Pushes the items in their order. Each has a result of its own: a bad item never stops the good ones."""
-    limit, value = call.runtime.push.max_batch_items, call.json()
+    limit, value = call.runtime.push.max_batch_items, call.value()
     if not isinstance(value, list):
         raise InvalidMessage("the body is not a JSON array of messages")
     if len(value) > limit:
@@ -122,38 +120,9 @@ async def push_batch(call: CallDep) -> Response:
     responses=responses(*PUSH_ERRORS),
     openapi_extra=documented(*_CONTENT, path=_TOPIC),
 )
-async def push_topic(call: CallDep) -> Response:
+async def push_topic(call: PushCall) -> Response:
     """Sends the body to all who listen to `/topic/{topic}` now, on all nodes, at most once."""
     return await call.answer(partial(_push_topic, call.intake, call.parameter("topic"), call.content()))
-
-
-@router.get(
-    "/push_status/{message_id}",
-    summary="What became of a push",
-    responses=responses(*QUERY_ERRORS, Unavailable),
-    dependencies=[PushAccess],
-)
-async def push_status(
-    message_id: Annotated[str, Path(description="the `id` that the push was answered with")],
-    runtime: RuntimeDep,
-) -> PushStatus:
-    """Whether it is stored, sent, delivered (acknowledged by a device) or expired, and how each session took it.
-
-    Each node remembers its latest deliveries (DELIVERY_LOG_SIZE) and is asked; what was persisted is in the database
-    after that. `unanswered` are nodes that did not answer within half a second.
-    """
-    known, unanswered = await runtime.directory.status(message_id)
-    if known is not None:
-        return PushStatus(**known, unanswered=unanswered)
-    row = await runtime.notify.find(message_id) if message_id_problem(message_id) is None else None
-    if row is not None:
-        status: Literal["delivered", "stored"] = "stored" if row.delivered_at is None else "delivered"
-        return PushStatus(
-            id=row.id, receiver=row.receiver, type=row.type, created=row.created, status=status, unanswered=unanswered
-        )
-    if unanswered:
-        raise Unavailable(f"nodes that may know the push do not answer: {', '.join(unanswered)}", retry_after_s=1)
-    raise NotFound(f"no push of the id {message_id[:64]!r} is remembered")
 
 
 async def _push(intake: Intake, request: Push | PushRequest) -> tuple[dict[str, Any], bool]:
