@@ -4,7 +4,7 @@ PYTHON ?= python3
 PROCESSES ?= 3
 VENV := .venv
 BIN := $(VENV)/bin
-CORE_TESTS := tests/stomp tests/sockjs tests/hub tests/delivery tests/contracts
+CORE_TESTS := tests/stomp tests/sockjs tests/hub tests/delivery tests/contracts tests/test_schedule.py
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
 .PHONY: run cluster test coverage check bench bench-peers format clean tools

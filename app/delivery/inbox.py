@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple, Protocol
 
-from app.delivery.schedule import Schedule
 from app.errors import InboxFull, Unavailable
 from app.messages.message import Envelope
+from app.schedule import Schedule
 
 RESOLUTION_MS = 100
 OVERHEAD_BYTES = 800  # of a stored message beside its text, measured

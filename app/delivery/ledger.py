@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from app.delivery.log import Record
-from app.delivery.schedule import Schedule
+from app.schedule import Schedule
 
 RESOLUTION_S = 0.05
 

@@ -78,6 +78,7 @@ class Connection:
 
     __slots__ = (
         "_bucket",
+        "_completes",
         "_has_rest",
         "_opened_s",
         "_over",
@@ -98,6 +99,7 @@ class Connection:
         self._stomp = ServerSession(options.limits, heartbeat=options.heartbeat, server=options.server)
         self._bucket = TokenBucket(rate=options.inbound_rate, burst=options.inbound_burst, now_s=now_s)
         self._work: asyncio.Task[None] | None = None
+        self._completes = False  # the work is done to its end, whatever becomes of the client
         self._over = False
         self._has_rest = False  # bytes that are not a whole frame yet, or wait behind one that is worked on
         self._opened_s = now_s
@@ -192,8 +194,7 @@ class Connection:
             if receipt is not None:
                 self._confirm(receipt)
         else:
-            if isinstance(event, Send | Commit):  # who hangs up after it is heard when it is done, or it would not be
-                self.transport.pause_reading()
+            self._completes = isinstance(event, Send | Commit)  # who hangs up right after it has sent it all the same
             self._work = self._services.tasks.start(self._await(pending, receipt), f"frame of {self._name}")
 
     def _begin_or_end(self, event: Event) -> Awaitable[None] | None:
@@ -315,7 +316,7 @@ class Connection:
         if self._over:
             return
         self._over = True
-        if self._work is not None and self._work is not asyncio.current_task():
+        if self._work is not None and not self._completes and self._work is not asyncio.current_task():
             # Not before its first step: a coroutine that is cancelled earlier leaves what it awaits never awaited.
             asyncio.get_running_loop().call_soon(self._work.cancel)
         session = self.session

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator
 from app.auth.ports import Authenticator
 from app.clock import Clock
 from app.delivery.delivery import Delivery
-from app.delivery.schedule import Schedule
 from app.disconnects import FORCED, RESTART, DisconnectReason
 from app.gateway.connection import Connection, ConnectionOptions, Services
 from app.gateway.dispatch import Dispatcher
@@ -17,6 +16,7 @@ from app.gateway.presence import Presence
 from app.gateway.routing import DestinationRoutes
 from app.hub.hub import Hub
 from app.hub.transport import Transport
+from app.schedule import Schedule
 from app.stomp.heartbeat import Heartbeat
 from app.tasks import TaskOwner
 

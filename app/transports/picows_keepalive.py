@@ -7,7 +7,7 @@ from weakref import WeakKeyDictionary
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from app.delivery.schedule import Schedule
+from app.schedule import Schedule
 from app.transports.picows_socket import PicowsSocket
 
 FAILED = 1011
@@ -16,7 +16,7 @@ MOMENTS = 25  # of an interval: so often the timer looks who is due, up to two o
 logger = logging.getLogger(__name__)
 
 
-class Keepalives:
+class KeepaliveTimer:
     """Of all connections of a server, by one timer: ten thousand of their own would be a tenth of what idleness takes.
 
     `timeout_s` None: a peer may be as silent as it likes.
@@ -27,13 +27,13 @@ class Keepalives:
         self.timeout_s = timeout_s
         self._moment_s = interval_s / MOMENTS
         self._schedule: Schedule[Keepalive] = Schedule(self._moment_s)
-        self._timer: asyncio.TimerHandle | None = None
+        self._handle: asyncio.TimerHandle | None = None
 
     def add(self, keepalive: "Keepalive", delay_s: float) -> int:
         """Calls `keepalive.act` then. The answer is the slot, which `discard` wants to know."""
         loop = asyncio.get_running_loop()
-        if self._timer is None:
-            self._timer = loop.call_later(self._moment_s, self._act)
+        if self._handle is None:
+            self._handle = loop.call_later(self._moment_s, self._act)
         return self._schedule.add(keepalive, loop.time() + delay_s)
 
     def discard(self, keepalive: "Keepalive", slot: int) -> None:
@@ -41,7 +41,7 @@ class Keepalives:
 
     def _act(self) -> None:
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(self._moment_s, self._act) if self._schedule else None
+        self._handle = loop.call_later(self._moment_s, self._act) if self._schedule else None
         for keepalive in self._schedule.pop_due(loop.time()):
             try:
                 keepalive.act()
@@ -52,16 +52,16 @@ class Keepalives:
 class Keepalive:
     """About once in two intervals something goes each way: or a balancer between would let go of the connection."""
 
-    __slots__ = ("_all", "_is_waiting", "_slot", "_socket")
+    __slots__ = ("_is_waiting", "_slot", "_socket", "_timer")
 
-    def __init__(self, socket: PicowsSocket, everybody: Keepalives) -> None:
+    def __init__(self, socket: PicowsSocket, timer: KeepaliveTimer) -> None:
         self._socket = socket
-        self._all = everybody
+        self._timer = timer
         self._is_waiting = False  # for an answer to a ping
-        self._slot = everybody.add(self, everybody.interval_s)
+        self._slot = timer.add(self, timer.interval_s)
 
     def cancel(self) -> None:
-        self._all.discard(self, self._slot)
+        self._timer.discard(self, self._slot)
 
     def act(self) -> None:
         if self._is_waiting:
@@ -70,13 +70,13 @@ class Keepalive:
             self._look()
 
     def _look(self) -> None:
-        socket, timeout_s = self._socket, self._all.timeout_s
+        socket, timeout_s = self._socket, self._timer.timeout_s
         is_silent = not (socket.reader.has_read and socket.has_spoken)
         if is_silent:
             socket.ping()
         socket.reader.has_read = socket.has_spoken = False
         self._is_waiting = is_silent and timeout_s is not None
-        self._slot = self._all.add(self, timeout_s if is_silent and timeout_s is not None else self._all.interval_s)
+        self._slot = self._timer.add(self, timeout_s if is_silent and timeout_s is not None else self._timer.interval_s)
 
     def _check(self) -> None:
         """A peer that the application does not let speak is not silent."""
@@ -84,16 +84,16 @@ class Keepalive:
             self._socket.fail(FAILED, "keepalive ping timeout")
             return
         self._is_waiting = False
-        self._slot = self._all.add(self, max(0.0, self._all.interval_s - (self._all.timeout_s or 0.0)))
+        self._slot = self._timer.add(self, max(0.0, self._timer.interval_s - (self._timer.timeout_s or 0.0)))
 
 
-_keepalives: WeakKeyDictionary[ServerState, Keepalives] = WeakKeyDictionary()
+_timers: WeakKeyDictionary[ServerState, KeepaliveTimer] = WeakKeyDictionary()
 
 
-def keep_alive(socket: PicowsSocket, server: ServerState, config: Config) -> Keepalive | None:
+def start_keepalive(socket: PicowsSocket, server: ServerState, config: Config) -> Keepalive | None:
     """As the settings of uvicorn have it; None: they want no pings."""
     if not config.ws_ping_interval:
         return None
-    if server not in _keepalives:
-        _keepalives[server] = Keepalives(config.ws_ping_interval, config.ws_ping_timeout)
-    return Keepalive(socket, _keepalives[server])
+    if server not in _timers:
+        _timers[server] = KeepaliveTimer(config.ws_ping_interval, config.ws_ping_timeout)
+    return Keepalive(socket, _timers[server])

@@ -21,7 +21,7 @@ from uvicorn.server import ServerState
 from app.transports.handshake import Handshake, read_handshake
 from app.transports.http_answers import RawHeaders, response
 from app.transports.picows_frames import BINARY, TEXT
-from app.transports.picows_keepalive import Keepalive, keep_alive
+from app.transports.picows_keepalive import Keepalive, start_keepalive
 from app.transports.picows_socket import PicowsSocket, Receiver
 from app.transports.takeover import EXTENSION
 
@@ -194,7 +194,7 @@ class PicowsProtocol(asyncio.Protocol):
         self._transport.write(self._handshake.accept(headers))
         self._state = State.OPEN
         self._socket = PicowsSocket(self._transport, self, max_bytes=self._config.ws_max_size, on_lost=self._lost)
-        self._keepalive = keep_alive(self._socket, self._server, self._config)
+        self._keepalive = start_keepalive(self._socket, self._server, self._config)
         early, self._early = self._early, b""
         self._socket.feed(early)
         self._transport.resume_reading()

@@ -137,17 +137,6 @@ async def test_receipt_waits_for_an_async_handler_and_the_next_frame_too(stage: 
     assert peer.transport.reading
 
 
-async def test_client_that_hangs_up_is_not_heard_before_what_it_sent_is_done(stage: Stage, handlers: Handlers) -> None:
-    peer = await stage.connected()
-    peer.send("SEND", {"destination": "/app/slow"}, "a")
-    assert not peer.transport.reading
-
-    handlers.gate.set()
-    await settle()
-
-    assert peer.transport.reading
-
-
 async def test_commit_is_confirmed_after_the_last_of_its_frames(stage: Stage, handlers: Handlers) -> None:
     peer = await stage.connected()
     await peer.talk("BEGIN", {"transaction": "t"})
@@ -240,27 +229,40 @@ async def test_error_during_async_work_stops_the_frames_behind_it(stage: Stage, 
     assert handlers.calls == ["slow a"]
 
 
-async def test_client_that_vanishes_while_a_handler_runs_leaves_nothing_behind(
-    stage: Stage, handlers: Handlers
+@pytest.mark.parametrize("has_begun", [True, False])
+@pytest.mark.parametrize("command", ["SEND", "COMMIT"])
+async def test_what_a_client_has_sent_is_done_though_it_vanishes(
+    command: str, has_begun: bool, stage: Stage, handlers: Handlers
 ) -> None:
     peer = await stage.connected()
-    peer.send("SEND", {"destination": "/app/slow", "receipt": "r"}, "a")
+    if command == "SEND":
+        peer.send("SEND", {"destination": "/app/slow", "receipt": "r"}, "a")
+    else:
+        await peer.talk("BEGIN", {"transaction": "t"})
+        await peer.talk("SEND", {"destination": "/app/slow", "transaction": "t"}, "a")
+        peer.send("COMMIT", {"transaction": "t"})
     peer.send("SEND", {"destination": "/app/sync"}, "b")
-    await settle()
+    if has_begun:
+        await settle()
 
     peer.connection.closed()
     await settle()
 
-    assert handlers.ended == ["a"]
-    assert handlers.calls == ["slow a"]
-    assert len(stage.gateway) == len(stage.hub) == len(stage.gateway._tasks) == 0
+    assert len(stage.gateway) == len(stage.hub) == 0
+    assert (handlers.calls, handlers.ended) == (["slow a"], [])
+
+    handlers.gate.set()
+    await settle()
+
+    assert (handlers.calls, handlers.ended) == (["slow a"], ["a"])
+    assert len(stage.gateway._tasks) == 0
     assert peer.frames() == []
 
 
-async def test_client_that_vanishes_right_after_a_frame_leaves_nothing_behind(stage: Stage) -> None:
-    peer = await stage.connected()
+async def test_client_that_vanishes_while_it_is_let_in_leaves_nothing_behind(stage: Stage) -> None:
+    peer = stage.peer()
 
-    peer.send("SEND", {"destination": "/app/slow"}, "a")
+    peer.send("CONNECT", {"accept-version": "1.2", "passcode": "alice"})
     peer.connection.closed()
     await settle()
 

@@ -2,7 +2,7 @@ import tracemalloc
 
 import pytest
 
-from app.hub.publication import Profile, Publication, encode_message, profile_of
+from app.hub.publication import REMEMBERED_BYTES, Profile, Publication, encode_message, profile_of
 from app.stomp.frames import Version
 
 PUBLICATION = Publication(message_id="m:1", destination="/topic/a", body=b'{"a":1}')
@@ -56,6 +56,19 @@ def test_a_publication_is_encoded_once_for_each_profile() -> None:
     first = publication.frame_for(profile_of(V12, "0", False))
     assert publication.frame_for(profile_of(V12, "0", False)) is first
     assert publication.frame_for(profile_of(V12, "1", False)) != first
+
+
+def test_frames_that_many_profiles_need_do_not_fill_the_memory() -> None:
+    publication = Publication("m", "/topic/a", b"x" * 1_000_000)
+    common = profile_of(V12, "0", False)
+    tracemalloc.start()
+    try:
+        for number in range(100):
+            assert b"\nsubscription:0\n" not in publication.frame_for(Profile(V12, f"s-{number}", False))
+        assert publication.frame_for(common) is publication.frame_for(common)
+        assert tracemalloc.get_traced_memory()[0] < 2 * REMEMBERED_BYTES
+    finally:
+        tracemalloc.stop()
 
 
 def test_headers_that_are_kept_are_of_the_destination_and_the_type() -> None:

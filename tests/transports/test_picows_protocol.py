@@ -18,7 +18,7 @@ from websockets.typing import Subprotocol
 
 import app.transports.picows_protocol as picows_protocol
 from app.transports.picows_frames import BINARY as BINARY_FRAME
-from app.transports.picows_keepalive import Keepalive, Keepalives
+from app.transports.picows_keepalive import Keepalive, KeepaliveTimer
 from app.transports.picows_protocol import PicowsProtocol
 from app.transports.picows_socket import PicowsSocket
 from app.transports.takeover import EXTENSION, takeover_of
@@ -624,22 +624,22 @@ async def test_all_are_pinged_also_those_who_come_when_all_others_have_gone() ->
 class Turn:
     """Of a connection that is due; the first time it may fail."""
 
-    def __init__(self, everybody: Keepalives, fails: bool) -> None:
-        self.everybody = everybody
+    def __init__(self, timer: KeepaliveTimer, fails: bool) -> None:
+        self.timer = timer
         self.fails = fails
         self.count = 0
-        everybody.add(cast(Keepalive, self), 0.02)
+        timer.add(cast(Keepalive, self), 0.02)
 
     def act(self) -> None:
         self.count += 1
         if self.fails:
             raise RuntimeError("a defect")
-        self.everybody.add(cast(Keepalive, self), 0.02)
+        self.timer.add(cast(Keepalive, self), 0.02)
 
 
 async def test_defect_at_one_connection_leaves_the_others_their_pings(caplog: pytest.LogCaptureFixture) -> None:
-    everybody = Keepalives(0.05, None)
-    turns = [Turn(everybody, fails=number == 1) for number in range(4)]
+    timer = KeepaliveTimer(0.05, None)
+    turns = [Turn(timer, fails=number == 1) for number in range(4)]
     await eventually(lambda: min(turn.count for turn in turns if not turn.fails) >= 3)
     assert turns[1].count == 1
     assert [record.message for record in caplog.records] == ["a connection could not be kept alive"]

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.delivery.schedule import SPARE, Schedule
+from app.schedule import SPARE, Schedule
 
 
 class Key:
