@@ -40,7 +40,6 @@ from app.stomp.heartbeat import Due, Heartbeat, HeartbeatTimer
 from app.stomp.session import ServerSession, SessionLimits
 from app.tasks import TaskOwner
 
-BEGIN_OR_END = Connect, Disconnect
 DEFECT = "an internal error; the operators have been told"
 
 logger = logging.getLogger(__name__)
@@ -183,7 +182,7 @@ class Connection:
             return
         receipt = event.receipt
         try:
-            if session is None or isinstance(event, BEGIN_OR_END):
+            if session is None or type(event) is Connect or type(event) is Disconnect:
                 pending = self._begin_or_end(event)
             else:
                 pending = self._services.dispatcher.perform(session, event)

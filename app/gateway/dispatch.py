@@ -41,12 +41,9 @@ class Dispatcher:
 
         Raises (now or when awaited) ServiceError where the session has to end, Rejected where it goes on.
         """
+        if type(event) is Send:  # as nearly always
+            return self._send(session, event)
         match event:
-            case Send():
-                if event.destination != APP_ACK:
-                    return self._send(session, event)
-                for message_id in parse_ack_ids(event.body, self.delivery.knows):
-                    self.delivery.acknowledge(session, message_id)
             case Nack():
                 self.delivery.refuse(session, event.message_id, cumulative=event.cumulative)
             case Ack():
@@ -103,6 +100,10 @@ class Dispatcher:
 
     def _send(self, session: Session, event: Send) -> Awaitable[None] | None:
         destination = event.destination
+        if destination == APP_ACK:
+            for message_id in parse_ack_ids(event.body, self.delivery.knows):
+                self.delivery.acknowledge(session, message_id)
+            return None
         message = AppMessage(session, self.delivery, destination, event.headers, event.body)
         handler = self.routes.handler(destination)
         if handler is not None:
@@ -153,4 +154,4 @@ async def _handled(pending: Awaitable[None]) -> None:
 
 
 def is_acknowledgement(event: Event) -> bool:
-    return isinstance(event, Ack) or (isinstance(event, Send) and event.destination == APP_ACK)
+    return event.destination == APP_ACK if type(event) is Send else isinstance(event, Ack)

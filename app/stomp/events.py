@@ -2,10 +2,12 @@
 
 `receipt` is the id that the frame asked to have confirmed. The one who handles the event answers with
 `ServerSession.receipt` once the work is done.
+
+Each is a Struct of msgspec: `type(event) is Send` finds what it is in a third of the time that `isinstance` takes.
 """
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, final
 
 from msgspec import Struct
 
@@ -20,6 +22,7 @@ class Subscription(Struct, frozen=True):
     ack_mode: AckMode = AckMode.AUTO
 
 
+@final
 class Connect(Struct, frozen=True):
     """To be answered with `ServerSession.accept` or an ERROR; until then no further event comes."""
 
@@ -39,6 +42,7 @@ class Unsubscribe(Struct, frozen=True):
     receipt: str | None = None
 
 
+@final
 class Send(Struct, frozen=True):
     destination: str
     headers: Mapping[str, str]
@@ -75,6 +79,7 @@ class Noted(Struct, frozen=True):
     receipt: str | None = None
 
 
+@final
 class Disconnect(Struct, frozen=True):
     receipt: str | None = None
 
