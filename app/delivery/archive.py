@@ -7,6 +7,9 @@ from app.messages.message import Envelope
 
 
 class Archive(Protocol):
+    async def holds_for(self, receiver: str, *, patience_s: float) -> bool:
+        """Whether anything is pending: for most who come nothing is. Raises Unavailable, after that time at last."""
+
     async def pending(self, receiver: str, *, limit: int) -> tuple[Sequence[Envelope], int]:
         """The oldest that no session has acknowledged, in their order, and how many more there are.
 
@@ -19,6 +22,9 @@ class Archive(Protocol):
 
 class NoArchive:
     """Nothing is persisted."""
+
+    async def holds_for(self, receiver: str, *, patience_s: float) -> bool:
+        return False
 
     async def pending(self, receiver: str, *, limit: int) -> tuple[Sequence[Envelope], int]:
         return (), 0

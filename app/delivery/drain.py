@@ -134,6 +134,14 @@ class Drain:
 
     async def _archived(self, user: str) -> tuple[Sequence[Envelope], int, bool]:
         """What waits there, how many more do, and whether that could be found out."""
+        try:
+            if not await self._archive.holds_for(user, patience_s=ARCHIVE_PATIENCE_S):
+                return (), 0, True
+        except Unavailable:
+            return (), 0, False
+        return await self._read_archive(user)
+
+    async def _read_archive(self, user: str) -> tuple[Sequence[Envelope], int, bool]:
         read = asyncio.ensure_future(self._archive.pending(user, limit=self._archive_limit))
         self._reads.add(read)
         read.add_done_callback(self._forget)

@@ -123,13 +123,12 @@ class NotifyManager:
 
     # The archive of the delivery
 
-    async def pending(self, receiver: str, *, limit: int) -> tuple[Sequence[Envelope], int]:
-        """What no session of the receiver has acknowledged, oldest first, and how many more there are.
+    async def holds_for(self, receiver: str, *, patience_s: float) -> bool:
+        """Whether anything is pending. It is found out for many at once."""
+        return await self._waiting.submit(receiver, patience_s=patience_s)
 
-        For most who come there is nothing, which is found out for many at once.
-        """
-        if not await self._waiting.submit(receiver):
-            return (), 0
+    async def pending(self, receiver: str, *, limit: int) -> tuple[Sequence[Envelope], int]:
+        """What no session of the receiver has acknowledged, oldest first, and how many more there are."""
         since_ms = self._since_ms()
         async with self._database.read() as session:
             repository = NotifyRepository(session)

@@ -9,6 +9,7 @@ import pytest
 
 import app.delivery.delivery
 import app.delivery.drain
+from app.delivery.archive import NoArchive
 from app.disconnects import SLOW_CONSUMER, DisconnectReason
 from app.errors import Unavailable
 from app.messages.destinations import USER_ERRORS
@@ -30,6 +31,15 @@ class FakeArchive:
         self.answering.set()
         self.failure: Exception | None = None
         self.looked = asyncio.Event()
+        self.holds = True
+        self.away: Exception | None = None
+        self.patience_s = 0.0
+
+    async def holds_for(self, receiver: str, *, patience_s: float) -> bool:
+        self.patience_s = patience_s
+        if self.away is not None:
+            raise self.away
+        return self.holds
 
     async def pending(self, receiver: str, *, limit: int) -> tuple[Sequence[Envelope], int]:
         self.looked.set()
@@ -307,6 +317,41 @@ async def test_an_archive_that_is_away_leaves_nothing_to_the_collector(node: Arc
         assert left() is None
     finally:
         gc.enable()
+
+
+# Whether anything waits
+
+
+async def test_an_archive_that_holds_nothing_is_not_read(node: ArchiveNode) -> None:
+    node.archive.holds = False
+    node.keep("not-said")
+    await node.push("m1")
+    device = node.device()
+    device.listen()
+    await device.drain()
+    assert not node.archive.looked.is_set()
+    assert (device.got(), node.archive.patience_s) == (["m1"], app.delivery.drain.ARCHIVE_PATIENCE_S)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_an_archive_that_cannot_say_whether_it_holds_anything_is_asked_again(node: ArchiveNode) -> None:
+    node.archive.away = Unavailable("away")
+    node.keep("kept")
+    await node.push("waiting")
+    device = node.device()
+    device.listen()
+    drain = asyncio.create_task(device.drain())
+    await turns()
+    await node.push("new")
+    assert device.got() == ["waiting", "new"]
+    node.archive.away = None
+    await asyncio.wait_for(drain, 2)
+    assert device.got() == ["kept"]
+
+
+async def test_where_nothing_is_persisted_nothing_is_pending() -> None:
+    assert not await NoArchive().holds_for("ann", patience_s=1)
+    assert await NoArchive().pending("ann", limit=1) == ((), 0)
 
 
 # An archive that hangs

@@ -279,6 +279,9 @@ class FlakyArchive:
         self._node = node
         self._meanwhile: Callable[[], Awaitable[object]] | None = meanwhile
 
+    async def holds_for(self, receiver: str, *, patience_s: float) -> bool:
+        return True
+
     async def pending(self, receiver: str, *, limit: int) -> tuple[Sequence[Envelope], int]:
         if self._meanwhile is not None:
             meanwhile, self._meanwhile = self._meanwhile, None
