@@ -7,7 +7,6 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from socket import SO_LINGER, SOL_SOCKET
-from typing import cast
 
 import pytest
 from starlette.types import Receive, Scope, Send
@@ -18,14 +17,11 @@ from websockets.typing import Origin, Subprotocol
 
 import app.transports.asgi as asgi
 import app.transports.picows as picows
-from app.api.websocket import stomp_websocket
 from app.disconnects import FORCED, GONE, NORMAL, SLOW_CONSUMER
 from app.gateway.connection import Connection
-from app.gateway.gateway import Gateway
 from app.gateway.routing import AppMessage, DestinationRoutes
 from app.hub.outbox import OutboxLimits
 from app.hub.session import Session
-from app.runtime import Runtime
 from app.transports.asgi import AsgiTransport
 from app.transports.http_protocol import HttpProtocol
 from app.transports.picows import PicowsTransport
@@ -54,18 +50,11 @@ class Handlers(DestinationRoutes):
     async def slow(self, message: AppMessage) -> None:
         self.running += 1
         await self.gate.wait()
-
-
-class Wiring:
-    """As much of the runtime as the route asks for."""
-
-    def __init__(self, gateway: Gateway, outbox: OutboxLimits) -> None:
-        self.gateway = gateway
-        self.websockets = WebSockets(WebSocketOptions(outbox=outbox))
+        self.running -= 1
 
 
 class Scene:
-    """A gateway behind the real route on a real server."""
+    """A gateway on a real server, served as the route serves it."""
 
     def __init__(self, transport: str, stack: AsyncExitStack) -> None:
         self.handlers = Handlers()
@@ -76,8 +65,8 @@ class Scene:
         self._stack = stack
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        runtime = cast(Runtime, Wiring(self.stage.gateway, self.outbox))
-        await stomp_websocket(WebSocket(scope, receive, send), runtime)
+        websockets = WebSockets(WebSocketOptions(outbox=self.outbox))
+        await websockets.serve(WebSocket(scope, receive, send), self.stage.gateway)
 
     @property
     def url(self) -> str:
@@ -239,6 +228,17 @@ async def test_connection_that_has_ended_leaves_nothing_to_the_collector(how: st
 def alive() -> set[int]:
     kinds = (HttpProtocol, Connection, Session, AsgiTransport, PicowsTransport, PicowsSocket, PicowsProtocol, Reader)
     return {id(one) for one in gc.get_objects() if isinstance(one, kinds)}
+
+
+async def test_what_was_sent_together_with_the_close_frame_is_done(scene: Scene) -> None:
+    client = await scene.raw()
+
+    await client.send(masked(TEXT, b"SEND\ndestination:/app/slow\n\n\0") + masked(CLOSE, b"\x03\xe8"))
+
+    await eventually(lambda: scene.gone_for(GONE))
+    assert scene.handlers.running == 1
+    scene.handlers.gate.set()
+    await eventually(lambda: scene.handlers.running == 0)
 
 
 async def test_client_that_closes_gets_its_code_back(scene: Scene) -> None:
