@@ -22,6 +22,7 @@ from tests.valkey import Valkey, running_valkey
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 TIMEOUT_S = int(QUICK["REDIS_TIMEOUT_MS"]) / 1000
+NOISE_S = 2.0  # what three tests at once on two cores add to it
 NODE_LIFE_S = int(QUICK["NODE_TTL_MS"]) / 1000
 USERS = [f"test-fault-{number}" for number in range(30)]
 SETTINGS = {"LOG_ACK_EVENTS": "false", "RECOVERY_GRACE_MS": "1000", "RECOVERY_INTERVAL_MS": "300"}
@@ -85,7 +86,7 @@ async def accounted(nodes: Sequence[Backend], redis: Valkey, accounts: Accounts)
         await eventually(lambda: ledger(redis), lambda now: not now, 3 * NODE_LIFE_S)
         await eventually(lambda: keys(redis, "stomp::inbox::*"), lambda left: not left)
         assert await living(redis) == {"n1", "n2", "n3"}
-    assert accounts.slowest_s < TIMEOUT_S + 1
+    assert accounts.slowest_s < TIMEOUT_S + NOISE_S
     assert accounts.unknown == 0
     assert accounts.closes == {}, "sessions stay"
     assert accounts.connections == len(USERS)

@@ -20,6 +20,7 @@ from tests.valkey_cluster import ClusterNode, SentinelSetup, ValkeyCluster, runn
 
 PARTITIONS = 8
 TIMEOUT_S = int(QUICK["REDIS_TIMEOUT_MS"]) / 1000
+NOISE_S = 2.0  # what three tests at once on two cores add to it
 QUIET = {"LOG_ACK_EVENTS": "false", "REDIS_WAIT_REPLICAS": "1"}
 USERS = [f"test-kind-{number}" for number in range(30)]
 
@@ -86,7 +87,7 @@ async def accounted(nodes: Sequence[Backend], accounts: Accounts) -> AsyncIterat
             await asyncio.sleep(0.5)
         await accounts.settle()
     assert accounts.total > 100
-    assert accounts.slowest_s < TIMEOUT_S + 1
+    assert accounts.slowest_s < TIMEOUT_S + NOISE_S
     assert accounts.unknown == 0
     assert accounts.closes == {}, "sessions stay"
     assert accounts.unmarked_duplicates == []
@@ -239,7 +240,7 @@ async def test_a_replica_that_hangs_has_pushes_refused_in_time_and_their_retries
             answers = [task.result() for task in pushing]
             assert {answer.status_code for answer, _ in answers} == {503}
             assert all(answer.headers["Retry-After"].isdigit() for answer, _ in answers)
-            assert max(seconds for _, seconds in answers) < TIMEOUT_S + 1
+            assert max(seconds for _, seconds in answers) < TIMEOUT_S + NOISE_S
         finally:
             replica.thaw()
         await asyncio.to_thread(sentinels.wait_until_whole)
