@@ -79,6 +79,7 @@ class Connection:
         "_bucket",
         "_completes",
         "_has_rest",
+        "_is_gone",
         "_opened_s",
         "_over",
         "_services",
@@ -98,7 +99,8 @@ class Connection:
         self._stomp = ServerSession(options.limits, heartbeat=options.heartbeat, server=options.server)
         self._bucket = TokenBucket(rate=options.inbound_rate, burst=options.inbound_burst, now_s=now_s)
         self._work: asyncio.Task[None] | None = None
-        self._completes = False  # the work is done to its end, whatever becomes of the client
+        self._completes = False  # the work is done to its end, though the client hangs up
+        self._is_gone = False
         self._over = False
         self._has_rest = False  # bytes that are not a whole frame yet, or wait behind one that is worked on
         self._opened_s = now_s
@@ -125,9 +127,11 @@ class Connection:
             self.transport.pause_reading()
 
     def closed(self) -> None:
-        """The transport is gone, for whatever reason."""
-        self._finish(GONE)
-        self._services.gone(self)
+        """The transport is gone, for whatever reason. What the client has sent before is done first."""
+        self._is_gone = True
+        if self._over or self._work is None or not self._completes:
+            self._finish(GONE)
+            self._services.gone(self)
 
     # Called by the gateway
 
@@ -135,6 +139,8 @@ class Connection:
         """Hangs up. What was sent before still goes out, unless the client is too slow for it."""
         self._finish(reason)
         self.transport.close(reason)
+        if self._is_gone:
+            self._services.gone(self)
 
     def look(self, now_s: float, late_s: float) -> float | None:
         """Heart-beats, and the time limit for CONNECT.
@@ -160,18 +166,16 @@ class Connection:
 
     def _pump(self) -> None:
         stomp = self._stomp
-        while self._work is None and not self._over:
-            if not stomp.buffered:
-                self._has_rest = False
-                return
+        while self._work is None and not self._over and stomp.buffered:
             try:
                 event = stomp.next_event()
             except ProtocolError as error:
                 self._fail_protocol(error)
                 return
             if event is None:
-                return
+                break
             self._take(event)
+        self._has_rest = stomp.buffered > 0
 
     def _take(self, event: Event) -> None:
         session = self.session
@@ -193,7 +197,7 @@ class Connection:
             if receipt is not None:
                 self._confirm(receipt)
         else:
-            self._completes = isinstance(event, Send | Commit)  # who hangs up right after it has sent it all the same
+            self._completes = isinstance(event, Send | Commit)
             self._work = self._services.tasks.start(self._await(pending, receipt), f"frame of {self._name}")
 
     def _begin_or_end(self, event: Event) -> Awaitable[None] | None:
@@ -216,10 +220,14 @@ class Connection:
         except Exception as error:
             self._fail(error, receipt)
         self._work = None
-        if not self._over:
-            self._timer.received_s = self._services.clock.monotonic()
+        if self._over:
+            return
+        self._timer.received_s = self._services.clock.monotonic()
+        self._pump()
+        if self._is_gone:
+            self.closed()
+        elif self._work is None:  # or each frame that is done would let in others, and they would pile up
             self.transport.resume_reading()
-            self._pump()
 
     # CONNECT
 
@@ -315,7 +323,7 @@ class Connection:
         if self._over:
             return
         self._over = True
-        if self._work is not None and not self._completes and self._work is not asyncio.current_task():
+        if self._work is not None and self._work is not asyncio.current_task():
             # Not before its first step: a coroutine that is cancelled earlier leaves what it awaits never awaited.
             asyncio.get_running_loop().call_soon(self._work.cancel)
         session = self.session

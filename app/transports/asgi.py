@@ -102,7 +102,8 @@ class AsgiTransport:
     async def _read(self, connection: Peer) -> None:
         """Until the peer has gone: an end that is ours is the writer's to finish."""
         while True:
-            await self._readable.wait()
+            while not self._readable.is_set():  # it may have been cleared again before its waiter had its turn
+                await self._readable.wait()
             message = await self._websocket.receive()
             if message["type"] == "websocket.disconnect":
                 return

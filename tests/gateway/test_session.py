@@ -6,6 +6,7 @@ import logging
 
 import pytest
 
+from app.disconnects import GONE
 from app.errors import InboxFull
 from app.gateway.routing import AppMessage, DestinationRoutes, Rejected
 from app.stomp.frames import Version
@@ -241,6 +242,7 @@ async def test_what_a_client_has_sent_is_done_though_it_vanishes(
         await peer.talk("BEGIN", {"transaction": "t"})
         await peer.talk("SEND", {"destination": "/app/slow", "transaction": "t"}, "a")
         peer.send("COMMIT", {"transaction": "t"})
+    peer.send("SUBSCRIBE", {"id": "s", "destination": "/topic/late"})
     peer.send("SEND", {"destination": "/app/sync"}, "b")
     if has_begun:
         await settle()
@@ -248,15 +250,67 @@ async def test_what_a_client_has_sent_is_done_though_it_vanishes(
     peer.connection.closed()
     await settle()
 
-    assert len(stage.gateway) == len(stage.hub) == 0
+    assert len(stage.hub) == 1, "it counts among the sessions of its user for as long as it makes work"
     assert (handlers.calls, handlers.ended) == (["slow a"], [])
 
     handlers.gate.set()
     await settle()
 
+    assert (handlers.calls, handlers.ended) == (["slow a", "alice b"], ["a"])
+    assert not stage.hub.has_subscribers("/topic/late")
+    assert len(stage.gateway) == len(stage.hub) == len(stage.gateway._tasks) == 0
+    assert stage.gateway.disconnects.keys() == {GONE}
+
+
+@pytest.mark.parametrize(
+    ("command", "done"), [("DISCONNECT", ["slow a"]), ("NONSENSE", ["slow a"]), ("SEND", ["slow a", "alice b"])]
+)
+async def test_what_ends_a_session_ends_it_though_the_client_has_vanished(
+    command: str, done: list[str], stage: Stage, handlers: Handlers
+) -> None:
+    peer = await stage.connected()
+    peer.send("SEND", {"destination": "/app/slow"}, "a")
+    peer.send(command, {"destination": "/app/rejects-later"})
+    peer.send("SEND", {"destination": "/app/sync"}, "b")
+    peer.connection.closed()
+    handlers.gate.set()
+    await settle()
+
+    assert handlers.calls == done
+    assert len(stage.gateway) == len(stage.hub) == len(stage.gateway._tasks) == 0
+
+
+@pytest.mark.parametrize("has_vanished", [True, False])
+async def test_who_is_hung_up_on_is_not_heard_any_more(has_vanished: bool, stage: Stage, handlers: Handlers) -> None:
+    peer = await stage.connected()
+    peer.send("SEND", {"destination": "/app/slow"}, "a")
+    peer.send("SEND", {"destination": "/app/sync"}, "b")
+    await settle()
+    if has_vanished:
+        peer.connection.closed()
+    stage.gateway.kick(next(iter(stage.hub)).id)
+    await settle()
+
     assert (handlers.calls, handlers.ended) == (["slow a"], ["a"])
-    assert len(stage.gateway._tasks) == 0
-    assert peer.frames() == []
+    assert len(stage.gateway) == len(stage.hub) == len(stage.gateway._tasks) == 0
+    assert len(stage.gateway._transports) == int(not has_vanished)
+
+
+async def test_no_more_is_read_of_who_does_not_wait_until_all_is_done() -> None:
+    routes, was_reading = DestinationRoutes(), []
+
+    @routes.message("/app/look")
+    async def look(message: AppMessage) -> None:
+        await asyncio.sleep(0)
+        was_reading.append(peer.transport.reading)
+
+    peer = await Stage(routes=routes).connected()
+    for _ in range(5):
+        peer.send("SEND", {"destination": "/app/look"})
+    await settle()
+
+    assert was_reading == [False] * 5
+    assert peer.transport.reading
 
 
 async def test_client_that_vanishes_while_it_is_let_in_leaves_nothing_behind(stage: Stage) -> None:

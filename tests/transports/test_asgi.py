@@ -165,6 +165,26 @@ async def test_client_that_vanishes_while_a_handler_runs_is_noticed_at_once(scen
     assert scene.handlers.running == 1
 
 
+async def test_pause_that_follows_a_resume_at_once_holds(scene: Scene) -> None:
+    server, task = await scene.connected()
+    transport = next(iter(scene.stage.hub)).transport
+    transport.pause_reading()
+    server.text("\n")
+    await settle()
+    server.text("\n")
+
+    transport.resume_reading()
+    transport.pause_reading()
+    await settle()
+    waiting = server.waiting
+    transport.resume_reading()
+    await settle()
+
+    assert (waiting, server.waiting) == (1, 0)
+    server.vanish()
+    await done(task)
+
+
 async def test_peer_of_an_ended_session_is_read_on_though_a_handler_had_paused_it(scene: Scene) -> None:
     server, task = await scene.connected()
     server.writable.clear()
@@ -245,6 +265,8 @@ async def test_cancelled_by_the_server_it_leaves_nothing_behind(busy: bool, scen
 
     with pytest.raises(asyncio.CancelledError):
         await done(task)
+    scene.handlers.gate.set()
+    await settle()
     assert len(scene.stage.hub) == len(scene.gateway) == 0
     server.writable.set()
 

@@ -235,10 +235,11 @@ async def test_what_was_sent_together_with_the_close_frame_is_done(scene: Scene)
 
     await client.send(masked(TEXT, b"SEND\ndestination:/app/slow\n\n\0") + masked(CLOSE, b"\x03\xe8"))
 
-    await eventually(lambda: scene.gone_for(GONE))
-    assert scene.handlers.running == 1
+    assert (await client.receive())[0] == CLOSE
+    await eventually(lambda: scene.handlers.running == 1)
     scene.handlers.gate.set()
-    await eventually(lambda: scene.handlers.running == 0)
+    await eventually(lambda: scene.gone_for(GONE))
+    assert scene.handlers.running == 0
 
 
 async def test_client_that_closes_gets_its_code_back(scene: Scene) -> None:
