@@ -134,19 +134,21 @@ class Drain:
 
     async def _archived(self, user: str) -> tuple[Sequence[Envelope], int, bool]:
         """What waits there, how many more do, and whether that could be found out."""
+        now_s = asyncio.get_running_loop().time
+        deadline_s = now_s() + ARCHIVE_PATIENCE_S
         try:
             if not await self._archive.holds_for(user, patience_s=ARCHIVE_PATIENCE_S):
                 return (), 0, True
         except Unavailable:
             return (), 0, False
-        return await self._read_archive(user)
+        return await self._read_archive(user, patience_s=deadline_s - now_s())
 
-    async def _read_archive(self, user: str) -> tuple[Sequence[Envelope], int, bool]:
+    async def _read_archive(self, user: str, *, patience_s: float) -> tuple[Sequence[Envelope], int, bool]:
         read = asyncio.ensure_future(self._archive.pending(user, limit=self._archive_limit))
         self._reads.add(read)
         read.add_done_callback(self._forget)
         try:
-            await asyncio.wait([read], timeout=ARCHIVE_PATIENCE_S)
+            await asyncio.wait([read], timeout=patience_s)
             return (*read.result(), True) if read.done() else ((), 0, False)
         except Unavailable:
             return (), 0, False

@@ -35,7 +35,7 @@ from app.hub.transport import Transport
 from app.messages.destinations import USER_ERRORS
 from app.stomp.codec import HEARTBEAT
 from app.stomp.errors import FrameTooLarge, ProtocolError
-from app.stomp.events import Commit, Connect, Disconnect, Event, Send
+from app.stomp.events import Commit, Connect, Disconnect, Event, Send, Subscribe, Unsubscribe
 from app.stomp.heartbeat import Due, Heartbeat, HeartbeatTimer
 from app.stomp.session import ServerSession, SessionLimits
 from app.tasks import TaskOwner
@@ -123,7 +123,7 @@ class Connection:
         self._has_rest = True
         if self._work is None:
             self._pump()
-        else:  # that client does not wait for answers: no more of him until there is time for it
+        if self._work is not None and self._has_rest:  # that client does not wait: no more of him until all is done
             self.transport.pause_reading()
 
     def closed(self) -> None:
@@ -132,6 +132,8 @@ class Connection:
         if self._over or self._work is None or not self._completes:
             self._finish(GONE)
             self._services.gone(self)
+        else:
+            self._leave()
 
     # Called by the gateway
 
@@ -174,7 +176,8 @@ class Connection:
                 return
             if event is None:
                 break
-            self._take(event)
+            if not (self._is_gone and isinstance(event, Subscribe | Unsubscribe)):
+                self._take(event)
         self._has_rest = stomp.buffered > 0
 
     def _take(self, event: Event) -> None:
@@ -329,11 +332,16 @@ class Connection:
         session = self.session
         if session is not None:
             session.end = session.transport.close  # or they would hold each other
-        if session is not None and self._services.hub.leave(session):
-            self._services.delivery.leave(session)
+        self._leave()
+        if session is not None:
             self._services.presence.leave(session.user, session.id)
             logger.log(reason.log_level, "session %s of %s closed: %s", session.id, session.user, reason.text)
         self._services.ended(self, reason)
+
+    def _leave(self) -> None:
+        """From here on nothing is sent to it."""
+        if self.session is not None and self._services.hub.leave(self.session):
+            self._services.delivery.leave(self.session)
 
     @property
     def _name(self) -> str:

@@ -5,7 +5,7 @@ import contextlib
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketDisconnected
 
-from app.disconnects import SLOW_CONSUMER, DisconnectReason
+from app.disconnects import GONE, SLOW_CONSUMER, DisconnectReason
 from app.hub.outbox import Outbox
 from app.transports.endpoint import Endpoint, Peer
 from app.transports.websocket import WebSocketOptions, open_websocket, remote_of
@@ -88,6 +88,8 @@ class AsgiTransport:
         try:
             await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            self._reason = self._reason or GONE
+            self._outbox.clear()
             connection.closed()
             self._room.set()
             self._abort()

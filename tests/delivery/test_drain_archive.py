@@ -33,10 +33,12 @@ class FakeArchive:
         self.looked = asyncio.Event()
         self.holds = True
         self.away: Exception | None = None
-        self.patience_s = 0.0
+        self.patience_s = self.thinks_s = 0.0
 
     async def holds_for(self, receiver: str, *, patience_s: float) -> bool:
         self.patience_s = patience_s
+        if self.thinks_s:
+            await asyncio.sleep(self.thinks_s)
         if self.away is not None:
             raise self.away
         return self.holds
@@ -408,7 +410,11 @@ async def test_an_archive_that_fails_when_nobody_waits_any_more_is_no_defect(
     assert complaints == []
 
 
-async def test_an_archive_that_hangs_holds_the_inbox_back_for_about_a_second(node: ArchiveNode) -> None:
+@pytest.mark.parametrize("thinks_s", [0.0, 0.7])
+async def test_an_archive_that_hangs_holds_the_inbox_back_for_about_a_second(
+    thinks_s: float, node: ArchiveNode
+) -> None:
+    node.archive.thinks_s = thinks_s
     await node.push("m1")
     node.archive.answering.clear()
     device = node.device()

@@ -130,10 +130,11 @@ class Stage:
         all_routes.include(core_routes)
         if routes is not None:
             all_routes.include(routes)
+        self.presence = presence or MemoryPresence()
         self.gateway = Gateway(
             hub=self.hub,
             delivery=self.delivery,
-            presence=presence or MemoryPresence(),
+            presence=self.presence,
             authenticator=authenticator or FakeAuthenticator(),
             routes=all_routes,
             options=ConnectionOptions(**options),

@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from app.disconnects import GONE
-from app.errors import InboxFull
+from app.errors import InboxFull, SessionLimit
 from app.gateway.routing import AppMessage, DestinationRoutes, Rejected
 from app.stomp.frames import Version
 from tests.gateway.conversation import Peer, Stage, settle
@@ -250,7 +250,9 @@ async def test_what_a_client_has_sent_is_done_though_it_vanishes(
     peer.connection.closed()
     await settle()
 
-    assert len(stage.hub) == 1, "it counts among the sessions of its user for as long as it makes work"
+    assert len(stage.hub) == 0
+    with pytest.raises(SessionLimit):  # it counts among those of its user for as long as it makes work
+        await stage.presence.join("alice", "another", 1)
     assert (handlers.calls, handlers.ended) == (["slow a"], [])
 
     handlers.gate.set()
@@ -260,6 +262,7 @@ async def test_what_a_client_has_sent_is_done_though_it_vanishes(
     assert not stage.hub.has_subscribers("/topic/late")
     assert len(stage.gateway) == len(stage.hub) == len(stage.gateway._tasks) == 0
     assert stage.gateway.disconnects.keys() == {GONE}
+    await stage.presence.join("alice", "another", 1)
 
 
 @pytest.mark.parametrize(
@@ -286,9 +289,10 @@ async def test_who_is_hung_up_on_is_not_heard_any_more(has_vanished: bool, stage
     peer.send("SEND", {"destination": "/app/slow"}, "a")
     peer.send("SEND", {"destination": "/app/sync"}, "b")
     await settle()
+    session_id = next(iter(stage.hub)).id
     if has_vanished:
         peer.connection.closed()
-    stage.gateway.kick(next(iter(stage.hub)).id)
+    stage.gateway.kick(session_id)
     await settle()
 
     assert (handlers.calls, handlers.ended) == (["slow a"], ["a"])
