@@ -22,7 +22,15 @@ class NotifyMessage(Struct):
     created: int
 
 
-_encode = Encoder(enc_hook=to_jsonable_python).encode
+def _as_json(value: Any) -> Any:
+    """Of what the encoder does not know."""
+    known = to_jsonable_python(value)
+    if known is value:  # a key that is no text: the encoder would ask again and again
+        raise TypeError(f"{value!r} cannot be written as JSON here")
+    return known
+
+
+_encode = Encoder(enc_hook=_as_json).encode
 _ACCOUNT = b',"ack_retry_count":'
 
 

@@ -1,9 +1,11 @@
 import json
+from datetime import datetime
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 from app.messages.message import Envelope, MessageEncoder, NotifyMessage
 
@@ -46,6 +48,22 @@ def test_any_json_value_comes_back_as_it_went_in(data: Any) -> None:
         "ack_retry_count": 1,
         "ack_last_sent": 2,
     }
+
+
+class Order(BaseModel):
+    number: int
+    at: datetime
+
+
+def test_data_of_an_application_may_hold_pydantic_models() -> None:
+    encoder = MessageEncoder(message({"order": Order(number=1, at=datetime(2026, 1, 2))}))
+    assert b'"data":{"order":{"number":1,"at":"2026-01-02T00:00:00"}}' in encoder.content
+
+
+@pytest.mark.parametrize("data", [{None: 1}, {True: 1}, object()])
+def test_data_that_is_no_json_is_a_clear_error(data: object) -> None:
+    with pytest.raises((TypeError, ValueError), match=r"JSON|serialize"):
+        MessageEncoder(message(data))
 
 
 def test_text_goes_out_as_utf_8_and_not_escaped() -> None:
