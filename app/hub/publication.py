@@ -66,8 +66,8 @@ _profiles: WeakValueDictionary[tuple[Version, str | None, bool], Profile] = Weak
 class Publication(Struct):
     """A message for all that listen to `destination`, and what the relay carries from node to node.
 
-    It is encoded once for each profile of subscribers, of which there are few; where there are many, large frames are
-    forgotten from time to time, and the memory stays bounded.
+    It is encoded once for each profile of subscribers, of which there are few; where there are many, not all large frames
+    are remembered, and the memory stays bounded.
 
     `message_id` has the characters of ids (`messages/ids.py`). `headers` go between the standard ones and the body; all
     header text must be writable in every STOMP version. `binary`: the body is not valid UTF-8 and travels in a binary
@@ -87,7 +87,7 @@ class Publication(Struct):
         if frame is None:
             frame = encode_message(self, profile)
             if len(self._frames) * len(frame) >= REMEMBERED_BYTES:
-                self._frames.clear()
+                self._frames.popitem()  # the last one: profiles that come in turns would all be forgotten otherwise
             self._frames[profile] = frame
         return frame
 

@@ -71,6 +71,14 @@ def test_frames_that_many_profiles_need_do_not_fill_the_memory() -> None:
         tracemalloc.stop()
 
 
+def test_profiles_that_come_in_turns_are_not_all_forgotten() -> None:
+    publication = Publication("m", "/topic/a", b"x" * 100_000)
+    profiles = [Profile(V12, f"s-{number}", False) for number in range(90)]
+    first = [publication.frame_for(profile) for profile in profiles]
+    again = [publication.frame_for(profile) for profile in profiles]
+    assert sum(one is other for one, other in zip(first, again, strict=True)) > 80
+
+
 def test_headers_that_are_kept_are_of_the_destination_and_the_type() -> None:
     profile = Profile(V12, "0", False)
     for destination in ("/topic/a", "/topic/b", "/topic/a", "/topic/" + "x" * 250):
