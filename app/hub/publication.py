@@ -66,8 +66,8 @@ _profiles: WeakValueDictionary[tuple[Version, str | None, bool], Profile] = Weak
 class Publication(Struct):
     """A message for all that listen to `destination`, and what the relay carries from node to node.
 
-    It is encoded once for each profile of subscribers, of which there are few; where there are many, not all large frames
-    are remembered, and the memory stays bounded.
+    It is encoded once for each profile of subscribers, of which there are few; where there are many, not all large
+    frames are remembered, and the memory stays bounded.
 
     `message_id` has the characters of ids (`messages/ids.py`). `headers` go between the standard ones and the body; all
     header text must be writable in every STOMP version. `binary`: the body is not valid UTF-8 and travels in a binary
