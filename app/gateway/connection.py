@@ -36,7 +36,7 @@ from app.messages.destinations import USER_ERRORS
 from app.stomp.codec import HEARTBEAT
 from app.stomp.errors import FrameTooLarge, ProtocolError
 from app.stomp.events import Commit, Connect, Disconnect, Event, Send, Subscribe, Unsubscribe
-from app.stomp.heartbeat import Due, Heartbeat, HeartbeatTimer
+from app.stomp.heartbeat import LOST, SEND, Heartbeat, HeartbeatTimer
 from app.stomp.session import ServerSession, SessionLimits
 from app.tasks import TaskOwner
 
@@ -104,7 +104,7 @@ class Connection:
         self._over = False
         self._has_rest = False  # bytes that are not a whole frame yet, or wait behind one that is worked on
         self._opened_s = now_s
-        self._timer = HeartbeatTimer(now_s)
+        self._timer = HeartbeatTimer(Heartbeat(), now_s)
 
     # Called by the transport
 
@@ -157,10 +157,10 @@ class Connection:
         if self._work is not None:  # little or nothing is read while there is work
             self._timer.received_s = now_s
         has_sent, session.has_sent = session.has_sent, False
-        due, look_s = self._timer.look(self._stomp.heartbeat, now=now_s, late_s=late_s, has_sent=has_sent)
-        if due is Due.LOST:
+        due, look_s = self._timer.look(now_s, late_s, has_sent)
+        if due is LOST:
             self.end(HEARTBEAT_LOST)
-        elif due is Due.SEND:
+        elif due is SEND:
             self.transport.send(HEARTBEAT)
         return look_s
 
@@ -253,7 +253,7 @@ class Connection:
         )
         session.end = self.end
         services.hub.join(session)
-        self._timer = HeartbeatTimer(services.clock.monotonic())
+        self._timer = HeartbeatTimer(self._stomp.heartbeat, services.clock.monotonic())
         session.send(self._stomp.accept(session_id=session.id, user=session.user))
         logger.info(
             "session %s of %s opened: %s, STOMP %s", session.id, session.user, self.transport.name, session.version

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 
 from app.stomp.errors import ProtocolError
 
@@ -44,43 +45,44 @@ class Due(Enum):
     LOST = "lost"
 
 
-def plan_heartbeat(agreed: Heartbeat, *, now: float, last_sent: float, last_received: float, late_s: float) -> Due:
-    """`now` and the `last_` times are seconds of one clock; the next look may come `late_s` late."""
-    if agreed.receive_ms and now - last_received > SILENT_INTERVALS * agreed.receive_ms / 1000:
-        return Due.LOST
-    if agreed.send_ms and now - last_sent + late_s >= agreed.send_ms / 1000:
-        return Due.SEND
-    return Due.NOTHING
-
-
-def next_look(agreed: Heartbeat, *, last_sent: float, last_received: float, late_s: float) -> float | None:
-    """When `plan_heartbeat` will have something to say, if nothing happens until then. None: never."""
-    lost = last_received + SILENT_INTERVALS * agreed.receive_ms / 1000 if agreed.receive_ms else math.inf
-    send = last_sent + agreed.send_ms / 1000 - late_s if agreed.send_ms else math.inf
-    look = min(lost, send)
-    return None if look == math.inf else look
+NOTHING, SEND, LOST = Due  # a look at an attribute of an Enum takes as long as the rest of a look
 
 
 class HeartbeatTimer:
-    """Of one connection. Whoever receives sets `received_s`; what is sent is known from one look to the next only."""
+    """Of one connection. Whoever receives sets `received_s`; what is sent is known from one look to the next only.
 
-    __slots__ = ("_looked_s", "_sent_s", "received_s")
+    All times are seconds of one clock.
+    """
 
-    def __init__(self, now: float) -> None:
+    __slots__ = ("_looked_s", "_send_s", "_sent_s", "_silent_s", "received_s")
+
+    def __init__(self, agreed: Heartbeat, now: float) -> None:
+        self._send_s, self._silent_s = _intervals_s(agreed)
         self.received_s = self._sent_s = self._looked_s = now
 
-    def look(self, agreed: Heartbeat, *, now: float, late_s: float, has_sent: bool) -> tuple[Due, float | None]:
+    def look(self, now: float, late_s: float, has_sent: bool) -> tuple[Due, float | None]:
         """What is due, and when to look again, which may happen `late_s` later than that. None: never.
 
         `has_sent`: something was sent since the last look.
         """
-        last_look_s, self._looked_s = self._looked_s, now
+        sent_s = self._looked_s if has_sent else self._sent_s  # or since; the earliest moment is the safe one
+        self._looked_s = now
+        lost_s, send_s = self.received_s + self._silent_s, self._send_s
+        if now > lost_s:
+            return LOST, None
+        due = NOTHING
+        if now - sent_s + late_s >= send_s:
+            due, sent_s = SEND, now
+        self._sent_s = sent_s
+        look_s = min(lost_s, sent_s + send_s - late_s)
         if has_sent:
-            self._sent_s = last_look_s  # or since; the earliest moment is the safe one
-        due = plan_heartbeat(agreed, now=now, last_sent=self._sent_s, last_received=self.received_s, late_s=late_s)
-        if due is Due.SEND:
-            self._sent_s = now
-        look_s = next_look(agreed, last_sent=self._sent_s, last_received=self.received_s, late_s=late_s)
-        if look_s is not None and has_sent and agreed.send_ms:
-            look_s = min(look_s, now + agreed.send_ms / 1000 / LOOKS_WHILE_BUSY)
-        return due, look_s
+            look_s = min(look_s, now + send_s / LOOKS_WHILE_BUSY)
+        return due, look_s if look_s < math.inf else None
+
+
+@lru_cache(64)
+def _intervals_s(agreed: Heartbeat) -> tuple[float, float]:
+    """From one beat to the next, and how long the other side may be silent."""
+    send_s = agreed.send_ms / 1000 if agreed.send_ms else math.inf
+    silent_s = SILENT_INTERVALS * agreed.receive_ms / 1000 if agreed.receive_ms else math.inf
+    return send_s, silent_s

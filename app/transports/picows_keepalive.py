@@ -26,23 +26,22 @@ class KeepaliveTimer:
         self.interval_s = interval_s
         self.timeout_s = timeout_s
         self._moment_s = interval_s / MOMENTS
+        self._loop = asyncio.get_running_loop()
         self._schedule: Schedule[Keepalive] = Schedule(self._moment_s)
         self._handle: asyncio.TimerHandle | None = None
 
     def add(self, keepalive: "Keepalive", delay_s: float) -> int:
         """Calls `keepalive.act` then. The answer is the slot, which `discard` wants to know."""
-        loop = asyncio.get_running_loop()
         if self._handle is None:
-            self._handle = loop.call_later(self._moment_s, self._act)
-        return self._schedule.add(keepalive, loop.time() + delay_s)
+            self._handle = self._loop.call_later(self._moment_s, self._act)
+        return self._schedule.add(keepalive, self._loop.time() + delay_s)
 
     def discard(self, keepalive: "Keepalive", slot: int) -> None:
         self._schedule.discard(keepalive, slot)
 
     def _act(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._handle = loop.call_later(self._moment_s, self._act) if self._schedule else None
-        for keepalive in self._schedule.pop_due(loop.time()):
+        self._handle = self._loop.call_later(self._moment_s, self._act) if self._schedule else None
+        for keepalive in self._schedule.pop_due(self._loop.time()):
             try:
                 keepalive.act()
             except Exception:  # the outer edge of a timer: the others that are due must not lose their turn for good
