@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ class Database:
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self.engine = sqlite_engine(self.url, STATEMENT_TIMEOUT_S) if self.is_sqlite else _postgres_engine(self.url)
         # SQLite has one writer at a time; who finds it busy sleeps and tries again, and some are never lucky.
-        self._turn: AbstractAsyncContextManager[object] = asyncio.Lock() if self.is_sqlite else nullcontext()
+        self._writer = asyncio.Lock() if self.is_sqlite else None
 
     async def aclose(self) -> None:
         await self.engine.dispose()
@@ -58,11 +58,24 @@ class Database:
         """
         async with (
             _failures_named(),
-            self._turn,
+            self._turn(),
             AsyncSession(self.engine, expire_on_commit=False) as session,
             session.begin(),
         ):
             yield session
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """Waits no longer than leaves time for a statement: what SQLite waits for cannot be given up before."""
+        if self._writer is None:
+            yield
+            return
+        async with asyncio.timeout(ANSWER_TIMEOUT_S - STATEMENT_TIMEOUT_S):
+            await self._writer.acquire()
+        try:
+            yield
+        finally:
+            self._writer.release()
 
 
 def parse_url(text: str) -> URL:
@@ -91,6 +104,14 @@ def sqlite_engine(url: URL, timeout_s: float, **options: Any) -> AsyncEngine:
         cursor.execute("PRAGMA journal_mode=WAL")
         cursor.execute("PRAGMA synchronous=FULL")  # what was answered 2xx is on the disk, not in a cache
         cursor.close()
+
+    @event.listens_for(engine.sync_engine, "invalidate")
+    def release(connection: Any, *_: Any) -> None:
+        """Who is cancelled amid a statement leaves rows unread: until they are collected as garbage, SQLite would go
+        on with the transaction of a connection that was closed, and keep all others from writing.
+        """
+        with suppress(Exception):
+            connection.rollback()
 
     return engine
 

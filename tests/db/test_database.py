@@ -1,8 +1,8 @@
 import asyncio
 import sqlite3
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import pytest
 from sqlalchemy import text
@@ -31,6 +31,19 @@ async def keys(database: Database) -> int:
 async def store(database: Database) -> None:
     async with database.transaction() as session:
         await session.execute(text(KEY))
+
+
+def path_of(url: str) -> str:
+    return url.removeprefix("sqlite+aiosqlite:///")
+
+
+@contextmanager
+def locked(url: str) -> Iterator[None]:
+    """By another writer."""
+    other = sqlite3.connect(path_of(url), isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    yield
+    other.close()
 
 
 async def test_a_transaction_commits_at_its_end(database: Database) -> None:
@@ -93,16 +106,51 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("impatient")
 async def test_sqlite_waits_for_another_writer_and_then_says_so() -> None:
     with migrated_database("sqlite") as url:
-        other = sqlite3.connect(url.removeprefix("sqlite+aiosqlite:///"), isolation_level=None)
-        other.execute("BEGIN IMMEDIATE")
         started = time.monotonic()
+        with locked(url):
+            async with opened(url) as database:
+                with pytest.raises(Unavailable):
+                    await store(database)
+                assert time.monotonic() - started + 0.05 > STATEMENT_TIMEOUT_S / 10
+                assert await keys(database) == 0  # WAL: readers do not wait
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_those_who_wait_behind_a_waiting_writer_of_sqlite_are_told_in_time() -> None:
+    async def refused(database: Database) -> float:
+        started = time.monotonic()
+        with pytest.raises(Unavailable):
+            await store(database)
+        return time.monotonic() - started
+
+    with migrated_database("sqlite") as url, locked(url):
         async with opened(url) as database:
-            with pytest.raises(Unavailable):
-                async with database.transaction() as session:
-                    await session.execute(text(KEY))
-            assert time.monotonic() - started + 0.05 > STATEMENT_TIMEOUT_S / 10
-            assert await keys(database) == 0  # WAL: readers do not wait
-        other.close()
+            took_s = await asyncio.gather(*(refused(database) for _ in range(5)))
+    assert max(took_s) < ANSWER_TIMEOUT_S / 10 + 0.1
+
+
+@pytest.mark.parametrize("cancellations", [1, 2])
+async def test_a_writer_of_sqlite_that_is_cancelled_holds_up_no_other(cancellations: int) -> None:
+    async def claim(database: Database) -> None:
+        async with database.transaction() as session:
+            await session.execute(text("UPDATE idempotency_key SET created = 2 RETURNING key"))
+
+    with migrated_database("sqlite") as url:
+        async with opened(url) as database:
+            await store(database)
+            with locked(url):
+                cancelled = asyncio.create_task(claim(database))
+                await asyncio.sleep(0.1)
+                for _ in range(cancellations):
+                    cancelled.cancel()
+                    await asyncio.sleep(0.02)
+            with pytest.raises(asyncio.CancelledError) as kept:  # whoever keeps the error keeps what it met
+                await cancelled
+            other = sqlite3.connect(path_of(url), timeout=1, isolation_level=None)
+            other.execute("BEGIN IMMEDIATE")
+            other.close()
+            assert kept.value.__traceback__ is not None
+            await claim(database)
 
 
 async def test_readers_and_writers_of_sqlite_do_not_disturb_each_other() -> None:

@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 PUSH = "/vh-stomp-wsend"
 STORE = PUSH + "/cluster/notify"
-DEADLINE_S = 40.0  # a locked SQLite took 15 s once to take writes again, on a machine that ran other tests as well
+DEADLINE_S = 15.0
 
 
 class Storage(Protocol):
