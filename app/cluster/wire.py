@@ -3,21 +3,12 @@
 from enum import Enum
 from typing import Any, NamedTuple
 
+from msgspec import Struct
+from msgspec.json import Decoder
 from pydantic_core import from_json, to_json
 
 from app.hub.publication import Notice, Publication
 from app.messages.message import Envelope, MessageEncoder, NotifyMessage
-
-_FIELDS = {
-    "id": str,
-    "type": str,
-    "receiver": str,
-    "created": int,
-    "viewed": bool,
-    "expires_ms": int,
-    "acknowledged": bool,
-    "persisted": bool,
-}
 
 
 class Kind(Enum):
@@ -66,7 +57,7 @@ def encode_envelope(envelope: Envelope) -> bytes:
 
 def decode_envelope(text: bytes) -> Envelope:
     """Of what the script published, without the data (the encoder has it). Raises ValueError."""
-    return _envelope(_fields(text), text, was_sent=False)
+    return _envelope(_entry(text), text, was_sent=False)
 
 
 def decode_entry(text: bytes, *, read_us: int = 0) -> tuple[int, Envelope]:
@@ -75,39 +66,43 @@ def decode_entry(text: bytes, *, read_us: int = 0) -> tuple[int, Envelope]:
     `read_us`: what was accepted until then has been read by some session, though nobody listened when it came.
     Raises ValueError.
     """
-    fields = _fields(text)
-    accepted_us = fields.get("accepted", 0)
-    if type(accepted_us) is not int:
-        raise ValueError("its accepted is no int")
-    return accepted_us, _envelope(fields, text, was_sent=accepted_us <= read_us or "unsent" not in fields)
+    entry = _entry(text)
+    return entry.accepted, _envelope(entry, text, was_sent=entry.accepted <= read_us or not entry.unsent)
 
 
-def _fields(text: bytes) -> dict[str, Any]:
-    fields = from_json(text)
-    if not isinstance(fields, dict):
-        raise ValueError("it is no JSON object")
-    return fields
+class _Entry(Struct):
+    """What is read of a value of the inbox. Its data is passed over: nobody here needs more of it than its text."""
+
+    id: str
+    type: str
+    receiver: str
+    created: int
+    viewed: bool
+    expires_ms: int
+    acknowledged: bool
+    persisted: bool
+    accepted: int = 0
+    unsent: bool = False
 
 
-def _envelope(fields: dict[str, Any], text: bytes, *, was_sent: bool) -> Envelope:
-    for name, kind in _FIELDS.items():
-        if type(fields.get(name)) is not kind:
-            raise ValueError(f"its {name} is no {kind.__name__}")
-    message = NotifyMessage(
-        id=fields["id"],
-        type=fields["type"],
-        receiver=fields["receiver"],
-        data=None,
-        created=fields["created"],
-        viewed=fields["viewed"],
-    )
+_decode_entry = Decoder(_Entry).decode
+
+
+def _entry(text: bytes) -> _Entry:
+    try:
+        return _decode_entry(text)
+    except RecursionError:
+        raise ValueError("its data is nested too deeply") from None
+
+
+def _envelope(entry: _Entry, text: bytes, *, was_sent: bool) -> Envelope:
     return Envelope(
-        message=message,
-        encoder=MessageEncoder.of_json(text),
-        expires_ms=fields["expires_ms"],
-        acknowledged=fields["acknowledged"],
-        persisted=fields["persisted"],
-        was_sent=was_sent,
+        NotifyMessage(entry.id, entry.type, entry.receiver, None, entry.viewed, entry.created),
+        MessageEncoder.of_json(text),
+        entry.expires_ms,
+        entry.acknowledged,
+        entry.persisted,
+        was_sent,
     )
 
 
@@ -158,7 +153,10 @@ def _with_body(head: dict[str, Any], body: bytes) -> bytes:
 
 def _split(content: bytes) -> tuple[dict[str, Any], bytes]:
     head, _, body = content.partition(b"\n")
-    return _fields(head), body
+    fields = from_json(head)
+    if not isinstance(fields, dict):
+        raise ValueError("its head is no JSON object")
+    return fields, body
 
 
 def _publication(fields: dict[str, Any], body: bytes) -> Publication:
