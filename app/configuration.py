@@ -13,8 +13,8 @@ from app.cluster.address import parse_redis_url
 from app.db.database import parse_url
 from app.delivery.retry import RetryPolicy
 from app.errors import ConfigurationError
-from app.gateway.connection import ConnectionOptions
 from app.gateway.routing import DestinationRoutes
+from app.gateway.services import ConnectionOptions
 from app.hub.outbox import OutboxLimits
 from app.messages.types import TypeRegistry
 from app.settings import Settings

@@ -71,6 +71,13 @@ def create_app(
         redirect_slashes=False,
     )
     problems.install(app)
+    _allow_pages(app, settings)
+    _include(app, settings)
+    openapi.document_types(app, extensions.types or TypeRegistry(strict=settings.strict_types))
+    return app
+
+
+def _allow_pages(app: FastAPI, settings: Settings) -> None:
     if settings.allowed_origins:
         app.add_middleware(
             PageCORS,
@@ -79,10 +86,12 @@ def create_app(
             allow_headers=["*"],
             expose_headers=["Idempotency-Replay", "Retry-After"],
         )
-    routers = [push_status.router, notify.router, sessions.router, health.router, pages.router]
+
+
+def _include(app: FastAPI, settings: Settings) -> None:
     app.include_router(sockjs.router, prefix=sockjs.BASE)
-    for router in routers + ([pages.home_router] if settings.app_env == "dev" else []):
-        app.include_router(router)
-    openapi.document_types(app, extensions.types or TypeRegistry(strict=settings.strict_types))
+    for module in (push_status, notify, sessions, health, pages):
+        app.include_router(module.router)
+    if settings.app_env == "dev":
+        app.include_router(pages.home_router)
     app.mount("/static", pages.RevalidatedFiles(directory=pages.STATIC), name="static")
-    return app

@@ -103,16 +103,7 @@ def _build(
     acks = _ack_manager(settings, hub, backplane, clock)
     delivery = _delivery(settings, hub, acks, backplane, clock, tasks)
     authenticator = _authenticator(settings, extensions, clock, stack)
-    gateway = Gateway(
-        hub=hub,
-        delivery=delivery,
-        presence=backplane.presence,
-        authenticator=authenticator,
-        routes=_routes(extensions),
-        options=configuration.connection_options(settings),
-        allow_topic_send=bool(settings.allow_client_topic_send),
-        clock=clock,
-    )
+    gateway = _gateway(settings, extensions, hub, delivery, backplane, authenticator, clock)
     directory = Directory(
         node=backplane.node,
         hub=hub,
@@ -154,6 +145,27 @@ def _delivery(
         clock=clock,
         new_id=id_factory(clock),
         tasks=tasks,
+    )
+
+
+def _gateway(
+    settings: Settings,
+    extensions: Extensions,
+    hub: Hub,
+    delivery: Delivery,
+    backplane: Backplane,
+    authenticator: Authenticator,
+    clock: Clock,
+) -> Gateway:
+    return Gateway(
+        hub=hub,
+        delivery=delivery,
+        presence=backplane.presence,
+        authenticator=authenticator,
+        routes=_routes(extensions),
+        options=configuration.connection_options(settings),
+        allow_topic_send=bool(settings.allow_client_topic_send),
+        clock=clock,
     )
 
 

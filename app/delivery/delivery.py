@@ -11,9 +11,9 @@ from app.delivery.archive import Archive, NoArchive
 from app.delivery.drain import Drain
 from app.delivery.inbox import RETRY_AFTER_S, Inbox, Keep
 from app.delivery.interest import Interest
-from app.delivery.log import DeliveryLog, PushOutcome, Trace, accepted_elsewhere, digest_of
+from app.delivery.log import DeliveryLog, PushOutcome, Trace, digest_of
 from app.delivery.relay import Relay
-from app.errors import IdConflict, Unavailable
+from app.errors import Unavailable
 from app.hub.hub import Hub
 from app.hub.publication import Notice, Publication
 from app.hub.session import Session
@@ -65,7 +65,7 @@ class Delivery:
         sends nothing. Raises IdConflict for other content, InboxFull, Unavailable.
         """
         trace = Trace.of(envelope, digest_of(USER_MESSAGES, envelope.encoder) if given_id else None)
-        if given_id and (replay := self._replay(trace)):
+        if given_id and (replay := self._log.replay(trace)):
             return replay
         envelope = envelope.without_data()
         known = self._log.get(trace.id)
@@ -99,8 +99,7 @@ class Delivery:
 
     def _known_elsewhere(self, known: Envelope, again: Trace) -> PushOutcome:
         """The inbox has the id already: another node has accepted it, or this one, and did not hear that it had."""
-        if digest_of(USER_MESSAGES, known.encoder) != again.digest:
-            raise IdConflict(f"the id {again.id} was pushed before with other content")
+        again.compare(digest_of(USER_MESSAGES, known.encoder))
         again.attempts = int(known.was_sent)
         sessions = self._send_here(known, again)
         status: Literal["sent", "stored"] = "sent" if sessions else "stored"
@@ -113,17 +112,6 @@ class Delivery:
         if envelope.acknowledged:
             return Keep.ALWAYS
         return Keep.NEVER if self._hub.is_listening(envelope.receiver, USER_MESSAGES) else Keep.UNHEARD
-
-    def _replay(self, again: Trace) -> PushOutcome | None:
-        """What came of the push of this id, if there was one."""
-        trace = self._log.get(again.id)
-        if trace is None:
-            return None
-        if trace.digest != again.digest:
-            raise IdConflict(f"the id {trace.id} was pushed before with other content")
-        if trace.outcome is None:
-            raise Unavailable(f"the id {trace.id} is being pushed right now", retry_after_s=1)
-        return replace(trace.outcome, replayed=True)
 
     def _send_here(self, envelope: Envelope, trace: Trace) -> int:
         """To the sessions of this node; to how many."""
@@ -156,7 +144,7 @@ class Delivery:
             digest=digest_of(destination, encoder),
             attempts=1,
         )
-        if replay := self._replay(trace):
+        if replay := self._log.replay(trace):
             return replay
         self._log.add(trace)
         body = encoder.encode(ack_retry_count=0, ack_last_sent=now_ms)
@@ -178,15 +166,7 @@ class Delivery:
     # What other nodes push
 
     def receive_message(self, envelope: Envelope) -> None:
-        self._send_here(envelope, self._trace_of(envelope))
-
-    def _trace_of(self, envelope: Envelope) -> Trace:
-        """Of a message that this node may never have heard of."""
-        trace = self._log.get(envelope.message.id)
-        if trace is None or trace.receiver != envelope.receiver:
-            trace = accepted_elsewhere(envelope)
-            self._log.add(trace)
-        return trace
+        self._send_here(envelope, self._log.trace_of(envelope))
 
     async def receive_publication(self, publication: Publication) -> None:
         await self._hub.fan_out(publication)
@@ -220,7 +200,7 @@ class Delivery:
     def _send_pending(self, session: Session, envelope: Envelope) -> None:
         if not envelope.persisted and envelope.expires_ms <= self._clock.epoch_ms():
             return  # it expired while the session took the older ones
-        trace = self._trace_of(envelope)
+        trace = self._log.trace_of(envelope)
         if self._has(session, trace):
             return
         trace.attempts = max(trace.attempts, int(envelope.was_sent))

@@ -4,7 +4,9 @@ from collections import OrderedDict
 from typing import Literal, Self
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
+from app.errors import IdConflict, Unavailable
 from app.messages.destinations import USER_MESSAGES
 from app.messages.message import Envelope, MessageEncoder
 
@@ -74,6 +76,11 @@ class Trace(Struct, eq=False):
             digest,
         )
 
+    def compare(self, digest: int | None) -> None:
+        """Raises IdConflict if what was pushed before under this id had other content."""
+        if digest != self.digest:
+            raise IdConflict(f"the id {self.id} was pushed before with other content")
+
     def add(self, record: Record) -> None:
         if len(self.records) >= MAX_RECORDS:
             del self.records[next(iter(self.records))]
@@ -122,3 +129,21 @@ class DeliveryLog:
 
     def discard(self, message_id: str) -> None:
         self._traces.pop(message_id, None)
+
+    def replay(self, again: Trace) -> PushOutcome | None:
+        """What came of the push of this id, if there was one. Raises IdConflict, and Unavailable while it is pushed."""
+        trace = self.get(again.id)
+        if trace is None:
+            return None
+        again.compare(trace.digest)
+        if trace.outcome is None:
+            raise Unavailable(f"the id {trace.id} is being pushed right now", retry_after_s=1)
+        return replace(trace.outcome, replayed=True)
+
+    def trace_of(self, envelope: Envelope) -> Trace:
+        """Of a message that this node may never have heard of."""
+        trace = self.get(envelope.message.id)
+        if trace is None or trace.receiver != envelope.receiver:
+            trace = accepted_elsewhere(envelope)
+            self.add(trace)
+        return trace

@@ -2,16 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from secrets import token_hex
+from collections.abc import Awaitable
 
 from pydantic_core import to_json
 
-from app.auth.bearer import bearer_token
-from app.auth.ports import Authenticator
-from app.clock import Clock
-from app.delivery.delivery import Delivery
 from app.disconnects import (
     BAD_REQUEST,
     CONNECT_TIMEOUT,
@@ -23,12 +17,12 @@ from app.disconnects import (
     TOO_BIG,
     DisconnectReason,
 )
-from app.errors import ServiceError, Unauthorized
-from app.gateway.dispatch import Dispatcher, is_acknowledgement
-from app.gateway.presence import Presence
+from app.errors import ServiceError
+from app.gateway.admission import admit
+from app.gateway.dispatch import is_acknowledgement
 from app.gateway.rate import TokenBucket
 from app.gateway.routing import Rejected
-from app.hub.hub import Hub
+from app.gateway.services import Services
 from app.hub.publication import Publication
 from app.hub.session import Session
 from app.hub.transport import Transport
@@ -37,39 +31,11 @@ from app.stomp.codec import HEARTBEAT
 from app.stomp.errors import FrameTooLarge, ProtocolError
 from app.stomp.events import Commit, Connect, Disconnect, Event, Send, Subscribe, Unsubscribe
 from app.stomp.heartbeat import LOST, SEND, Heartbeat, HeartbeatTimer
-from app.stomp.session import ServerSession, SessionLimits
-from app.tasks import TaskOwner
+from app.stomp.session import ServerSession
 
 DEFECT = "an internal error; the operators have been told"
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConnectionOptions:
-    server: str = "stomp-notify"
-    limits: SessionLimits = field(default_factory=SessionLimits)
-    heartbeat: Heartbeat = field(default_factory=lambda: Heartbeat(10_000, 10_000))
-    connect_timeout_s: float = 10.0
-    max_sessions_per_user: int = 10
-    inbound_rate: float = 100.0
-    inbound_burst: float = 200.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Services:
-    """What every connection works with."""
-
-    hub: Hub
-    delivery: Delivery
-    presence: Presence
-    authenticator: Authenticator
-    dispatcher: Dispatcher
-    tasks: TaskOwner
-    options: ConnectionOptions
-    clock: Clock
-    ended: Callable[["Connection", DisconnectReason], None]
-    gone: Callable[["Connection"], None]
 
 
 class Connection:
@@ -232,21 +198,15 @@ class Connection:
         elif self._work is None:  # or each frame that is done would let in others, and they would pile up
             self.transport.resume_reading()
 
-    # CONNECT
-
     async def _connect(self, event: Connect) -> None:
         services = self._services
-        identity = await services.authenticator.authenticate(token_of(event))
+        user, session_id = await admit(services, event)
         if self._over:
-            return
-        session_id = token_hex(8)
-        await self._join(identity.user, session_id)
-        if self._over:
-            services.presence.leave(identity.user, session_id)
+            services.presence.leave(user, session_id)
             return
         self.session = session = Session(
             id=session_id,
-            user=identity.user,
+            user=user,
             version=self._stomp.version,
             transport=self.transport,
             connected_ms=services.clock.epoch_ms(),
@@ -254,18 +214,8 @@ class Connection:
         session.end = self.end
         services.hub.join(session)
         self._timer = HeartbeatTimer(self._stomp.heartbeat, services.clock.monotonic())
-        session.send(self._stomp.accept(session_id=session.id, user=session.user))
-        logger.info(
-            "session %s of %s opened: %s, STOMP %s", session.id, session.user, self.transport.name, session.version
-        )
-
-    async def _join(self, user: str, session_id: str) -> None:
-        presence = self._services.presence
-        try:
-            await presence.join(user, session_id, self._services.options.max_sessions_per_user)
-        except asyncio.CancelledError:  # the client has gone; it may have been counted all the same
-            presence.leave(user, session_id)
-            raise
+        session.send(self._stomp.accept(session_id=session_id, user=user))
+        logger.info("session %s of %s opened: %s, STOMP %s", session_id, user, self.transport.name, session.version)
 
     # Answers
 
@@ -347,13 +297,3 @@ class Connection:
     def _name(self) -> str:
         session = self.session
         return f"session {session.id}" if session else f"connection from {self.transport.remote}"
-
-
-def token_of(event: Connect) -> str:
-    """`Authorization`, else `passcode`: some clients always send an empty login and passcode beside it."""
-    headers = event.headers
-    value = headers.get("Authorization") or headers.get("authorization")
-    token = bearer_token(value) if value else headers.get("passcode", "")
-    if not token:
-        raise Unauthorized("CONNECT carries no token: the header Authorization: Bearer <token> was expected")
-    return token

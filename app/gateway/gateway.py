@@ -10,10 +10,11 @@ from app.auth.ports import Authenticator
 from app.clock import Clock
 from app.delivery.delivery import Delivery
 from app.disconnects import FORCED, RESTART, DisconnectReason
-from app.gateway.connection import Connection, ConnectionOptions, Services
+from app.gateway.connection import Connection
 from app.gateway.dispatch import Dispatcher
 from app.gateway.presence import Presence
 from app.gateway.routing import DestinationRoutes
+from app.gateway.services import ConnectionOptions, Services
 from app.hub.hub import Hub
 from app.hub.transport import Transport
 from app.schedule import Schedule

@@ -6,6 +6,8 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from app.stomp.errors import ProtocolError
+
 
 class Version(StrEnum):
     V10 = "1.0"
@@ -29,6 +31,13 @@ class Frame(Struct, frozen=True):
     @property
     def receipt(self) -> str | None:
         return self.headers.get("receipt")
+
+    def required(self, name: str) -> str:
+        """The value of a header, which must not be empty. Raises ProtocolError."""
+        value = self.headers.get(name)
+        if not value:
+            raise ProtocolError("missing header", f"{self.command} needs the header {name!r}")
+        return value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

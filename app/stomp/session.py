@@ -29,6 +29,7 @@ from app.stomp.events import (
 )
 from app.stomp.frames import AckMode, Frame, FrameLimits, Version
 from app.stomp.heartbeat import Heartbeat, parse_heartbeat
+from app.stomp.negotiation import negotiate_version, trimmed_headers
 from app.stomp.parser import FrameParser
 from app.stomp.plain import NO_HEAD, find_plain_head, fits_plain_heads
 from app.stomp.transactions import Transactions
@@ -159,17 +160,17 @@ class ServerSession:
     # One method a command
 
     def _connect(self, frame: Frame) -> Event:
-        self.version = self._parser.version = _negotiate(frame.headers.get("accept-version"))
+        self.version = self._parser.version = negotiate_version(frame.headers.get("accept-version"))
         if self.version is Version.V10:
-            return Connect(_trimmed(frame.headers))
+            return Connect(trimmed_headers(frame.headers))
         self.heartbeat = self._offer.agree(parse_heartbeat(frame.headers.get("heart-beat", "0,0")))
         return Connect(frame.headers)
 
     def _subscribe(self, frame: Frame) -> Event:
-        destination = _required(frame, "destination")
+        destination = frame.required("destination")
         subscription_id = frame.headers.get("id") or None
         if self.version is not Version.V10:
-            subscription_id = _required(frame, "id")
+            subscription_id = frame.required("id")
         key = subscription_id or destination
         if key in self.subscriptions:
             raise ProtocolError("duplicate subscription", f"the subscription id {key[:64]!r} is in use")
@@ -194,12 +195,12 @@ class ServerSession:
         key = frame.headers.get("id")
         if not key:
             # 1.0: "requires either a destination header or an id header"
-            key = _required(frame, "destination" if self.version is Version.V10 else "id")
+            key = frame.required("destination" if self.version is Version.V10 else "id")
         return Unsubscribe(self.subscriptions.pop(key, None), frame.receipt)
 
     def _send(self, frame: Frame) -> Event:
         headers = frame.headers
-        event = Send(_required(frame, "destination"), headers, frame.body, headers.get("receipt"))
+        event = Send(frame.required("destination"), headers, frame.body, headers.get("receipt"))
         return self._gather(frame, event) if "transaction" in headers else event
 
     def _ack(self, frame: Frame) -> Event:
@@ -215,12 +216,12 @@ class ServerSession:
     def _acked(self, frame: Frame) -> tuple[str, Subscription | None]:
         """1.2 names the `ack` header of the MESSAGE, which is `ack_id` here; before it was the message-id."""
         if self.version is Version.V12:
-            message_id, _, key = _required(frame, "id").partition("/")
+            message_id, _, key = frame.required("id").partition("/")
         else:
-            message_id = _required(frame, "message-id")
+            message_id = frame.required("message-id")
             key = frame.headers.get("subscription", "")
             if not key and self.version is Version.V11:
-                key = _required(frame, "subscription")
+                key = frame.required("subscription")
         return message_id, self.subscriptions.get(key)
 
     def _gather(self, frame: Frame, event: Send | Ack | Nack) -> Event:
@@ -228,14 +229,14 @@ class ServerSession:
         return Noted(frame.receipt)
 
     def _begin(self, frame: Frame) -> Event:
-        self._transactions.begin(_required(frame, "transaction"))
+        self._transactions.begin(frame.required("transaction"))
         return Noted(frame.receipt)
 
     def _commit(self, frame: Frame) -> Event:
-        return Commit(tuple(self._transactions.end(_required(frame, "transaction"))), frame.receipt)
+        return Commit(tuple(self._transactions.end(frame.required("transaction"))), frame.receipt)
 
     def _abort(self, frame: Frame) -> Event:
-        self._transactions.end(_required(frame, "transaction"))
+        self._transactions.end(frame.required("transaction"))
         return Noted(frame.receipt)
 
     def _disconnect(self, frame: Frame) -> Event:
@@ -296,34 +297,3 @@ def ack_id(message_id: str, subscription_id: str) -> str:
     `message_id` must hold no "/".
     """
     return f"{message_id}/{subscription_id}"
-
-
-def _negotiate(accept_version: str | None) -> Version:
-    """The highest version of both. No header: a 1.0 client (1.1, "Protocol Negotiation")."""
-    if accept_version is None:
-        return Version.V10
-    offered = {part.strip() for part in accept_version.split(",")}
-    for version in (Version.V12, Version.V11, Version.V10):
-        if version in offered:
-            return version
-    supported = ",".join(Version)
-    raise ProtocolError(
-        "unsupported version",
-        f"accept-version is {accept_version[:64]!r}, supported are {supported}",
-        headers={"version": supported},
-    )
-
-
-def _required(frame: Frame, name: str) -> str:
-    value = frame.headers.get(name)
-    if not value:
-        raise ProtocolError("missing header", f"{frame.command} needs the header {name!r}")
-    return value
-
-
-def _trimmed(headers: Mapping[str, str]) -> Mapping[str, str]:
-    """The parser trims for 1.0, but the CONNECT frame it reads before it knows: "login: <username>"."""
-    trimmed: dict[str, str] = {}
-    for name, value in headers.items():
-        trimmed.setdefault(name.strip(" "), value.strip(" "))
-    return trimmed

@@ -22,8 +22,8 @@ from app.transports.handshake import Handshake, read_handshake
 from app.transports.http_answers import RawHeaders, response
 from app.transports.picows_frames import BINARY, TEXT
 from app.transports.picows_keepalive import Keepalive, start_keepalive
-from app.transports.picows_socket import PicowsSocket, Receiver
-from app.transports.takeover import EXTENSION
+from app.transports.picows_socket import PicowsSocket
+from app.transports.takeover import EXTENSION, Receiver
 
 MAX_EARLY_BYTES = 65_536  # of a client that does not wait for the answer to its handshake
 SHUTDOWN_S = 2.0  # for peers to take their close frame before the process ends

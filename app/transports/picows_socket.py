@@ -7,7 +7,6 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Iterable
-from typing import Protocol
 
 from picows import WSFrame, WSListener, WSMsgType, WSTransport
 
@@ -26,6 +25,7 @@ from app.transports.picows_frames import (
     encode_close,
     is_utf8,
 )
+from app.transports.takeover import Receiver
 
 CLOSE_S = 10.0  # for the closing handshake
 FAIL_S = 5.0  # for a peer that broke the protocol to notice it
@@ -34,19 +34,6 @@ PROTOCOL_ERROR, LOST, BAD_TEXT, TOO_BIG = 1002, 1006, 1007, 1009
 BEYOND_CODES = 5000
 
 logger = logging.getLogger(__name__)
-
-
-class Receiver(Protocol):
-    """Takes what an open WebSocket brings. Nothing here waits."""
-
-    def receive(self, data: bytes, is_text: bool) -> None:
-        """A whole message; text has been checked to be UTF-8."""
-
-    def resume(self) -> None:
-        """The socket takes frames again: `blocked` has ended."""
-
-    def closed(self, code: int, reason: str) -> None:
-        """No message comes any more, and none that is sent arrives; the code is the peer's, or why we gave up."""
 
 
 class PicowsSocket(WSListener):

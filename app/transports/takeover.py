@@ -1,18 +1,32 @@
 """How an ASGI application gets at the socket under its WebSocket."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from app.transports.picows_socket import PicowsSocket, Receiver
+if TYPE_CHECKING:
+    from app.transports.picows_socket import PicowsSocket
 
 EXTENSION = "stomp-notify.picows"
+
+
+class Receiver(Protocol):
+    """Takes what an open WebSocket brings. Nothing here waits."""
+
+    def receive(self, data: bytes, is_text: bool) -> None:
+        """A whole message; text has been checked to be UTF-8."""
+
+    def resume(self) -> None:
+        """The socket takes frames again: `blocked` has ended."""
+
+    def closed(self, code: int, reason: str) -> None:
+        """No message comes any more, and none that is sent arrives; the code is the peer's, or why we gave up."""
 
 
 class Takeover(Protocol):
     """What is in `scope["extensions"][EXTENSION]["takeover"]`."""
 
     @property
-    def socket(self) -> PicowsSocket:
+    def socket(self) -> "PicowsSocket":
         """Of an accepted connection."""
 
     def hand_over(self, receiver: Receiver) -> None:

@@ -14,11 +14,11 @@ from app.delivery.ledger import MemoryLedger
 from app.delivery.log import DeliveryLog
 from app.delivery.relay import Relay
 from app.delivery.retry import RetryPolicy
-from app.gateway.connection import ConnectionOptions
 from app.gateway.core_routes import core_routes
 from app.gateway.gateway import Gateway
 from app.gateway.presence import Presence
 from app.gateway.routing import DestinationRoutes
+from app.gateway.services import ConnectionOptions
 from app.hub.hub import Hub
 from app.messages.message import Envelope, MessageEncoder, NotifyMessage
 from app.stomp.codec import encode_frame

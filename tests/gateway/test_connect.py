@@ -7,7 +7,7 @@ import pytest
 
 from app.auth.ports import Identity
 from app.errors import Unavailable
-from app.gateway.connection import token_of
+from app.gateway.admission import token_of
 from app.stomp.events import Connect
 from app.stomp.frames import Version
 from tests.fakes import FakeAuthenticator

@@ -10,7 +10,8 @@ from app.disconnects import NORMAL, RESTART
 from app.hub.outbox import OutboxLimits
 from app.transports.picows import GATHERED_BYTES, PicowsTransport
 from app.transports.picows_frames import BINARY, TEXT, encode
-from app.transports.picows_socket import PicowsSocket, Receiver, write_all
+from app.transports.picows_socket import PicowsSocket, write_all
+from app.transports.takeover import Receiver
 from app.transports.websocket import WebSocketOptions
 from app.transports.write_turn import WRITES, WriteTurn
 

@@ -1,0 +1,46 @@
+"""What every connection works with."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from app.auth.ports import Authenticator
+from app.clock import Clock
+from app.delivery.delivery import Delivery
+from app.disconnects import DisconnectReason
+from app.gateway.dispatch import Dispatcher
+from app.gateway.presence import Presence
+from app.hub.hub import Hub
+from app.stomp.heartbeat import Heartbeat
+from app.stomp.session import SessionLimits
+from app.tasks import TaskOwner
+
+if TYPE_CHECKING:
+    from app.gateway.connection import Connection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionOptions:
+    server: str = "stomp-notify"
+    limits: SessionLimits = field(default_factory=SessionLimits)
+    heartbeat: Heartbeat = field(default_factory=lambda: Heartbeat(10_000, 10_000))
+    connect_timeout_s: float = 10.0
+    max_sessions_per_user: int = 10
+    inbound_rate: float = 100.0
+    inbound_burst: float = 200.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """`ended` is told when a connection is over, `gone` when its transport is, too."""
+
+    hub: Hub
+    delivery: Delivery
+    presence: Presence
+    authenticator: Authenticator
+    dispatcher: Dispatcher
+    tasks: TaskOwner
+    options: ConnectionOptions
+    clock: Clock
+    ended: Callable[["Connection", DisconnectReason], None]
+    gone: Callable[["Connection"], None]
