@@ -16,7 +16,7 @@ class Scale:
     users: int = 200
     seconds: float = 2.0  # of a round that is as long as it is told to be
     paced_s: float = 4.0
-    idle_s: float = 30.0
+    idle_s: float = 10.0
     churned: int = 100_000
     records: int = 100_000  # of the ledger
     rows: int = 1_000_000  # of the database
