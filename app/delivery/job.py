@@ -9,8 +9,8 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from app.delivery.retry import RetryPolicy
 
 JOB_ID = "ack-retry"
-LOOKS_PER_INTERVAL = 20  # so much finer than the waits it looks, for a resend to come when it is due
-SHORTEST_PERIOD_S, LONGEST_PERIOD_S = 0.05, 0.25
+LOOKS_PER_INTERVAL = 10  # so much finer than the waits it looks, for a resend to come when it is due
+SHORTEST_PERIOD_S, LONGEST_PERIOD_S = 0.05, 0.5
 
 
 def sweep_period_s(policy: RetryPolicy) -> float:
