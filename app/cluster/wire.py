@@ -89,6 +89,8 @@ _decode_entry = Decoder(_Entry).decode
 
 
 def _entry(text: bytes) -> _Entry:
+    if not text.isascii():
+        text.decode()  # what is passed over is not looked at
     try:
         return _decode_entry(text)
     except RecursionError:

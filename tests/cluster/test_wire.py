@@ -49,6 +49,7 @@ def stored(envelope: Envelope, *, accepted: int = 100, unsent: bool = False) -> 
 
 NO_OBJECTS = (b"", b"{", b"null", b"[]", b"1", b"\xff", b"{}", b"[" * 100_000)
 DEEP = stored(envelope_of(None)).replace(b'"data":null', b'"data":' + b"[" * 100_000)
+NO_TEXT = stored(envelope_of("x")).replace(b'"data":"x"', b'"data":"\xff"')
 
 
 @pytest.mark.parametrize("data", DATA)
@@ -76,7 +77,7 @@ def test_what_nobody_heard_was_sent_once_somebody_read_the_inbox(read_us: int, w
 
 @pytest.mark.parametrize(
     "text",
-    [*NO_OBJECTS, b'{"id":"m1"}', b'{"expires_ms":99999999999}', DEEP],
+    [*NO_OBJECTS, b'{"id":"m1"}', b'{"expires_ms":99999999999}', DEEP, NO_TEXT],
 )
 def test_what_is_no_message_is_a_value_error(text: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):

@@ -368,12 +368,33 @@ async def test_large_buffer_is_given_back() -> None:
         assert len(application.protocol.socket.reader.get_buffer(-1)) < 4096
 
 
-async def test_flood_of_small_frames_does_not_grow_the_buffer() -> None:
-    async with raw() as (application, client):
-        await client.send(masked(PONG, b"x" * 100) * 100_000, masked(TEXT, b"end"))
-        assert await client.receive() == (TEXT, b"end")
+@pytest.mark.parametrize("kind", [PONG, TEXT])
+async def test_flood_of_small_frames_does_not_grow_the_buffer(kind: int) -> None:
+    async def handler(websocket: WebSocket) -> None:
+        await websocket.accept()
+        while await websocket.receive_text() != "end":
+            pass
+        await websocket.send_text("that was it")
+
+    async with raw(handler) as (application, client):
+        await client.send(masked(kind, b"x" * 100) * 100_000, masked(TEXT, b"end"))
+        assert await client.receive() == (TEXT, b"that was it")
         reader = application.protocol.socket.reader
         assert len(WSProtocol.get_buffer(reader, -1)) <= 131_072
+
+
+async def test_flood_after_the_close_does_not_grow_the_buffer() -> None:
+    async def handler(websocket: WebSocket) -> None:
+        await websocket.accept()
+        await websocket.close(1001)
+
+    async with raw(handler) as (application, client):
+        assert (await client.receive())[0] == CLOSE
+        socket = application.protocol.socket
+        await client.send(masked(PONG, b"x" * 100) * 100_000)
+        assert len(WSProtocol.get_buffer(socket.reader, -1)) <= 131_072
+        await client.send(masked(CLOSE, b"\x03\xe9"))
+        await application.ended()
 
 
 async def test_frames_stay_whole_while_the_peer_does_not_read() -> None:
