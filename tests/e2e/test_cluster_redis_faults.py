@@ -67,7 +67,7 @@ def memory_kb(server: Server) -> int:
 
 async def readiness(nodes: Sequence[Backend]) -> set[str]:
     """What the nodes say of themselves; each answers at once whatever Redis does."""
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(NOISE_S):
         answers = await asyncio.gather(*(node.http.get("/readyz") for node in nodes))
     assert {answer.status_code for answer in answers} == {200}
     return {answer.json()["status"] for answer in answers}
