@@ -95,24 +95,24 @@ class AckManager:
         )
 
     def send(self, session: Session, sending: Sending) -> None:
-        """Sends to one session, which must listen and have no open record of this message.
+        """Sends to one session, which must listen, unless it has an open record of this message.
 
         A session that leaves too many unacknowledged is cut off, as one that does not read: what nobody has
         acknowledged is in the inbox when it comes back.
         """
         trace, envelope = sending.trace, sending.envelope
-        if envelope is not None and self._ledger.count(session.id) >= self._max_open:
-            session.end(SLOW_CONSUMER)
-            return
         record = Record(trace, session.id, envelope, trace.attempts, sending.sent_ms, sending.due_s, sending.expires_s)
-        trace.add(record)
         if envelope is not None:
-            self._ledger.open(record)
+            if not self._ledger.open(record, at_most=self._max_open):
+                if not self.is_open(session, trace.id):
+                    session.end(SLOW_CONSUMER)
+                return
             if self._log_events:
                 self._log_event(
                     "[%s] 消息入队, msgId %s, sessionId %s, receiver %s", trace.id, session.id, session.user
                 )
-        transmit(session, sending.publication)
+        trace.add(record)
+        session.publish(sending.publication)
 
     def is_open(self, session: Session, message_id: str) -> bool:
         return self._ledger.get(session.id, message_id) is not None
@@ -221,7 +221,7 @@ class AckManager:
         self._log_event(
             "[%s] 重发, msgId %s, sessionId %s, retryCount %d", record.message_id, session.id, record.retries
         )
-        transmit(session, publication_of(envelope, record.attempt, record.sent_ms))
+        session.publish(publication_of(envelope, record.attempt, record.sent_ms))
 
     def _give_up(self, record: Record, done: Sweep) -> None:
         self._ledger.close(record)
@@ -244,9 +244,3 @@ def publication_of(envelope: Envelope, attempt: int, now_ms: int) -> Publication
     headers = (("redelivered", "true"), ("attempt", str(attempt))) if attempt > 1 else ()
     body = envelope.encoder.encode(ack_retry_count=attempt - 1, ack_last_sent=now_ms)
     return Publication(envelope.message.id, USER_MESSAGES, body, headers)
-
-
-def transmit(session: Session, publication: Publication) -> None:
-    """To each subscription of the session for its destination."""
-    for subscriber in session.listens_to(publication.destination):
-        session.deliver(publication.frame_for(subscriber.profile))

@@ -6,7 +6,7 @@ from typing import Literal
 from msgspec.structs import replace
 
 from app.clock import Clock
-from app.delivery.ack_manager import AckManager, transmit
+from app.delivery.ack_manager import AckManager
 from app.delivery.archive import Archive, NoArchive
 from app.delivery.drain import Drain
 from app.delivery.inbox import RETRY_AFTER_S, Inbox, Keep
@@ -115,13 +115,13 @@ class Delivery:
 
     def _send_here(self, envelope: Envelope, trace: Trace) -> int:
         """To the sessions of this node; to how many."""
-        sending, count = None, 0
+        sending, count, is_new = None, 0, trace.is_new
         for session in self._hub.sessions_of(envelope.receiver):
             if not session.listens_to(USER_MESSAGES):
                 continue
             if session.draining is not None and envelope.acknowledged:
                 self._drain.hold(session, session.draining, envelope)
-            elif not self._has(session, trace):  # a drain may have found it in the inbox before the push came back
+            elif is_new or not self._has(session, trace):  # a drain may have found it in the inbox before the push came back
                 sending = sending or self._acks.prepare(envelope, trace)
                 self._acks.send(session, sending)
             count += 1
@@ -174,7 +174,7 @@ class Delivery:
     def receive_notice(self, notice: Notice) -> None:
         self._let_go(notice.user, notice.withdrawn)
         for session in self._hub.sessions_of(notice.user):
-            transmit(session, notice.publication)
+            session.publish(notice.publication)
 
     def resume(self, users: Sequence[str]) -> None:
         """Drains their inboxes anew; what comes from now on waits until that is done, so that nothing overtakes."""

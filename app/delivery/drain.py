@@ -8,7 +8,6 @@ from msgspec.structs import replace
 from pydantic_core import to_json
 
 from app.clock import Clock
-from app.delivery.ack_manager import transmit
 from app.delivery.archive import Archive, NoArchive
 from app.delivery.inbox import Inbox
 from app.disconnects import SLOW_CONSUMER
@@ -180,4 +179,4 @@ class Drain:
             publication = Publication(
                 message_id=self._new_id(), destination=USER_ERRORS, body=to_json({"detail": detail, "more": count})
             )
-            transmit(session, publication)
+            session.publish(publication)

@@ -1,5 +1,6 @@
 """Who was sent what and has not acknowledged it: the port, and the ledger in memory."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
@@ -20,8 +21,8 @@ class Ledger(Protocol):
 
     def __len__(self) -> int: ...
 
-    def open(self, record: Record) -> None:
-        """A record of the same message and session must not be open."""
+    def open(self, record: Record, *, at_most: int = sys.maxsize) -> bool:
+        """False, and nothing was done, if the session has as many open already, or one of this message."""
 
     def get(self, session_id: str, message_id: str) -> Record | None: ...
 
@@ -54,12 +55,16 @@ class MemoryLedger:
     def __len__(self) -> int:
         return self._size
 
-    def open(self, record: Record) -> None:
-        records, message_id = self._sessions.setdefault(record.session_id, {}), record.trace.id
-        assert message_id not in records, "the record is open already"
+    def open(self, record: Record, *, at_most: int = sys.maxsize) -> bool:
+        records, message_id = self._sessions.get(record.session_id), record.trace.id
+        if records is None:
+            records = self._sessions[record.session_id] = {}
+        elif len(records) >= at_most or message_id in records:
+            return False
         records[message_id] = record
         record.slot = self._schedule.add(record, record.due_s)
         self._size += 1
+        return True
 
     def get(self, session_id: str, message_id: str) -> Record | None:
         records = self._sessions.get(session_id)

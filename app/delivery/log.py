@@ -76,6 +76,11 @@ class Trace(Struct, eq=False):
             digest,
         )
 
+    @property
+    def is_new(self) -> bool:
+        """Nobody can have it: the id was made here for this push, and nothing was sent yet."""
+        return self.digest is None and not self.attempts and not self.persisted
+
     def compare(self, digest: int | None) -> None:
         """Raises IdConflict if what was pushed before under this id had other content."""
         if digest != self.digest:

@@ -1,6 +1,7 @@
 """The ledger in Redis, for all to see. This node decides from memory, and writes behind what it decided."""
 
 import asyncio
+import sys
 from collections.abc import Iterator, Sequence
 
 from app.cluster.keys import ledger_field, ledger_keys, ledger_partition
@@ -57,9 +58,11 @@ class RedisLedger(MemoryLedger):
             self._written.add(item)  # so that it is removed, if it is not open
             self._changed.note(item)
 
-    def open(self, record: Record) -> None:
-        super().open(record)
-        self._note(record)
+    def open(self, record: Record, *, at_most: int = sys.maxsize) -> bool:
+        is_open = super().open(record, at_most=at_most)
+        if is_open:
+            self._note(record)
+        return is_open
 
     def reschedule(self, record: Record, due_s: float) -> None:
         super().reschedule(record, due_s)

@@ -266,8 +266,7 @@ class Connection:
         publication = Publication(
             message_id=self._services.delivery.new_id(), destination=USER_ERRORS, body=to_json(body)
         )
-        for subscriber in session.listens_to(USER_ERRORS):
-            session.deliver(publication.frame_for(subscriber.profile))
+        session.publish(publication)
 
     # The end
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.disconnects import DisconnectReason
-from app.hub.publication import profile_of
+from app.hub.publication import Publication, profile_of
 from app.hub.transport import Transport
 from app.stomp.events import Subscription
 from app.stomp.frames import AckMode, Version
@@ -62,6 +62,11 @@ class Session:
     def send(self, data: bytes, binary: bool = False) -> None:
         self.has_sent = True
         self.transport.send(data, binary)
+
+    def publish(self, publication: Publication) -> None:
+        """To each of its subscriptions for the destination."""
+        for subscriber in self.subscribers.get(publication.destination, ()):
+            self.deliver(publication.frame_for(subscriber.profile), publication.binary)
 
     def deliver(self, data: bytes, binary: bool = False) -> None:
         """As `send`, for a MESSAGE: the client may answer each with one acknowledgement at no charge."""

@@ -74,10 +74,21 @@ async def test_records_of_a_session_come_in_the_order_in_which_they_were_opened(
 
 
 async def test_a_record_that_is_open_cannot_be_opened_again(ledger: Ledger) -> None:
-    opened(ledger, "m1")
-    with pytest.raises(AssertionError):
-        ledger.open(new_record())
+    (record,) = opened(ledger, "m1")
+    assert not ledger.open(new_record("m1", due_s=5.0))
+    assert ledger.get("s1", "m1") is record
     assert len(ledger) == 1
+    assert list(ledger.pop_due(9.0)) == []
+
+
+async def test_a_session_may_have_so_many_open(ledger: Ledger) -> None:
+    (first, _) = opened(ledger, "m1", "m2")
+    assert not ledger.open(new_record("m3", due_s=5.0), at_most=2)
+    assert ledger.open(new_record("m3", "s2"), at_most=2)
+    assert ledger.count("s1") == 2
+    ledger.close(first)
+    assert ledger.open(new_record("m3", due_s=5.0), at_most=2)
+    assert ledger.count("s1") == 2
 
 
 async def test_a_record_that_was_closed_can_be_opened_anew(ledger: Ledger) -> None:
