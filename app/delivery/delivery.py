@@ -47,8 +47,6 @@ class Delivery:
         self._drain = Drain(inbox=inbox, clock=clock, send=self._send_pending, new_id=new_id, tasks=tasks)
         self._interest = Interest(hub, relay)
         self.new_id = new_id
-        self.knows: Callable[[str], bool] = log.knows
-        """Whether a message of this id was pushed or sent here, lately."""
         relay.listen(self)
 
     def use_archive(self, archive: Archive, *, limit: int) -> None:
@@ -115,13 +113,14 @@ class Delivery:
 
     def _send_here(self, envelope: Envelope, trace: Trace) -> int:
         """To the sessions of this node; to how many."""
-        sending, count, is_new = None, 0, trace.is_new
+        sending, count = None, 0
+        is_new = trace.is_new  # or a drain may have found it in the inbox before the push came back
         for session in self._hub.sessions_of(envelope.receiver):
             if not session.listens_to(USER_MESSAGES):
                 continue
             if session.draining is not None and envelope.acknowledged:
                 self._drain.hold(session, session.draining, envelope)
-            elif is_new or not self._has(session, trace):  # a drain may have found it in the inbox before the push came back
+            elif is_new or not self._has(session, trace):
                 sending = sending or self._acks.prepare(envelope, trace)
                 self._acks.send(session, sending)
             count += 1
@@ -226,23 +225,27 @@ class Delivery:
             self.acknowledge(session, acknowledged)
 
     def acknowledge(self, session: Session, message_id: str) -> None:
-        """Unknown ids are no error: acks come late."""
-        was_open = self._acks.acknowledge(session, message_id)
+        """Unknown ids are no error: of before a restart, or made up, so that a session has only so many of them."""
+        if self.acknowledge_known(session, message_id):
+            return
+        self._acks.acknowledge(session, message_id)
         self._inbox.remove(session.user, message_id)
+        session.unknown_acks += 1
+        if session.unknown_acks <= MAX_UNKNOWN_ACKS:
+            self._archive.delivered(session.user, message_id)
+
+    def acknowledge_known(self, session: Session, message_id: str) -> bool:
+        """As `acknowledge`. False, and nothing was done, if no message of this id was pushed or sent here lately."""
         trace = self._log.get(message_id)
         if trace is None:
-            self._note_unknown(session, message_id)
-            return
+            return False
+        was_open = self._acks.acknowledge(session, message_id)
+        self._inbox.remove(session.user, message_id)
         if not was_open and trace.acked_ms is None and trace.receiver == session.user:
             trace.acked_ms = self._clock.epoch_ms()  # a device acknowledges anew what came on an earlier connection
         if trace.persisted:
             self._archive.delivered(session.user, message_id)
-
-    def _note_unknown(self, session: Session, message_id: str) -> None:
-        """It may be of before a restart, or made up: a session has only so many of those."""
-        session.unknown_acks += 1
-        if session.unknown_acks <= MAX_UNKNOWN_ACKS:
-            self._archive.delivered(session.user, message_id)
+        return True
 
     def refuse(self, session: Session, message_id: str, *, cumulative: bool = False) -> None:
         """NACK: the record becomes due again after the retry interval."""

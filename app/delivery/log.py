@@ -122,7 +122,6 @@ class DeliveryLog:
         self._traces: OrderedDict[str, Trace] = OrderedDict()
         self.get = self._traces.get
         """The trace of a message id, or None. No method: it is asked with every acknowledgement."""
-        self.knows = self._traces.__contains__
 
     def __len__(self) -> int:
         return len(self._traces)

@@ -19,17 +19,16 @@ from app.disconnects import (
 )
 from app.errors import ServiceError
 from app.gateway.admission import admit
-from app.gateway.dispatch import is_acknowledgement
 from app.gateway.rate import TokenBucket
 from app.gateway.routing import Rejected
 from app.gateway.services import Services
 from app.hub.publication import Publication
 from app.hub.session import Session
 from app.hub.transport import Transport
-from app.messages.destinations import USER_ERRORS
+from app.messages.destinations import APP_ACK, USER_ERRORS
 from app.stomp.codec import HEARTBEAT
 from app.stomp.errors import FrameTooLarge, ProtocolError
-from app.stomp.events import Commit, Connect, Disconnect, Event, Send, Subscribe, Unsubscribe
+from app.stomp.events import Ack, Commit, Connect, Disconnect, Event, Send, Subscribe, Unsubscribe
 from app.stomp.heartbeat import LOST, SEND, Heartbeat, HeartbeatTimer
 from app.stomp.session import ServerSession
 
@@ -48,6 +47,7 @@ class Connection:
         "_is_gone",
         "_opened_s",
         "_over",
+        "_received_s",
         "_services",
         "_stomp",
         "_timer",
@@ -69,7 +69,7 @@ class Connection:
         self._is_gone = False
         self._over = False
         self._has_rest = False  # bytes that are not a whole frame yet, or wait behind one that is worked on
-        self._opened_s = now_s
+        self._opened_s = self._received_s = now_s
         self._timer = HeartbeatTimer(Heartbeat(), now_s)
 
     # Called by the transport
@@ -78,7 +78,7 @@ class Connection:
         """Takes bytes of the client, cut anywhere."""
         if self._over:
             return
-        self._timer.received_s = self._services.clock.monotonic()
+        self._received_s = self._services.clock.monotonic()
         if not self._has_rest:
             if data == HEARTBEAT:  # all that most connections ever send
                 return
@@ -121,9 +121,9 @@ class Connection:
                 self.end(CONNECT_TIMEOUT)
             return now_s
         if self._work is not None:  # little or nothing is read while there is work
-            self._timer.received_s = now_s
+            self._received_s = now_s
         has_sent, session.has_sent = session.has_sent, False
-        due, look_s = self._timer.look(now_s, late_s, has_sent)
+        due, look_s = self._timer.look(now_s, late_s, self._received_s, has_sent)
         if due is LOST:
             self.end(HEARTBEAT_LOST)
         elif due is SEND:
@@ -148,9 +148,10 @@ class Connection:
 
     def _take(self, event: Event) -> None:
         session = self.session
-        if session is not None and session.unanswered and is_acknowledgement(event):
+        is_ack = event.destination == APP_ACK if type(event) is Send else isinstance(event, Ack)
+        if is_ack and session is not None and session.unanswered:
             session.unanswered -= 1  # costs nothing: how often a client has to acknowledge is the server's doing
-        elif not self._bucket.take(self._timer.received_s):
+        elif not self._bucket.take(self._received_s):
             self._refuse(RATE_LIMITED, "rate limit", "the client sends more frames than it may", None)
             return
         receipt = event.receipt
@@ -191,7 +192,7 @@ class Connection:
         self._work = None
         if self._over:
             return
-        self._timer.received_s = self._services.clock.monotonic()
+        self._received_s = self._services.clock.monotonic()
         self._pump()
         if self._is_gone:
             self.closed()

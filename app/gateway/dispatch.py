@@ -20,7 +20,7 @@ from app.messages.destinations import (
     USER_PREFIX,
     topic_problem,
 )
-from app.stomp.events import Ack, Commit, Event, Nack, Noted, Send, Subscribe, Subscription, Unsubscribe
+from app.stomp.events import Ack, Commit, Nack, Noted, Send, Subscribe, Subscription, Unsubscribe
 from app.tasks import TaskOwner
 
 SessionEvent = Subscribe | Unsubscribe | Send | Ack | Nack | Commit | Noted
@@ -42,7 +42,11 @@ class Dispatcher:
         Raises (now or when awaited) ServiceError where the session has to end, Rejected where it goes on.
         """
         if type(event) is Send:  # as nearly always
-            return self._send(session, event)
+            if event.destination != APP_ACK:
+                return self._send(session, event)
+            if not self.delivery.acknowledge_known(session, event.body.decode("utf-8", "replace")):
+                self._acknowledge(session, event.body)
+            return None
         match event:
             case Nack():
                 self.delivery.refuse(session, event.message_id, cumulative=event.cumulative)
@@ -98,12 +102,12 @@ class Dispatcher:
         if not session.listens_to(USER_MESSAGES) and subscription.destination == USER_MESSAGES:
             self.delivery.leave(session)
 
+    def _acknowledge(self, session: Session, body: bytes) -> None:
+        for message_id in parse_ack_ids(body):
+            self.delivery.acknowledge(session, message_id)
+
     def _send(self, session: Session, event: Send) -> Awaitable[None] | None:
         destination = event.destination
-        if destination == APP_ACK:
-            for message_id in parse_ack_ids(event.body, self.delivery.knows):
-                self.delivery.acknowledge(session, message_id)
-            return None
         message = AppMessage(session, self.delivery, destination, event.headers, event.body)
         handler = self.routes.handler(destination)
         if handler is not None:
@@ -151,7 +155,3 @@ async def _handled(pending: Awaitable[None]) -> None:
         await pending
     except ServiceError as error:
         raise Rejected(error.detail) from error
-
-
-def is_acknowledgement(event: Event) -> bool:
-    return event.destination == APP_ACK if type(event) is Send else isinstance(event, Ack)

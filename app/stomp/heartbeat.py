@@ -49,25 +49,22 @@ NOTHING, SEND, LOST = Due  # found once: through its class a member takes 0.15 Â
 
 
 class HeartbeatTimer:
-    """Of one connection. Whoever receives sets `received_s`; what is sent is known from one look to the next only.
+    """Of one connection. What is sent is known from one look to the next only. All times are seconds of one clock."""
 
-    All times are seconds of one clock.
-    """
-
-    __slots__ = ("_looked_s", "_send_s", "_sent_s", "_silent_s", "received_s")
+    __slots__ = ("_looked_s", "_send_s", "_sent_s", "_silent_s")
 
     def __init__(self, agreed: Heartbeat, now: float) -> None:
         self._send_s, self._silent_s = _intervals_s(agreed)
-        self.received_s = self._sent_s = self._looked_s = now
+        self._sent_s = self._looked_s = now
 
-    def look(self, now: float, late_s: float, has_sent: bool) -> tuple[Due, float | None]:
+    def look(self, now: float, late_s: float, received_s: float, has_sent: bool) -> tuple[Due, float | None]:
         """What is due, and when to look again, which may happen `late_s` later than that. None: never.
 
-        `has_sent`: something was sent since the last look.
+        `received_s`: when something came last. `has_sent`: something was sent since the last look.
         """
         sent_s = self._looked_s if has_sent else self._sent_s  # or since; the earliest moment is the safe one
         self._looked_s = now
-        lost_s, send_s = self.received_s + self._silent_s, self._send_s
+        lost_s, send_s = received_s + self._silent_s, self._send_s
         if now > lost_s:
             return LOST, None
         due = NOTHING

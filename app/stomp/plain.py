@@ -27,7 +27,7 @@ class PlainHead:
     content_length: int | None
 
 
-NO_HEAD = PlainHead(b"\0\0", "", {}, None, None)  # begins nothing that ends with its first NUL
+NO_HEAD = PlainHead(b"\0", "", {}, None, -2)  # no body has this length
 
 
 def find_plain_head(data: bytes) -> PlainHead | None:

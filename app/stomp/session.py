@@ -127,9 +127,10 @@ class ServerSession:
                 return None
             self._head = head = found
         start, length = len(head.text), head.content_length
-        if data.find(b"\0") != end or (length is not None and length != end - start):
+        body = data[start:end]
+        if data[end] != 0 or 0 in body or (length is not None and length != end - start):
             return None
-        return Send(head.destination, head.headers, data[start:end], head.receipt)
+        return Send(head.destination, head.headers, body, head.receipt)
 
     def _handle(self, frame: Frame) -> Event:
         try:

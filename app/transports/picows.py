@@ -42,6 +42,8 @@ class PicowsTransport:
         "_takeover",
         "_turn",
         "name",
+        "receive_binary",
+        "receive_text",
         "remote",
     )
 
@@ -51,6 +53,7 @@ class PicowsTransport:
         self._takeover = takeover
         self._socket = takeover.socket
         self._connection: Peer | None = None
+        self.receive_text = self.receive_binary = _ignore
         self._turn = turn
         self._gathered: list[bytes] = []
         self._gathered_bytes = 0
@@ -105,10 +108,6 @@ class PicowsTransport:
 
     # Called by the socket
 
-    def receive(self, data: bytes, is_text: bool) -> None:
-        if self._connection is not None:
-            self._connection.receive(data)
-
     def resume(self) -> None:
         self._empty()
 
@@ -120,6 +119,7 @@ class PicowsTransport:
         if not self._ended.done():
             self._ended.set_result(None)
         connection, self._connection = self._connection, None
+        self.receive_text = self.receive_binary = _ignore
         if connection is not None:
             connection.closed()
 
@@ -154,7 +154,8 @@ class PicowsTransport:
 
     async def run(self, endpoint: Endpoint) -> None:
         """Returns when the connection has ended."""
-        self._connection = endpoint.open(self)
+        self._connection = connection = endpoint.open(self)
+        self.receive_text = self.receive_binary = connection.receive  # without a stop here
         self._takeover.hand_over(self)
         try:
             await self._ended
@@ -162,3 +163,6 @@ class PicowsTransport:
             self.closed(GONE.code, GONE.text)
             self._socket.transport.abort()
             raise
+
+
+def _ignore(data: bytes) -> None: ...

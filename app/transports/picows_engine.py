@@ -5,13 +5,16 @@ import logging
 import struct
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Protocol, TypeAlias
 
 from picows import WSListener, WSUpgradeResponse, WSUpgradeResponseWithListener
 from picows import picows as engine
 
 BUFFER_BYTES = 2048  # for each connection, and twice as much whenever it is full
 READ_AT_ONCE_BYTES = 65_536
+FLOOD_BYTES = 32_768  # of small frames that came at once
+
+Reader: TypeAlias = engine.WSProtocol  # type: ignore[attr-defined, name-defined]  # missing in the stubs of picows
 
 # The handshake is over before picows sees anything: this lets it begin.
 _REQUEST = (
@@ -25,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 def attach(
     transport: asyncio.Transport, listener: WSListener, *, max_bytes: int, on_broken: Callable[[int, str], None]
-) -> "Reader":
+) -> Reader:
     """Puts a new reader, with a small buffer, between the transport and the listener.
 
     `on_broken` is called with a close code and a text when picows cannot go on reading. It writes nothing itself.
@@ -49,33 +52,62 @@ def attach(
     )
     reader.connection_made(_Wire(transport, on_broken))
     transport.set_protocol(reader)
-    reader.feed(_REQUEST)
+    feed(reader, _REQUEST)
     return reader
 
 
-class Reader(engine.WSProtocol):  # type: ignore[name-defined, misc]  # missing in the stubs of picows
-    """Reads a bounded number of bytes at once: or the buffer would grow with all that is there, and never shrink.
+def file_of(transport: asyncio.Transport) -> int | None:
+    """What may be written to without the transport; None under TLS."""
+    if transport.get_extra_info("ssl_object") is not None:
+        return None
+    return int(transport.get_extra_info("socket").fileno())
 
-    `has_read`: bytes came, of whole frames or not, since somebody set it to False.
+
+def feed(reader: Reader, data: bytes) -> bytes:
+    """Gives it bytes as if they had just been read, as many as there is room for, and answers the others."""
+    buffer = reader.get_buffer(-1)
+    size = min(len(buffer), len(data))
+    buffer[:size] = data[:size]
+    reader.buffer_updated(size)
+    return data[size:]
+
+
+class Watched(Protocol):
+    has_read: bool
+    """Bytes came, of whole frames or not."""
+
+
+class Watch(asyncio.BufferedProtocol):
+    """Between a transport and its reader, where it has to be known what comes: for nearly all it would be in the way.
+
+    Reads a bounded number of bytes at once: or the buffer would grow with all that is there, and never shrink.
     """
 
-    __slots__ = ("has_read",)
+    __slots__ = ("_reader", "_watched")
 
-    def get_buffer(self, size_hint: int) -> memoryview:
-        self.has_read = True
-        buffer: memoryview = _get_buffer(self, size_hint)
-        return buffer if len(buffer) <= READ_AT_ONCE_BYTES else buffer[:READ_AT_ONCE_BYTES]
+    def __init__(self, reader: Reader, watched: Watched) -> None:
+        self._reader = reader
+        self._watched = watched
 
-    def feed(self, data: bytes) -> bytes:
-        """Takes bytes as if they had just been read, as many as there is room for, and gives the others back."""
-        buffer = self.get_buffer(-1)
-        size = min(len(buffer), len(data))
-        buffer[:size] = data[:size]
-        self.buffer_updated(size)
-        return data[size:]
+    def get_buffer(self, sizehint: int) -> memoryview:
+        self._watched.has_read = True
+        buffer: memoryview = self._reader.get_buffer(sizehint)
+        return buffer[:READ_AT_ONCE_BYTES]
 
+    def buffer_updated(self, nbytes: int) -> None:
+        self._reader.buffer_updated(nbytes)
 
-_get_buffer = engine.WSProtocol.get_buffer  # type: ignore[attr-defined]  # found at once; it is called for each read
+    def eof_received(self) -> None:
+        self._reader.eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._reader.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        self._reader.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._reader.resume_writing()
 
 
 class Drain(asyncio.Protocol):

@@ -70,16 +70,17 @@ class Keepalive:
 
     def _look(self) -> None:
         socket, timeout_s = self._socket, self._timer.timeout_s
-        is_silent = not (socket.reader.has_read and socket.has_spoken)
+        is_silent = not (socket.has_read and socket.has_spoken)
         if is_silent:
+            socket.watch()  # who is amid a frame cannot answer
             socket.ping()
-        socket.reader.has_read = socket.has_spoken = False
+        socket.has_read = socket.has_spoken = False
         self._is_waiting = is_silent and timeout_s is not None
         self._slot = self._timer.add(self, timeout_s if is_silent and timeout_s is not None else self._timer.interval_s)
 
     def _check(self) -> None:
         """A peer that the application does not let speak is not silent."""
-        if not self._socket.reader.has_read and self._socket.transport.is_reading():
+        if not self._socket.has_read and self._socket.transport.is_reading():
             self._socket.fail(FAILED, "keepalive ping timeout")
             return
         self._is_waiting = False

@@ -236,14 +236,11 @@ class PicowsProtocol(asyncio.Protocol):
 
     # Called by the socket
 
-    def receive(self, data: bytes, is_text: bool) -> None:
-        if self._reader is None or self._reader.done():
-            self._transport.pause_reading()
-        self._put(
-            {"type": "websocket.receive", "text": data.decode()}
-            if is_text
-            else {"type": "websocket.receive", "bytes": data}
-        )
+    def receive_text(self, data: bytes) -> None:
+        self._put_message({"type": "websocket.receive", "text": data.decode()})
+
+    def receive_binary(self, data: bytes) -> None:
+        self._put_message({"type": "websocket.receive", "bytes": data})
 
     def resume(self) -> None:
         if self._writable is not None:
@@ -254,6 +251,11 @@ class PicowsProtocol(asyncio.Protocol):
             self._state = State.GONE
             self._put({"type": "websocket.disconnect", "code": code, "reason": reason})
         self.resume()
+
+    def _put_message(self, event: Message) -> None:
+        if self._reader is None or self._reader.done():
+            self._transport.pause_reading()
+        self._put(event)
 
     def _put(self, event: Message) -> None:
         self._events.append(event)
@@ -274,9 +276,9 @@ class PicowsProtocol(asyncio.Protocol):
             if event["type"] == "websocket.disconnect":
                 receiver.closed(event["code"], event["reason"])
             elif (text := event.get("text")) is not None:
-                receiver.receive(text.encode(), True)
+                receiver.receive_text(text.encode())
             else:
-                receiver.receive(event["bytes"], False)
+                receiver.receive_binary(event["bytes"])
         self._events.clear()
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 
 from picows import WSFrame, WSListener, WSMsgType, WSTransport
 
-from app.transports.picows_engine import READ_AT_ONCE_BYTES, Drain, attach
+from app.transports.picows_engine import FLOOD_BYTES, READ_AT_ONCE_BYTES, Drain, Watch, attach, feed, file_of
 from app.transports.picows_frames import (
     BINARY,
     CLOSE,
@@ -40,7 +40,7 @@ class PicowsSocket(WSListener):
     """`on_lost` is called when the connection is gone, after `Receiver.closed`.
 
     `blocked`: the peer reads too slowly, and what is sent now is kept in memory. `has_spoken`: something was
-    written since somebody set it to False; `reader.has_read` tells the same of what came.
+    written since somebody set it to False; `has_read`: a frame came, or any byte while the socket is watched.
     """
 
     __slots__ = (
@@ -54,8 +54,10 @@ class PicowsSocket(WSListener):
         "_may_wait",
         "_message",
         "_on_lost",
+        "_watched",
         "_ws",
         "blocked",
+        "has_read",
         "has_spoken",
         "is_open",
         "reader",
@@ -67,30 +69,33 @@ class PicowsSocket(WSListener):
         self, transport: asyncio.Transport, receiver: Receiver, *, max_bytes: int, on_lost: Callable[[], None]
     ) -> None:
         self.receiver = receiver
-        self.blocked = False
-        self.has_spoken = False
+        self.blocked = self.has_read = self.has_spoken = False
         self.transport = transport
-        self._file = _file_of(transport)
+        self._file = file_of(transport)
         self._may_wait = True  # the answer to the handshake
         self._on_lost = on_lost
         self._max_bytes = max_bytes
         self._message: Fragments | None = None
         self._late_pong: bytes | None = None
         self.is_open = True
-        self._is_closing = False
-        self._has_failed = False
-        self._is_told = False
+        self._is_closing = self._has_failed = self._is_told = False
         self._deadline: asyncio.TimerHandle | None = None
         self._attach()
-        self.reader.has_read = False  # the handshake was no word
 
     def _attach(self) -> None:
+        self._watched = False
         self.reader = attach(self.transport, self, max_bytes=self._max_bytes, on_broken=self.on_broken)
 
     def feed(self, data: bytes) -> None:
         """Takes bytes as if they had just been read."""
         while data:
-            data = self.reader.feed(data)  # each time: a large frame brings a new reader
+            data = feed(self.reader, data)  # each time: a large frame brings a new reader
+
+    def watch(self) -> None:
+        """From here on each byte that comes is noticed, until a large frame has come."""
+        if not self._watched and not self._has_failed:
+            self._watched = True
+            self.transport.set_protocol(Watch(self.reader, self))
 
     # Sending
 
@@ -160,6 +165,9 @@ class PicowsSocket(WSListener):
         self._ws = transport
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        self.has_read = True
+        if frame.tail_size > FLOOD_BYTES:
+            self.watch()
         kind = frame.msg_type
         if (
             kind is TEXT
@@ -170,7 +178,7 @@ class PicowsSocket(WSListener):
         ):
             data = frame.get_payload_as_bytes()
             if data.isascii() and len(data) <= READ_AT_ONCE_BYTES:  # as nearly all that comes
-                self.receiver.receive(data, True)
+                self.receiver.receive_text(data)
                 return
         if self._is_closing:
             if kind is CLOSE and not self._has_failed:
@@ -230,7 +238,7 @@ class PicowsSocket(WSListener):
         elif kind is TEXT and not (data.isascii() or is_utf8(data)):
             self.fail(BAD_TEXT, "the text is not UTF-8")
         else:
-            self.receiver.receive(data, kind is TEXT)
+            self._pass_on(data, kind is TEXT)
         if len(data) > READ_AT_ONCE_BYTES and not frame.tail_size and not self._is_closing:
             self._attach()  # the buffer has grown for this frame, and would stay as large as it is
 
@@ -244,7 +252,11 @@ class PicowsSocket(WSListener):
             self.fail(BAD_TEXT, "the text is not UTF-8")
         elif final:
             self._message = None
-            self.receiver.receive(bytes(message.data), message.is_text)
+            self._pass_on(bytes(message.data), message.is_text)
+
+    def _pass_on(self, data: bytes, is_text: bool) -> None:
+        receive = self.receiver.receive_text if is_text else self.receiver.receive_binary
+        receive(data)
 
     def _answer_ping(self, data: bytes) -> None:
         """A peer that does not read gets only the last of its answers (RFC 6455 section 5.5.3)."""
@@ -286,9 +298,3 @@ def write_all(writes: Iterable[tuple[PicowsSocket, bytes]]) -> None:
             size = 0
         if size < len(data):
             socket.write_rest(data[size:])
-
-
-def _file_of(transport: asyncio.Transport) -> int | None:
-    if transport.get_extra_info("ssl_object") is not None:
-        return None
-    return int(transport.get_extra_info("socket").fileno())

@@ -1,6 +1,6 @@
 """How an ASGI application gets at the socket under its WebSocket."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -12,8 +12,12 @@ EXTENSION = "stomp-notify.picows"
 class Receiver(Protocol):
     """Takes what an open WebSocket brings. Nothing here waits."""
 
-    def receive(self, data: bytes, is_text: bool) -> None:
-        """A whole message; text has been checked to be UTF-8."""
+    @property
+    def receive_text(self) -> Callable[[bytes], None]:
+        """Takes a whole message that is UTF-8."""
+
+    @property
+    def receive_binary(self) -> Callable[[bytes], None]: ...
 
     def resume(self) -> None:
         """The socket takes frames again: `blocked` has ended."""

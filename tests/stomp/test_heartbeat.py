@@ -79,8 +79,7 @@ AGREED = Heartbeat(send_ms=10_000, receive_ms=2_000)
 def look(agreed: Heartbeat, *, silent_s: float = 0, idle_s: float = 0, late_s: float = 0) -> Due:
     """At a client that was heard of so long ago, by a server that has said nothing since."""
     timer = HeartbeatTimer(agreed, 1_000.0 - idle_s)
-    timer.received_s = 1_000.0 - silent_s
-    return timer.look(1_000.0, late_s, False)[0]
+    return timer.look(1_000.0, late_s, 1_000.0 - silent_s, False)[0]
 
 
 def test_nothing_is_due_on_a_busy_connection() -> None:
@@ -128,42 +127,41 @@ def test_a_client_that_wants_no_beats_gets_none_and_is_still_watched() -> None:
     ],
 )
 def test_the_next_look_is_when_something_may_be_due(agreed: Heartbeat, look_s: float | None) -> None:
-    assert HeartbeatTimer(agreed, 100).look(100, 0.5, False) == (NOTHING, look_s)
+    assert HeartbeatTimer(agreed, 100).look(100, 0.5, 100, False) == (NOTHING, look_s)
 
 
 @given(agreed=st.builds(Heartbeat, INTERVALS, INTERVALS), late_s=st.floats(0, 10))
 def test_nothing_is_due_before_the_next_look(agreed: Heartbeat, late_s: float) -> None:
     timer = HeartbeatTimer(agreed, 0)
-    sent, look_s = timer.look(0, late_s, False)
+    sent, look_s = timer.look(0, late_s, 0, False)
     now = 10.0**9 if look_s is None else look_s - 1e-6 * max(1, abs(look_s))
 
-    assert timer.look(now, late_s, False)[0] is NOTHING
+    assert timer.look(now, late_s, 0, False)[0] is NOTHING
     assert sent is NOTHING or late_s >= agreed.send_ms / 1000
 
 
 def test_timer_of_a_quiet_session_sends_a_beat_and_looks_again_when_the_next_is_due() -> None:
     timer = HeartbeatTimer(Heartbeat(send_ms=10_000), 100)
 
-    assert timer.look(109, 1, False) == (SEND, 118)
-    assert timer.look(117, 1, False) == (NOTHING, 118)
+    assert timer.look(109, 1, 100, False) == (SEND, 118)
+    assert timer.look(117, 1, 100, False) == (NOTHING, 118)
 
 
 def test_timer_of_a_busy_session_takes_what_was_sent_for_as_old_as_it_may_be() -> None:
     timer = HeartbeatTimer(Heartbeat(send_ms=10_000), 100)
 
-    assert timer.look(102, 1, True) == (NOTHING, 104.5)
-    assert timer.look(104.5, 1, True) == (NOTHING, 107)
-    assert timer.look(107, 1, False) == (NOTHING, 111)
-    assert timer.look(111, 1, False) == (SEND, 120)
+    assert timer.look(102, 1, 100, True) == (NOTHING, 104.5)
+    assert timer.look(104.5, 1, 100, True) == (NOTHING, 107)
+    assert timer.look(107, 1, 100, False) == (NOTHING, 111)
+    assert timer.look(111, 1, 100, False) == (SEND, 120)
 
 
 def test_timer_finds_a_client_lost_whatever_it_was_sent() -> None:
     timer = HeartbeatTimer(Heartbeat(receive_ms=2_000), 100)
-    timer.received_s = 104
 
-    assert timer.look(110, 1, True) == (NOTHING, 110)
-    assert timer.look(110.1, 1, False) == (LOST, None)
+    assert timer.look(110, 1, 104, True) == (NOTHING, 110)
+    assert timer.look(110.1, 1, 104, False) == (LOST, None)
 
 
 def test_timer_has_nothing_to_do_where_nothing_was_agreed() -> None:
-    assert HeartbeatTimer(Heartbeat(), 100).look(1000, 1, True) == (NOTHING, None)
+    assert HeartbeatTimer(Heartbeat(), 100).look(1000, 1, 100, True) == (NOTHING, None)

@@ -22,6 +22,7 @@ from app.gateway.connection import Connection
 from app.gateway.routing import AppMessage, DestinationRoutes
 from app.hub.outbox import OutboxLimits
 from app.hub.session import Session
+from app.stomp.session import ServerSession
 from app.transports.asgi import AsgiTransport
 from app.transports.http_protocol import HttpProtocol
 from app.transports.picows import PicowsTransport
@@ -479,15 +480,13 @@ async def test_peer_that_never_reads_does_not_delay_the_end_of_the_server(monkey
 async def test_defect_ends_the_connection_and_comes_to_light(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def defect(session: object, data: bytes) -> None:
+        raise RuntimeError("what a defect")
+
     async with open_scene("picows") as scene:
         client = await scene.raw()
-        (connection,) = scene.stage.gateway
-
-        def defect(connection: object, data: bytes) -> None:
-            raise RuntimeError("what a defect")
-
-        monkeypatch.setattr(type(connection), "receive", defect)
-        await client.send(masked(TEXT, b"\n"))
+        monkeypatch.setattr(ServerSession, "plain_send", defect)
+        await client.send(masked(TEXT, b"SEND\n"))
 
         assert await client.closed() == 1011
     assert "what a defect" in caplog.text

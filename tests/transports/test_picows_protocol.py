@@ -277,8 +277,11 @@ async def test_who_takes_over_gets_what_has_come_before() -> None:
     gate, received = asyncio.Event(), list[object]()
 
     class Taker:
-        def receive(self, data: bytes, is_text: bool) -> None:
-            received.append((data, is_text))
+        def receive_text(self, data: bytes) -> None:
+            received.append((data, True))
+
+        def receive_binary(self, data: bytes) -> None:
+            received.append((data, False))
 
         def resume(self) -> None: ...
 
@@ -687,8 +690,10 @@ class Keeper:
     def __init__(self) -> None:
         self.got: list[bytes] = []
 
-    def receive(self, data: bytes, is_text: bool) -> None:
+    def receive_text(self, data: bytes) -> None:
         self.got.append(data)
+
+    receive_binary = receive_text
 
     def resume(self) -> None: ...
 
