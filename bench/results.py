@@ -98,7 +98,10 @@ def value_at_most(bound: float) -> Aim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """`value` and `reference` are medians of the rounds, in `unit`. A row without a value says why in `note`."""
+    """`value` and `reference` are medians of the rounds, in `unit`. A row without a value says why in `note`.
+
+    `ratio` is the median of the ratios within the rounds: the parties of one round met the machine at the same speed.
+    """
 
     scenario: str
     name: str
@@ -117,7 +120,12 @@ class Row:
 
     @property
     def ratio(self) -> float | None:
-        return self.value / self.reference if self.value is not None and self.reference else None
+        if self.value is None or not self.reference:
+            return None
+        if len(self.rounds) != len(self.reference_rounds) or not self.rounds:
+            return self.value / self.reference
+        turns = zip(self.rounds, self.reference_rounds, strict=True)
+        return statistics.median(value / reference for value, reference in turns)
 
     @property
     def met(self) -> bool | None:

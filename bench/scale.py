@@ -7,10 +7,10 @@ from dataclasses import dataclass
 class Scale:
     """The defaults are what the results in this folder were made with."""
 
-    rounds: int = 5
+    rounds: int = 7
     few_rounds: int = 3  # where a round takes long
     sessions: int = 1_000
-    broadcasts: int = 60
+    broadcasts: int = 100
     many_sessions: int = 10_000
     many_broadcasts: int = 20
     users: int = 200

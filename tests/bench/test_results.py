@@ -37,6 +37,11 @@ def test_aim_is_met_by_ratio_or_by_value() -> None:
     assert met(None) is None
 
 
+def test_ratio_is_that_of_parties_of_one_round() -> None:
+    """The machine was twice as fast in the first round."""
+    assert row("s", "n", "u", samples(100, 50, 60), against=samples(200, 100, 60)).ratio == 0.5
+
+
 def test_row_has_the_share_of_the_busiest_load_generator() -> None:
     busy = row("s", "n", "u", samples(1, load_share=0.2), against=samples(1, load_share=0.95))
 
