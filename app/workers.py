@@ -40,12 +40,14 @@ class Workers:
             self._bury()
 
     def _start(self) -> None:
+        """Unless the end has begun."""
         process = multiprocessing.get_context("fork").Process(target=self._live)
         signal.pthread_sigmask(signal.SIG_BLOCK, END_SIGNALS)  # until it is clear in each process who handles them
-        process.start()
-        self._processes.append((process, time.monotonic()))
+        if not self._stopping:
+            process.start()
+            self._processes.append((process, time.monotonic()))
+            logger.info("worker %d started", process.pid)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, END_SIGNALS)
-        logger.info("worker %d started", process.pid)
 
     def _live(self) -> None:
         os.close(self._alive)
@@ -64,8 +66,7 @@ class Workers:
                 continue
             logger.error("worker %d ended with %s and is replaced", process.pid, process.exitcode)
             time.sleep(max(0.0, started_s + SHORT_LIFE_S - time.monotonic()))
-            if not self._stopping:
-                self._start()
+            self._start()
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         self._stopping = True

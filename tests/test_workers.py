@@ -3,6 +3,8 @@
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -113,3 +115,21 @@ async def test_sigterm_ends_all_workers_and_their_sessions() -> None:
             for client in (one, two):
                 assert await client.closed() == (1012, "service restart")
         assert await asyncio.to_thread(server.process.wait, 20) == 0
+
+
+STOPPED_AFTER_THE_FIRST = """
+import signal, time
+from app.workers import Workers
+
+class Stopped(Workers):
+    def _start(self):
+        super()._start()
+        if len(self._processes) == 1:
+            signal.raise_signal(signal.SIGTERM)
+
+Stopped(3, lambda lifeline: time.sleep(20)).run()
+"""
+
+
+def test_sigterm_between_two_starts_ends_the_first_and_starts_no_other() -> None:
+    subprocess.run([sys.executable, "-c", STOPPED_AFTER_THE_FIRST], timeout=10, check=True)

@@ -20,7 +20,7 @@ from uvicorn.server import ServerState
 
 from app.transports.handshake import Handshake, read_handshake
 from app.transports.http_answers import RawHeaders, response
-from app.transports.picows_frames import BINARY, TEXT
+from app.transports.picows_frames import BINARY, TEXT, encode
 from app.transports.picows_keepalive import Keepalive, start_keepalive
 from app.transports.picows_socket import PicowsSocket
 from app.transports.takeover import EXTENSION, Receiver
@@ -223,9 +223,9 @@ class PicowsProtocol(asyncio.Protocol):
             raise ClientDisconnected  # whoever sends without end has to be stopped: nothing here waits any more
         data = message.get("bytes")
         if data is None:
-            self._socket.send(message["text"].encode(), TEXT)
+            self._socket.write(encode(TEXT, message["text"].encode()))
         else:
-            self._socket.send(data, BINARY)
+            self._socket.write(encode(BINARY, data))
 
     async def _close(self, message: Message) -> None:
         assert self._socket is not None

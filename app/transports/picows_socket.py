@@ -47,6 +47,7 @@ class PicowsSocket(WSListener):
         "_deadline",
         "_file",
         "_has_failed",
+        "_has_grown",
         "_is_closing",
         "_is_told",
         "_late_pong",
@@ -83,7 +84,7 @@ class PicowsSocket(WSListener):
         self._attach()
 
     def _attach(self) -> None:
-        self._watched = False
+        self._watched = self._has_grown = False
         self.reader = attach(self.transport, self, max_bytes=self._max_bytes, on_broken=self.on_broken)
 
     def feed(self, data: bytes) -> None:
@@ -98,10 +99,6 @@ class PicowsSocket(WSListener):
             self.transport.set_protocol(Watch(self.reader, self))
 
     # Sending
-
-    def send(self, data: bytes, kind: WSMsgType) -> None:
-        """`kind`: TEXT or BINARY. Ignored once the end has begun."""
-        self.write(encode(kind, data))
 
     def write(self, frames: bytes) -> None:
         """What is encoded already; frames that are written together travel together. Ignored once the end has begun."""
@@ -118,9 +115,6 @@ class PicowsSocket(WSListener):
         """What the kernel has no room for."""
         self._may_wait = True
         self.transport.write(data)
-
-    def ping(self) -> None:
-        self.write(encode(PING, b""))
 
     def close(self, code: int, reason: str = "", timeout_s: float = CLOSE_S) -> None:
         """Begins the closing handshake, after what was sent before. `Receiver.closed` tells of its end."""
@@ -167,6 +161,7 @@ class PicowsSocket(WSListener):
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         self.has_read = True
         if frame.tail_size > FLOOD_BYTES:
+            self._has_grown = True
             self.watch()
         kind = frame.msg_type
         if (
@@ -174,12 +169,18 @@ class PicowsSocket(WSListener):
             and frame.fin
             and self.is_open
             and self._message is None
+            and not self._has_grown
             and not (frame.rsv1 or frame.rsv2 or frame.rsv3)
         ):
             data = frame.get_payload_as_bytes()
             if data.isascii() and len(data) <= READ_AT_ONCE_BYTES:  # as nearly all that comes
                 self.receiver.receive_text(data)
                 return
+        self._receive(kind, frame)
+        if self._has_grown and not frame.tail_size and not self._is_closing:
+            self._attach()  # or the buffer would stay as large as it is
+
+    def _receive(self, kind: WSMsgType, frame: WSFrame) -> None:
         if self._is_closing:
             if kind is CLOSE and not self._has_failed:
                 self._finish(*close_code(frame))
@@ -239,8 +240,7 @@ class PicowsSocket(WSListener):
             self.fail(BAD_TEXT, "the text is not UTF-8")
         else:
             self._pass_on(data, kind is TEXT)
-        if len(data) > READ_AT_ONCE_BYTES and not frame.tail_size and not self._is_closing:
-            self._attach()  # the buffer has grown for this frame, and would stay as large as it is
+        self._has_grown = self._has_grown or len(data) > READ_AT_ONCE_BYTES
 
     def _continue(self, data: bytes, final: bool) -> None:
         message = self._message

@@ -18,6 +18,7 @@ from websockets.typing import Subprotocol
 
 import app.transports.picows_protocol as picows_protocol
 from app.transports.picows_frames import BINARY as BINARY_FRAME
+from app.transports.picows_frames import encode
 from app.transports.picows_keepalive import Keepalive, KeepaliveTimer
 from app.transports.picows_protocol import PicowsProtocol
 from app.transports.picows_socket import PicowsSocket
@@ -371,6 +372,17 @@ async def test_large_buffer_is_given_back() -> None:
         assert len(application.protocol.socket.reader.get_buffer(-1)) < 4096
 
 
+@pytest.mark.parametrize("last", [TEXT, PONG])
+async def test_large_buffer_is_given_back_though_a_small_frame_came_with_the_large_one(last: int) -> None:
+    async with raw(echo) as (application, client):
+        for _ in range(3):
+            await client.send(masked(TEXT, b"x" * 300_000) + masked(last, b"small"))
+        await client.send(masked(TEXT, b"end"))
+        while (await client.receive())[1] != b"end":
+            pass
+        assert len(application.protocol.socket.reader.get_buffer(-1)) < 4096
+
+
 @pytest.mark.parametrize("kind", [PONG, TEXT])
 async def test_flood_of_small_frames_does_not_grow_the_buffer(kind: int) -> None:
     async def handler(websocket: WebSocket) -> None:
@@ -409,7 +421,7 @@ async def test_frames_stay_whole_while_the_peer_does_not_read() -> None:
         socket = takeover_of(websocket.scope).socket  # type: ignore[union-attr]
         for number in range(600):  # more than the kernel takes
             for size in sizes:
-                socket.send(bytes([number % 251]) * (size + number), BINARY_FRAME)
+                socket.write(encode(BINARY_FRAME, bytes([number % 251]) * (size + number)))
             await asyncio.sleep(0)
         await websocket.receive()
 
