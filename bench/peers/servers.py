@@ -26,7 +26,8 @@ listeners.tcp = none
 stomp.listeners.tcp = none
 web_stomp.tcp.ip = 127.0.0.1
 web_stomp.tcp.port = {port}
-"""
+web_stomp.ws_opts.idle_timeout = 3600000
+"""  # of consumers that only listen it would hang up after a minute
 
 
 @dataclass(frozen=True, slots=True)
