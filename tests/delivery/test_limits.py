@@ -6,7 +6,8 @@ import pytest
 
 from app.delivery.retry import RetryPolicy
 from app.disconnects import SLOW_CONSUMER
-from tests.delivery.node import Node
+from app.messages.message import Envelope, MessageEncoder, NotifyMessage
+from tests.delivery.node import TTL_MS, Node
 
 
 async def test_a_session_that_leaves_too_many_unacknowledged_is_cut_off_and_loses_nothing() -> None:
@@ -77,3 +78,17 @@ async def test_the_fault_of_one_session_does_not_cost_the_others_their_resends(
 
     assert other.attempts() == [("m1", 2)]
     assert [record.exc_info is not None for record in caplog.records] == [True]
+
+
+async def test_what_a_session_has_open_is_not_sent_again_by_a_caller_who_hides_that_he_chose_the_id() -> None:
+    node = Node(log_size=1)
+    device = await node.listening()
+
+    for message_id in ("m1", "m2", "m1"):
+        message = NotifyMessage(message_id, "STRING_MSG", "ann", "hello", False, node.clock.epoch_ms())
+        envelope = Envelope(message, MessageEncoder(message), node.clock.epoch_ms() + TTL_MS)
+        await node.delivery.push(envelope)
+
+    assert device.transport.reason is None
+    assert device.got() == ["m1", "m2"]
+    assert sorted(device.open) == ["m1", "m2"]
