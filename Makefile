@@ -45,8 +45,8 @@ format: $(VENV)/.dev
 clean:
 	rm -rf $(VENV) tests/interop/node_modules bench/peers/node_modules
 
-# Node.js and Chromium, which the tests with real clients drive. Where they cannot be installed from here, those tests
-# say why they are skipped; in CI that is a failure.
+# Node.js, Chromium and other programs that PyPI does not have and tests need. Where they cannot be installed from here,
+# those tests say why they are skipped; in CI that is a failure.
 tools:
 	@sh tests/install_tools.sh
 
