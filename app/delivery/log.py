@@ -61,6 +61,8 @@ class Trace(Struct, eq=False):
     attempts: int = 0
     acked_ms: int | None = None
     records: dict[str, Record] = field(default_factory=dict)
+    is_forgotten: bool = False
+    """It has left the log and keeps no records, which would be a reference cycle that only the collector breaks."""
 
     @classmethod
     def of(cls, envelope: Envelope, digest: int | None) -> Self:
@@ -87,9 +89,16 @@ class Trace(Struct, eq=False):
             raise IdConflict(f"the id {self.id} was pushed before with other content")
 
     def add(self, record: Record) -> None:
+        if self.is_forgotten:
+            return
         if len(self.records) >= MAX_RECORDS:
             del self.records[next(iter(self.records))]
         self.records[record.session_id] = record
+
+    def forget(self) -> None:
+        """Let go of the records. Those that are open in the ledger keep this trace until they are closed."""
+        self.is_forgotten = True
+        self.records.clear()
 
     def status(self, now_ms: int) -> Literal["stored", "sent", "delivered", "expired"]:
         if self.acked_ms is not None:
@@ -127,12 +136,16 @@ class DeliveryLog:
         return len(self._traces)
 
     def add(self, trace: Trace) -> None:
+        self.discard(trace.id)
         if len(self._traces) >= self._size:
-            self._traces.popitem(last=False)
+            _, oldest = self._traces.popitem(last=False)
+            oldest.forget()
         self._traces[trace.id] = trace
 
     def discard(self, message_id: str) -> None:
-        self._traces.pop(message_id, None)
+        trace = self._traces.pop(message_id, None)
+        if trace is not None:
+            trace.forget()
 
     def replay(self, again: Trace) -> PushOutcome | None:
         """What came of the push of this id, if there was one. Raises IdConflict, and Unavailable while it is pushed."""

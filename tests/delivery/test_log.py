@@ -1,6 +1,7 @@
 import pytest
 
 from app.delivery.log import MAX_RECORDS, DeliveryLog, Record, Trace
+from tests.delivery.node import Node
 
 
 def new_trace(id: str = "m1", *, acknowledged: bool = True) -> Trace:
@@ -38,6 +39,55 @@ def test_refused_pushes_do_not_empty_a_full_log() -> None:
         log.add(new_trace(f"refused{n}"))
         log.discard(f"refused{n}")
     assert len(log) == 2
+
+
+def traced(id: str = "m1") -> Trace:
+    """A trace with one record: each refers to the other."""
+    trace = new_trace(id)
+    trace.add(new_record(trace, "s1"))
+    return trace
+
+
+def test_evicted_trace_keeps_no_records() -> None:
+    log, evicted, kept = DeliveryLog(1), traced("a"), traced("b")
+    log.add(evicted)
+    log.add(kept)
+    assert (len(evicted.records), len(kept.records)) == (0, 1)
+
+
+def test_discarded_trace_keeps_no_records() -> None:
+    log, trace = DeliveryLog(1), traced()
+    log.add(trace)
+    log.discard(trace.id)
+    assert not trace.records
+
+
+def test_replaced_trace_keeps_no_records_and_costs_no_other_its_place() -> None:
+    log, other, replaced, new = DeliveryLog(2), traced("a"), traced("b"), traced("b")
+    for trace in (other, replaced, new):
+        log.add(trace)
+    assert log.get("b") is new
+    assert (len(other.records), len(replaced.records), len(new.records)) == (1, 0, 1)
+
+
+def test_message_that_is_sent_after_its_eviction_leaves_no_record_in_its_trace() -> None:
+    log, trace = DeliveryLog(1), new_trace("a")
+    log.add(trace)
+    log.add(new_trace("b"))
+    trace.add(new_record(trace, "s1"))
+    assert not trace.records
+
+
+async def test_evicted_message_is_resent_and_acknowledged_all_the_same() -> None:
+    node = Node(log_size=1)
+    device = await node.listening()
+    await node.push("a")
+    await node.push("b")
+    await node.pass_time(node.policy.wait_s + node.policy.interval_s)
+    assert device.attempts() == [("a", 1), ("b", 1), ("a", 2), ("b", 2), ("a", 3), ("b", 3)]
+    device.ack("a")
+    assert device.open == ["b"]
+    assert await node.pending() == ["b"]
 
 
 def test_a_trace_remembers_the_last_sessions_only() -> None:
