@@ -49,7 +49,9 @@ class WriteBehind(Generic[T]):
         self._pause_s = pause_s
         self._max_waiting = MAX_WAITING if max_waiting is None else max_waiting
         self._remember_s = remember_s
-        self._written: deque[tuple[float, T]] = deque(maxlen=MAX_WAITING if remember_s else 0)
+        self._written: deque[tuple[float, Sequence[T]]] = deque()  # batches and when they were written, oldest first
+        self._remembered = 0  # items in them
+        self._forgetting: asyncio.TimerHandle | None = None
         self._waiting: dict[T, None] = {}
         self._writing: dict[T, None] = {}
         self._left_over: dict[T, None] = {}  # what was tried in vain, until all others have been tried
@@ -75,9 +77,9 @@ class WriteBehind(Generic[T]):
         self._wake.set()
 
     def recent(self) -> Sequence[T]:
-        """What was written in the last `remember_s`, as far as MAX_WAITING goes."""
-        since_s = asyncio.get_running_loop().time() - self._remember_s
-        return list(dict.fromkeys(item for written_s, item in self._written if written_s >= since_s))
+        """Return what was written in the last `remember_s`, oldest first; MAX_WAITING items of it at most."""
+        self._forget_old()
+        return list(dict.fromkeys(item for _, batch in self._written for item in batch))
 
     async def run(self) -> None:
         while True:
@@ -131,7 +133,30 @@ class WriteBehind(Generic[T]):
             self._wake.set()
             raise
         else:
-            now_s = asyncio.get_running_loop().time()
-            self._written.extend((now_s, item) for item in batch)
+            if self._remember_s:
+                self._remember(batch)
         finally:
             self._writing = {}
+
+    # What was written
+
+    def _remember(self, batch: Sequence[T]) -> None:
+        loop = asyncio.get_running_loop()
+        self._written.append((loop.time(), batch))
+        self._remembered += len(batch)
+        self._forget_old()
+        if self._forgetting is None:
+            self._forgetting = loop.call_later(self._remember_s, self._forget_idle)
+
+    def _forget_old(self) -> None:
+        since_s = asyncio.get_running_loop().time() - self._remember_s
+        while self._written and (self._remembered > MAX_WAITING or self._written[0][0] < since_s):
+            _, batch = self._written.popleft()
+            self._remembered -= len(batch)
+
+    def _forget_idle(self) -> None:
+        """Give the memory back where nothing more is written."""
+        self._forget_old()
+        self._forgetting = None
+        if self._written:
+            self._forgetting = asyncio.get_running_loop().call_later(self._remember_s, self._forget_idle)

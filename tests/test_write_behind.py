@@ -1,4 +1,5 @@
 import asyncio
+import weakref
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -7,6 +8,7 @@ import pytest
 from app import write_behind
 from app.errors import Unavailable
 from app.write_behind import MAX_ITEMS, PartlyWritten, WriteBehind
+from tests.eventually import eventually
 
 
 class Table:
@@ -196,3 +198,52 @@ async def test_nothing_is_remembered_unless_it_is_asked_for() -> None:
     notes.note(1)
     await notes.flush()
     assert notes.recent() == []
+
+
+class Note:
+    pass
+
+
+async def write_nowhere(items: Sequence[Note]) -> None:
+    await asyncio.sleep(0)
+
+
+async def write_new(notes: WriteBehind[Note]) -> "weakref.ref[Note]":
+    note = Note()
+    notes.note(note)
+    await notes.flush()
+    return weakref.ref(note)
+
+
+async def test_what_was_written_is_let_go_of_when_its_time_is_over_though_nothing_more_is_written() -> None:
+    notes: WriteBehind[Note] = WriteBehind(write_nowhere, remember_s=0.1)
+    first = await write_new(notes)
+    await asyncio.sleep(0.06)
+    second = await write_new(notes)
+    assert (first(), second()) == tuple(notes.recent())
+    await eventually(lambda: first() is None and second() is None)
+    third = await write_new(notes)
+    assert third() is not None
+    await eventually(lambda: third() is None)
+
+
+async def test_what_was_written_is_let_go_of_while_more_is_written() -> None:
+    notes: WriteBehind[Note] = WriteBehind(write_nowhere, remember_s=0.2)
+    first = await write_new(notes)
+
+    async def write_all() -> None:
+        while first() is not None:
+            await write_new(notes)
+            await asyncio.sleep(0.01)
+
+    await asyncio.wait_for(write_all(), 5)
+
+
+async def test_no_more_is_remembered_than_may_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(write_behind, "MAX_WAITING", 3)
+    table = Table()
+    notes: WriteBehind[int] = WriteBehind(table.write, remember_s=60, max_waiting=10)
+    for item in range(5):
+        notes.note(item)
+        await notes.flush()
+    assert notes.recent() == [2, 3, 4]
