@@ -185,6 +185,7 @@ class Connection:
             self._confirm(receipt)
         except asyncio.CancelledError as error:
             if self._over:
+                self._work = None  # the task will hold this error, whose frame holds the connection
                 raise
             self._fail(error, receipt)  # not this task was cancelled, but something that the handler awaited
         except Exception as error:
