@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 CORE_TESTS := tests/stomp tests/sockjs tests/hub tests/delivery tests/contracts tests/test_schedule.py
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: run cluster test coverage check bench bench-peers format clean tools
+.PHONY: run cluster test coverage check soak bench bench-peers format clean tools
 
 run: $(VENV)/.run
 	$(BIN)/stomp-notify serve
@@ -22,6 +22,11 @@ test: $(VENV)/.dev tools
 # The pure core is held to full branch coverage; apart from `test`, because watching every line takes its time.
 coverage: $(VENV)/.dev
 	$(BIN)/python -m pytest --numprocesses 2 --cov --cov-report=term-missing:skip-covered $(CORE_TESTS)
+
+# Half an hour of pushes to clients that come and go: fails unless the memory of the service reaches a plateau.
+# `make soak SOAK="--minutes 10 --log-size 20000"` is shorter: half of the time has to fill the log.
+soak: $(VENV)/.dev
+	$(BIN)/python -m tests.soak $(SOAK)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .

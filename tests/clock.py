@@ -2,7 +2,7 @@
 
 
 class FakeClock:
-    """Both clocks move together, by `advance` alone."""
+    """Both clocks move together by `advance`; `step` moves the wall clock alone."""
 
     def __init__(self, epoch_ms: int = 1_700_000_000_000) -> None:
         self._epoch_ms = epoch_ms
@@ -16,4 +16,7 @@ class FakeClock:
 
     def advance(self, seconds: float) -> None:
         self._monotonic_s += seconds
+        self._epoch_ms += round(seconds * 1000)
+
+    def step(self, seconds: float) -> None:
         self._epoch_ms += round(seconds * 1000)

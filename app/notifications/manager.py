@@ -199,10 +199,12 @@ class NotifyManager:
 
     async def recover(self) -> int:
         """Pushes what was stored and, because a process died in between, not pushed. How many."""
-        before_ms = self._clock.epoch_ms() - self._policy.grace_ms
+        now_ms, grace_ms = self._clock.epoch_ms(), self._policy.grace_ms
         async with self._database.transaction() as session:
             repository = NotifyRepository(session)
-            rows = await repository.lock_unpushed(before_ms=before_ms, limit=RECOVERY_SLICE)
+            rows = await repository.lock_unpushed(
+                before_ms=now_ms - grace_ms, after_ms=now_ms + grace_ms, limit=RECOVERY_SLICE
+            )
             messages = [message_of(row) for row in rows]
             for message in messages:
                 if message.id not in self._pushed:  # it was pushed, and only the note of it waits

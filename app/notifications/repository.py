@@ -97,14 +97,18 @@ class NotifyRepository:
             .execution_options(**_BLIND)
         )
 
-    async def lock_unpushed(self, *, before_ms: int, limit: int) -> Sequence[NotifyLog]:
+    async def lock_unpushed(self, *, before_ms: int, after_ms: int, limit: int) -> Sequence[NotifyLog]:
         """The oldest rows that have not been pushed and that no other transaction has locked.
 
+        Rows of after `after_ms` are from before a step back of the clock: how old they are is not known.
         PostgreSQL keeps them for this transaction; with SQLite there is one process and nobody to keep them from.
         """
         rows = await self._session.execute(
             select(NotifyLog)
-            .where(col(NotifyLog.pushed_at).is_(None), col(NotifyLog.created) < before_ms)
+            .where(
+                col(NotifyLog.pushed_at).is_(None),
+                (col(NotifyLog.created) < before_ms) | (col(NotifyLog.created) > after_ms),
+            )
             .order_by(col(NotifyLog.created), col(NotifyLog.id))
             .limit(limit)
             .with_for_update(skip_locked=True)

@@ -87,7 +87,7 @@ STATEMENTS = {
     "unread count": lambda repository: repository.unread_count("ann"),
     "undelivered": lambda repository: repository.undelivered("ann", since_ms=1700000000000, limit=300),
     "how many are undelivered": lambda repository: repository.count_undelivered("ann", since_ms=1700000000000),
-    "unpushed": lambda repository: repository.lock_unpushed(before_ms=1800000000000, limit=200),
+    "unpushed": lambda repository: repository.lock_unpushed(before_ms=1800000000000, after_ms=1900000000000, limit=200),
     "view": lambda repository: repository.mark_viewed("ann", RECENT_IDS, 1),
     "delete": lambda repository: repository.delete("ann", RECENT_IDS),
     "mark pushed": lambda repository: repository.mark_pushed(RECENT_IDS, 1),

@@ -66,6 +66,25 @@ async def test_what_was_not_pushed_is_pushed_once_the_grace_is_over(node: Node) 
     assert await node.ids("pushed_at IS NOT NULL") == ["m"]
 
 
+async def test_what_was_stored_before_the_clock_stepped_back_is_pushed_without_waiting_for_its_time_to_come(
+    node: Node,
+) -> None:
+    device = await node.listening()
+    await node.store("before")
+    node.clock.step(-3600)
+    await node.store("after")
+    assert await node.manager.recover() == 1
+    assert device.got() == ["before"]
+
+
+async def test_row_of_a_node_whose_clock_is_ahead_is_not_pushed_before_the_grace_is_over(node: Node) -> None:
+    device = await node.listening()
+    await node.store("m")
+    node.clock.step(-GRACE_S)
+    assert await node.manager.recover() == 0
+    assert device.got() == []
+
+
 async def test_what_was_pushed_is_not_recovered(node: Node) -> None:
     device = await node.listening()
     await node.push("m")
