@@ -1,7 +1,9 @@
 """CONNECT and SUBSCRIBE wait for servers elsewhere, and much can happen meanwhile."""
 
 import asyncio
-from collections.abc import Awaitable
+import gc
+import weakref
+from collections.abc import Awaitable, Iterator
 
 import pytest
 
@@ -50,6 +52,13 @@ class SlowPresence(MemoryPresence):
         return sum(len(sessions) for sessions in self._users.values())
 
 
+@pytest.fixture
+def no_garbage_collector() -> Iterator[None]:
+    gc.disable()
+    yield
+    gc.enable()
+
+
 # SUBSCRIBE
 
 
@@ -58,6 +67,17 @@ async def subscribing(stage: Stage, destination: str = "/user/queue/msg") -> Pee
     frames = await peer.talk("SUBSCRIBE", {"id": "0", "destination": destination, "receipt": "r1"})
     assert frames == []
     return peer
+
+
+@pytest.mark.usefixtures("no_garbage_collector")
+async def test_client_that_hangs_up_while_its_frame_waits_leaves_no_reference_cycle() -> None:
+    stage = Stage(relay=SlowRelay())
+    peer = await subscribing(stage)
+    transport = weakref.ref(peer.transport)
+    peer.connection.closed()
+    del peer
+    await settle()
+    assert transport() is None
 
 
 async def test_a_subscription_is_confirmed_when_the_other_nodes_know_and_frames_behind_it_wait() -> None:
