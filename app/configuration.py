@@ -10,7 +10,7 @@ from app.auth.ports import Authenticator
 from app.auth.tokens import JwtAuthenticator
 from app.clock import Clock, SystemClock
 from app.cluster.address import parse_redis_url
-from app.db.database import parse_url
+from app.db.url import parse_url
 from app.delivery.retry import RetryPolicy
 from app.errors import ConfigurationError
 from app.gateway.routing import DestinationRoutes

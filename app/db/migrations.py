@@ -1,15 +1,18 @@
 """The schema comes from Alembic's migrations alone."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import NullPool
 
-from app.db.database import STATEMENT_TIMEOUT_S, Database, sqlite_engine
+from app.db.database import STATEMENT_TIMEOUT_S, Database
+from app.db.engines import postgres_engine, sqlite_engine
 from app.errors import ConfigurationError
 
 SQLITE_PATIENCE_S = 60
@@ -26,18 +29,20 @@ def alembic_config() -> Config:
 
 
 async def migrate(database: Database, revision: str = "head") -> None:
-    """Up or down to `revision`, however long it takes. Raises what the database raises."""
-    # An index of a large table, and the wait for the process that makes it, take longer than a request may.
-    if database.is_sqlite:
-        engine = sqlite_engine(database.url, SQLITE_PATIENCE_S, poolclass=NullPool)
-    else:
-        engine = create_async_engine(database.url, poolclass=NullPool, connect_args={"timeout": STATEMENT_TIMEOUT_S})
-    async with engine.begin() as connection:  # processes that start together migrate one by one
-        if database.is_sqlite:
-            await connection.execute(text("BEGIN IMMEDIATE"))
-        else:
-            await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK_KEY})
-        await connection.run_sync(_run, revision)
+    """Up or down to `revision`, however long it takes. Raises ConfigurationError, with one line that says why."""
+    connection = _engine(database).connect()
+    with _failures_named(Exception):  # a driver raises anything for options that it cannot use
+        await connection.start()
+    try:
+        with _failures_named(SQLAlchemyError, OSError):
+            async with connection.begin():  # processes that start together migrate one by one
+                if database.is_sqlite:
+                    await connection.execute(text("BEGIN IMMEDIATE"))
+                else:
+                    await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK_KEY})
+                await connection.run_sync(_run, revision)
+    finally:
+        await connection.close()
 
 
 async def migrate_url(url: str) -> None:
@@ -45,11 +50,24 @@ async def migrate_url(url: str) -> None:
     database = Database(url)
     try:
         await migrate(database)
-    except (SQLAlchemyError, OSError) as error:
-        cause = str(error.orig if isinstance(error, DBAPIError) else error).partition("\n")[0] or type(error).__name__
-        raise ConfigurationError(f"DATABASE_URL: the schema could not be brought up to date: {cause}") from error
     finally:
         await database.aclose()
+
+
+def _engine(database: Database) -> AsyncEngine:
+    """An index of a large table, and the wait for the process that makes it, take longer than a request may."""
+    if database.is_sqlite:
+        return sqlite_engine(database.url, SQLITE_PATIENCE_S, poolclass=NullPool)
+    return postgres_engine(database.url, STATEMENT_TIMEOUT_S, {}, poolclass=NullPool)
+
+
+@contextmanager
+def _failures_named(*kinds: type[Exception]) -> Iterator[None]:
+    try:
+        yield
+    except kinds as error:
+        cause = str(error.orig if isinstance(error, DBAPIError) else error).partition("\n")[0] or type(error).__name__
+        raise ConfigurationError(f"DATABASE_URL: the schema could not be brought up to date: {cause}") from error
 
 
 def _run(connection: Connection, revision: str) -> None:

@@ -8,7 +8,8 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, IntegrityError, StatementError
 
-from app.db.database import ANSWER_TIMEOUT_S, STATEMENT_TIMEOUT_S, Database, parse_url
+from app.db.database import ANSWER_TIMEOUT_S, STATEMENT_TIMEOUT_S, Database
+from app.db.url import parse_url
 from app.errors import ConfigurationError, Unavailable
 from tests.databases import migrated_database, postgres
 
@@ -228,7 +229,7 @@ async def test_a_server_that_hangs_is_given_up_in_time_and_found_again() -> None
         ("sqlite:///a.db", "sqlite+aiosqlite:///a.db"),
         ("postgres://u@h/d", "postgresql+asyncpg://u@h/d"),
         ("postgresql://u@h/d", "postgresql+asyncpg://u@h/d"),
-        ("postgresql://u@h/d?sslmode=require", "postgresql+asyncpg://u@h/d?ssl=require"),
+        ("postgresql://u@h/d?sslmode=require", "postgresql+asyncpg://u@h/d?sslmode=require"),
     ],
 )
 def test_the_driver_need_not_be_named(given: str, understood: str) -> None:
