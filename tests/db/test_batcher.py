@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from app.db.batcher import MAX_ITEMS, MAX_WAITING, WAIT_S, Batcher, _Waiting
+from app.db.database import CommitUncertain
 from app.errors import Unavailable
 
 
@@ -26,9 +27,21 @@ class Table:
         return [item * 10 for item in items]
 
 
+class Owner:
+    """Whoever must know what became of items whose callers were told that it failed."""
+
+    def __init__(self) -> None:
+        self.late: list[tuple[int, int]] = []
+        self.uncertain: list[Sequence[int]] = []
+
+    def note_late(self, item: int, result: int) -> None:
+        self.late.append((item, result))
+
+
 @asynccontextmanager
-async def running(table: Table) -> AsyncIterator[Batcher[int, int]]:
-    group = Batcher(table.write)
+async def running(table: Table, owner: Owner | None = None) -> AsyncIterator[Batcher[int, int]]:
+    owner = owner or Owner()
+    group = Batcher(table.write, late=owner.note_late, uncertain=owner.uncertain.append)
     task = asyncio.create_task(group.run())
     try:
         yield group
@@ -165,3 +178,95 @@ async def test_more_than_can_wait_is_refused_at_once() -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+# Callers that gave up
+
+
+async def test_a_result_that_comes_after_its_caller_gave_up_goes_to_the_owner() -> None:
+    table, owner = Table(), Owner()
+    table.open.clear()
+    async with running(table, owner) as group:
+        impatient = asyncio.create_task(group.submit(1, patience_s=0.05))
+        patient = asyncio.create_task(group.submit(2))
+        disconnected = asyncio.create_task(group.submit(3))
+        await asyncio.sleep(0.01)
+        disconnected.cancel()
+        with pytest.raises(Unavailable):
+            await impatient
+        table.open.set()
+        assert await patient == 20
+    assert owner.late == [(1, 10), (3, 30)]
+    assert owner.uncertain == []
+
+
+async def test_an_item_whose_caller_gave_up_before_its_batch_began_is_dropped_without_a_word() -> None:
+    table, owner = Table(), Owner()
+    table.open.clear()
+    async with running(table, owner) as group:
+        first = asyncio.create_task(group.submit(1))
+        await asyncio.sleep(0.01)
+        with pytest.raises(Unavailable):
+            await group.submit(2, patience_s=0.01)
+        table.open.set()
+        assert (await first, await group.submit(3)) == (10, 30)
+    assert table.batches == [[1], [3]]
+    assert owner.late == []
+
+
+async def test_an_item_whose_caller_gave_up_is_not_tried_alone_after_its_batch_failed() -> None:
+    table, owner = Table(), Owner()
+    table.open.clear()
+
+    def check(items: Sequence[int]) -> None:
+        if 13 in items:
+            raise ValueError("13")
+
+    table.check = check
+    async with running(table, owner) as group:
+        tasks = [asyncio.create_task(group.submit(number)) for number in (13, 1, 2)]
+        await asyncio.sleep(0.01)
+        tasks[1].cancel()
+        await asyncio.sleep(0)
+        table.open.set()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(result) for result in results] == [ValueError, asyncio.CancelledError, int]
+    assert table.batches == [[2]]
+    assert owner.late == []
+
+
+async def test_items_that_may_have_been_committed_are_told_to_the_owner_and_refused_to_all_callers() -> None:
+    table, owner = Table(), Owner()
+    table.open.clear()
+
+    def check(items: Sequence[int]) -> None:
+        raise CommitUncertain("the connection was lost")
+
+    table.check = check
+    async with running(table, owner) as group:
+        gave_up = asyncio.create_task(group.submit(1))
+        waiting = asyncio.create_task(group.submit(2))
+        await asyncio.sleep(0.01)
+        gave_up.cancel()
+        table.open.set()
+        with pytest.raises(Unavailable):
+            await waiting
+        assert owner.uncertain == [[1, 2]]
+        assert group.batches == 1
+        table.check = lambda items: None
+        assert await group.submit(3) == 30
+    assert owner.late == []
+
+
+async def test_items_that_were_certainly_not_committed_are_not_told_to_the_owner() -> None:
+    table, owner = Table(), Owner()
+
+    def check(items: Sequence[int]) -> None:
+        raise Unavailable("away")
+
+    table.check = check
+    async with running(table, owner) as group:
+        with pytest.raises(Unavailable):
+            await group.submit(1)
+    assert owner.uncertain == []
+    assert owner.late == []
