@@ -49,6 +49,7 @@ class Runtime:
     gateway: Gateway
     backplane: Backplane
     directory: Directory
+    database: Database
     notify: NotifyManager
     idempotency: IdempotencyStore
     authenticator: Authenticator
@@ -122,6 +123,7 @@ def _build(
         gateway=gateway,
         backplane=backplane,
         directory=directory,
+        database=database,
         notify=notify,
         idempotency=IdempotencyStore(database=database, clock=clock, ttl_ms=settings.idempotency_ttl_ms),
         authenticator=authenticator,

@@ -40,10 +40,11 @@ async def health() -> Health:
 async def readiness(runtime: RuntimeDep) -> Readiness:
     """For the readiness probe: the service has started, and is not about to end.
 
-    A node without Redis stays in the balancer: all nodes have lost it, and a refusal with `Retry-After` tells a caller
-    more than no answer.
+    A node without Redis or PostgreSQL stays in the balancer: all nodes have lost it, and a refusal with `Retry-After`
+    tells a caller more than no answer. A SQLite file is of one node, so without it the node is not ready.
     """
     if runtime.gateway.draining:
         raise Unavailable("the service is about to end")
+    runtime.database.require_file()
     status: Literal["ready", "degraded"] = "ready" if runtime.backplane.relay.is_up else "degraded"
     return Readiness(status=status, node=runtime.backplane.node, sessions=len(runtime.hub))

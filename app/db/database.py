@@ -42,7 +42,11 @@ class Session(AsyncSession):
 
     async def commit(self) -> None:
         with self._failures.named():
-            await super().commit()
+            try:
+                await super().commit()
+            except BaseException:  # or the next user of the connection might commit it
+                await super().invalidate()
+                raise
 
     async def close(self) -> None:
         with self._failures.named():

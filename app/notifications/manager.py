@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from msgspec.structs import replace
@@ -130,18 +131,20 @@ class NotifyManager:
     async def pending(self, receiver: str, *, limit: int) -> tuple[Sequence[Envelope], int]:
         """What no session of the receiver has acknowledged, oldest first, and how many more there are."""
         since_ms = self._since_ms()
-        async with self._database.read() as session:
-            repository = NotifyRepository(session)
-            rows = await repository.undelivered(receiver, since_ms=since_ms, limit=limit)
-            total = len(rows)
-            if total == limit:
-                total = await repository.count_undelivered(receiver, since_ms=since_ms)
-        return [self._envelope(message_of(row)).without_data() for row in rows], max(0, total - len(rows))
+        with _defects_contained():
+            async with self._database.read() as session:
+                repository = NotifyRepository(session)
+                rows = await repository.undelivered(receiver, since_ms=since_ms, limit=limit)
+                total = len(rows)
+                if total == limit:
+                    total = await repository.count_undelivered(receiver, since_ms=since_ms)
+            return [self._envelope(message_of(row)).without_data() for row in rows], max(0, total - len(rows))
 
     async def _are_waited_for(self, receivers: Sequence[str]) -> Sequence[bool]:
-        async with self._database.read() as session:
-            found = await NotifyRepository(session).receivers_waited_for(receivers, since_ms=self._since_ms())
-        return [receiver in found for receiver in receivers]
+        with _defects_contained():
+            async with self._database.read() as session:
+                found = await NotifyRepository(session).receivers_waited_for(receivers, since_ms=self._since_ms())
+            return [receiver in found for receiver in receivers]
 
     def _since_ms(self) -> int:
         return self._clock.epoch_ms() - self._policy.retention_days * DAY_MS
@@ -252,6 +255,18 @@ class NotifyManager:
     async def _mark_delivered(self, ids: Sequence[tuple[str, str]]) -> None:
         async with self._database.transaction() as session:
             await NotifyRepository(session).mark_delivered(ids, self._clock.epoch_ms())
+
+
+@contextmanager
+def _defects_contained() -> Iterator[None]:
+    """The edge of the archive port: whatever is wrong in here must not cost its reader the transient messages."""
+    try:
+        yield
+    except Unavailable:
+        raise
+    except Exception as error:
+        logger.exception("the archive could not be read")
+        raise Unavailable("the archive cannot be read") from error
 
 
 def _content(message: NotifyMessage) -> bytes:

@@ -1,0 +1,92 @@
+"""A failing archive never costs a transient message: a replay sends what the inbox holds all the same."""
+
+import asyncio
+from contextlib import AbstractAsyncContextManager
+from itertools import cycle
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.db.database import Database
+from app.errors import Unavailable
+from app.messages.message import Envelope, MessageEncoder
+from app.notifications.manager import NotifyManager, NotifyPolicy
+from tests.databases import migrated_database
+from tests.db.scripted import DRIVER_ERRORS, Moment, ScriptedDriver, name_of
+from tests.eventually import eventually
+from tests.notifications.node import INBOX_LIMIT, Node, running_node
+
+MOMENTS: tuple[Moment, Moment] = ("do_connect", "before_cursor_execute")
+
+
+class DefectiveDatabase(Database):
+    """Has a defect of our own outside of all calls of the driver."""
+
+    def read(self) -> AbstractAsyncContextManager[AsyncSession]:
+        raise TypeError("read() takes 2 positional arguments")
+
+
+async def push_transient(node: Node, id: str) -> None:
+    message = node.message(id)
+    await node.delivery.push(
+        Envelope(message=message, encoder=MessageEncoder(message), expires_ms=node.clock.epoch_ms() + 60_000)
+    )
+
+
+@pytest.mark.parametrize(("error", "moment"), list(zip(DRIVER_ERRORS, cycle(MOMENTS), strict=False)), ids=name_of)
+async def test_a_transient_message_is_replayed_whatever_the_driver_raises(
+    node: Node, error: BaseException, moment: Moment
+) -> None:
+    await node.store("archived")
+    await node.database.engine.dispose()
+    driver = ScriptedDriver(node.database, moment, error)
+    await push_transient(node, "transient")
+    device = node.device()
+    replay = asyncio.create_task(device.drain())
+    received: list[str] = []
+
+    def has_received(id: str) -> bool:
+        received.extend(device.got())
+        return id in received
+
+    await eventually(lambda: has_received("transient"))
+    driver.error = None
+    await eventually(lambda: has_received("archived"))
+    await replay
+
+
+async def test_a_row_that_cannot_be_read_is_in_the_log_and_costs_no_transient_message(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with migrated_database("sqlite") as url:
+        async with running_node(url) as node:
+            await node.store("unreadable")
+            await node.sql("UPDATE notify_log SET data = '{'")
+            await push_transient(node, "transient")
+            device = node.device()
+            replay = asyncio.create_task(device.drain())
+            await eventually(lambda: "transient" in device.got())
+            replay.cancel()
+            await asyncio.gather(replay, return_exceptions=True)
+    assert "JSONDecodeError" in caplog.text
+
+
+async def test_a_defect_of_our_own_is_in_the_log_and_costs_no_transient_message(
+    node: Node, caplog: pytest.LogCaptureFixture
+) -> None:
+    database = DefectiveDatabase(node.database.url.render_as_string(hide_password=False))
+    manager = NotifyManager(database=database, delivery=node.delivery, clock=node.clock, policy=NotifyPolicy())
+    node.delivery.use_archive(manager, limit=INBOX_LIMIT)
+    work = asyncio.create_task(manager.run())
+    await push_transient(node, "transient")
+    device = node.device()
+    replay = asyncio.create_task(device.drain())
+    await eventually(lambda: "transient" in device.got())
+    with pytest.raises(Unavailable):
+        await manager.pending("ann", limit=INBOX_LIMIT)
+    for task in (replay, work):
+        task.cancel()
+    await asyncio.gather(replay, work, return_exceptions=True)
+    await database.aclose()
+    assert "the archive could not be read" in caplog.text
+    assert "takes 2 positional arguments" in caplog.text
