@@ -1,4 +1,4 @@
-"""A real PgBouncer (Debian's) in front of a PostgreSQL of the tests, with few connections to it, and with TLS if asked."""
+"""A real PgBouncer (Debian's) in front of a PostgreSQL of the tests, with few connections to it."""
 
 import os
 import shutil

@@ -143,7 +143,7 @@ def _socket_options(options: dict[str, str]) -> Sequence[tuple[int, int, int]]:
         number = getattr(socket, KEEPALIVES[name], None)
         if number is not None and value > 0:
             chosen.append((socket.IPPROTO_TCP, number, value))
-    return chosen
+    return tuple(chosen)
 
 
 def _system_certificates(options: dict[str, str]) -> bool:

@@ -1,4 +1,4 @@
-"""Behind a real PgBouncer in transaction mode, where the next transaction may be on another connection to the server."""
+"""Behind a real PgBouncer in transaction mode, where each transaction may be on another connection to the server."""
 
 import asyncio
 from collections.abc import Iterator
