@@ -10,8 +10,6 @@ from sqlalchemy.exc import (
     DataError,
     DBAPIError,
     IntegrityError,
-    OperationalError,
-    ProgrammingError,
     SQLAlchemyError,
     StatementError,
 )
@@ -21,6 +19,7 @@ from app.errors import ServiceError, Unavailable
 RETRY_AFTER_S = 5
 DATA_EXCEPTION = "22"  # the class of SQLSTATE
 LOST_STATEMENTS = frozenset({"26000", "42P05"})  # a prepared statement is missing, or there already
+POSTGRES_SCHEMA = frozenset({"42P01", "42703"})  # no such table, no such column
 SQLITE_SCHEMA = ("no such table", "no such column", "has no column named")
 EXPECTED = (SQLAlchemyError, OSError, asyncio.CancelledError)  # TimeoutError is an OSError
 
@@ -86,10 +85,12 @@ def _is_of_the_data(error: BaseException) -> bool:
 
 
 def _advice(error: BaseException) -> str | None:
-    if isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) in LOST_STATEMENTS:
+    if not isinstance(error, DBAPIError):
+        return None
+    state = getattr(error.orig, "sqlstate", None)
+    if state in LOST_STATEMENTS:
         return "a pooler in transaction mode needs ?pgbouncer=true in DATABASE_URL"
-    is_schema = isinstance(error, OperationalError) and any(text in str(error.orig) for text in SQLITE_SCHEMA)
-    if is_schema or isinstance(error, ProgrammingError):
+    if state in POSTGRES_SCHEMA or any(text in str(error.orig) for text in SQLITE_SCHEMA):
         return "the schema does not fit, `stomp-notify migrate` brings it up to date"
     return None
 
