@@ -81,9 +81,10 @@ class Database:
 
     def require_file(self) -> None:
         """Raise Unavailable if the database is a file that is not where it was."""
-        problem = self._file.problem() if self._file is not None else None
-        if problem is not None:
-            self.failures.begin(f"{problem}: {self.url.database}; put it back, or restart the service")
+        found = self._file.problem() if self._file is not None else None
+        if found is not None:
+            problem, advice = found
+            self.failures.begin(f"{problem}: {self.url.database}; {advice}")
             raise Unavailable(problem, retry_after_s=RETRY_AFTER_S)
 
     @asynccontextmanager

@@ -10,16 +10,18 @@ class SqliteFile:
         self.path = path
         self._opened: tuple[int, int] | None = None
 
-    def problem(self) -> str | None:
-        """Say why the database cannot be used, or None. Takes a microsecond, so ask before and after each use.
+    def problem(self) -> tuple[str, str] | None:
+        """Say why the database cannot be used and what to do, or None. Takes a microsecond: ask before and after uses.
 
-        A file that takes the place of the opened one is not adopted: the write-ahead log beside it, which belongs to
-        the old file, would be applied to it.
+        A file in place of the opened one is not adopted: SQLite would apply the old file's write-ahead log to it.
         """
         try:
             status = self.path.stat()
         except OSError as error:
-            return f"the database file is missing ({error.strerror})"
+            return f"the database file is missing ({error.strerror})", "put it back, or restart the service"
         found = (status.st_dev, status.st_ino)
         self._opened = self._opened or found
-        return None if found == self._opened else "the database file was replaced while the service was running"
+        if found == self._opened:
+            return None
+        advice = "put the old one back, or stop the service, delete the -wal and -shm files beside it, and start again"
+        return "the database file was replaced while the service was running", advice

@@ -1,12 +1,10 @@
 """A failing archive never costs a transient message: a replay sends what the inbox holds all the same."""
 
 import asyncio
-from contextlib import AbstractAsyncContextManager
 from itertools import cycle
+from typing import Any
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncSession
-
 from app.db.database import Database
 from app.errors import Unavailable
 from app.messages.message import Envelope, MessageEncoder
@@ -22,7 +20,7 @@ MOMENTS: tuple[Moment, Moment] = ("do_connect", "before_cursor_execute")
 class DefectiveDatabase(Database):
     """Has a defect of our own outside of all calls of the driver."""
 
-    def read(self) -> AbstractAsyncContextManager[AsyncSession]:
+    def read(self) -> Any:
         raise TypeError("read() takes 2 positional arguments")
 
 
