@@ -38,7 +38,9 @@ class Session(AsyncSession):
 
     async def get(self, *args: Any, **options: Any) -> Any:
         with self._failures.named():
-            return await super().get(*args, **options)
+            result = await super().get(*args, **options)
+        self._failures.end()
+        return result
 
     async def commit(self) -> None:
         with self._failures.named():

@@ -26,8 +26,8 @@ def sqlite_engine(url: URL, timeout_s: float, **options: Any) -> AsyncEngine:
 
     @event.listens_for(engine.sync_engine, "invalidate")
     def release(connection: Any, *_: Any) -> None:
-        """Who is cancelled amid a statement leaves rows unread: until they are collected as garbage, SQLite would go
-        on with the transaction of a connection that was closed, and keep all others from writing.
+        """A cancelled statement leaves rows unread. Until they are collected as garbage, SQLite keeps the transaction
+        of the closed connection open, and all other writers wait.
         """
         with suppress(Exception):
             connection.rollback()

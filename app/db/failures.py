@@ -71,12 +71,12 @@ class Failures:
 def _passes(error: BaseException) -> bool:
     if isinstance(error, asyncio.CancelledError):
         task = asyncio.current_task()
-        return task is None or task.cancelling() > 0  # otherwise nobody has cancelled this task
+        return task is None or task.cancelling() > 0  # otherwise this task was not cancelled
     return isinstance(error, ServiceError) or _is_of_the_data(error)
 
 
 def _is_of_the_data(error: BaseException) -> bool:
-    """Whether the database would refuse the same again, however well it is."""
+    """Whether the statement or its data is at fault, so that a repeat would fail in the same way."""
     if isinstance(error, DBAPIError):
         state = getattr(error.orig, "sqlstate", None) or ""
         is_refused = isinstance(error, IntegrityError | DataError) or state.startswith(DATA_EXCEPTION)
@@ -98,4 +98,4 @@ def _advice(error: BaseException) -> str | None:
 def _cause(error: BaseException) -> str:
     """One line; the statement and its parameters, which SQLAlchemy adds, are not for the log."""
     cause = error.orig if isinstance(error, DBAPIError) else error
-    return str(cause).partition("\n")[0]
+    return str(cause).partition("\n")[0] or "no answer in time"

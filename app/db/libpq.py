@@ -41,7 +41,7 @@ WITHOUT_EFFECT: Mapping[str, frozenset[str]] = {
     "sslsni": frozenset({"1"}),
 }
 ADVICE: Mapping[str, str] = {
-    "channel_binding": "asyncpg has no channel binding; sslmode=verify-full with sslrootcert proves the server's name",
+    "channel_binding": "leave it out: asyncpg has no channel binding; sslmode=verify-full checks the server as well",
     "client_encoding": "the encoding is always UTF8",
     "gssencmode": "asyncpg does not encrypt with GSSAPI; use sslmode",
     "hostaddr": "give the address in place of the host",

@@ -132,7 +132,8 @@ async def test_what_the_database_says_is_one_line_too() -> None:
 
 def test_alembic_itself_migrates_what_database_url_says() -> None:
     with empty_database("postgresql") as url:
-        environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "DATABASE_URL": url}
+        given = f"{url}?sslmode=disable&connect_timeout=5&application_name=x"
+        environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "DATABASE_URL": given}
         command = [sys.executable, "-m", "alembic", "upgrade", "head"]
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr

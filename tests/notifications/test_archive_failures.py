@@ -5,6 +5,7 @@ from itertools import cycle
 from typing import Any
 
 import pytest
+
 from app.db.database import Database
 from app.errors import Unavailable
 from app.messages.message import Envelope, MessageEncoder
