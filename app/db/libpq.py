@@ -61,11 +61,8 @@ KEEPALIVES: Mapping[str, str] = {
     "tcp_user_timeout": "TCP_USER_TIMEOUT",
 }
 CACHE_SIZES = ("prepared_statement_cache_size", "statement_cache_size")  # SQLAlchemy's and asyncpg's own
-UNNAMED_STATEMENTS: Mapping[str, Any] = {  # the next transaction may be on another connection to the server
-    "prepared_statement_name_func": lambda: "",
-    "prepared_statement_cache_size": 0,
-    "statement_cache_size": 0,
-}
+# Without caches, each statement is prepared unnamed and anew: the next transaction may be on another connection.
+UNNAMED_STATEMENTS: Mapping[str, Any] = dict.fromkeys(CACHE_SIZES, 0)
 
 
 @dataclass(frozen=True, slots=True)

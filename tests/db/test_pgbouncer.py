@@ -45,6 +45,17 @@ async def test_with_pgbouncer_true_no_statement_fails_or_is_taken_for_another(pg
         await database.aclose()
 
 
+async def test_a_statement_that_is_repeated_is_not_taken_for_that_of_another_client(pgbouncer: PgBouncer) -> None:
+    async def repeat(database: Database, number: int) -> None:
+        for _ in range(10 * ROUNDS):
+            async with database.read() as session:
+                assert (await session.execute(text(f"SELECT {number}"))).scalar() == number
+        await database.aclose()
+
+    clients = [Database(pgbouncer.url("postgres", pgbouncer="true")) for _ in range(6)]
+    await asyncio.gather(*(repeat(database, number) for number, database in enumerate(clients)))
+
+
 async def test_without_it_the_log_says_what_to_write(pgbouncer: PgBouncer, caplog: pytest.LogCaptureFixture) -> None:
     with migrated_database("postgresql") as url:
         database = Database(pgbouncer.url(url.rpartition("/")[2]))
