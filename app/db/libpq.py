@@ -61,8 +61,8 @@ KEEPALIVES: Mapping[str, str] = {
     "tcp_user_timeout": "TCP_USER_TIMEOUT",
 }
 CACHE_SIZES = ("prepared_statement_cache_size", "statement_cache_size")  # SQLAlchemy's and asyncpg's own
-# Without caches, each statement is prepared unnamed and anew: the next transaction may be on another connection.
-UNNAMED_STATEMENTS: Mapping[str, Any] = dict.fromkeys(CACHE_SIZES, 0)
+# Without a cache asyncpg names no statement and sends each anew: the next transaction may be on another connection.
+UNNAMED_STATEMENTS: Mapping[str, Any] = {"statement_cache_size": 0}
 
 
 @dataclass(frozen=True, slots=True)

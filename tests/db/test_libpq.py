@@ -86,6 +86,7 @@ CASES: list[tuple[str, str, Any]] = [
     ("tcp_user_timeout", "9000", {"SO_KEEPALIVE": 1, "TCP_USER_TIMEOUT": 9000}),
     # not libpq's
     ("pgbouncer", "false", IGNORED),
+    ("pgbouncer", "true", {"statement_cache_size": 0}),
     ("pgbouncer", "yes", REFUSED),
     ("prepared_statement_cache_size", "5", {"prepared_statement_cache_size": 5}),
     ("statement_cache_size", "x", REFUSED),
