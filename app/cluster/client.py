@@ -69,6 +69,11 @@ class RedisClient:
         self._on_up.append(call)
 
     @property
+    def count_verbs(self) -> tuple[str, str]:
+        """The command that counts the listeners of channels."""
+        return "PUBSUB", "SHARDNUMSUB" if self.publish_verb == "SPUBLISH" else "NUMSUB"
+
+    @property
     def commands(self) -> int:
         """How many were sent by the connections that are there."""
         return sum(link.commands for link in self._links.values())

@@ -40,12 +40,23 @@ def user_channel(user: str) -> str:
 
 
 def topic_channel(destination: str) -> str:
-    """`destination` begins with `/topic/`, which no user id can."""
+    """`destination` begins with `/topic/`, which no user id can.
+
+    A tag is put before a name with "}", which could not be the tag of another key.
+    """
+    if "}" in destination:
+        return f"{EVERYBODY}::{{{destination.replace('}', '')}}}::{destination}"
     return f"{EVERYBODY}::{destination}"
 
 
 def node_channel(node: str) -> str:
     return f"{EVERYBODY}::{{/node/{node}}}"
+
+
+def broadcast_mark_key(channel: str, message_id: str) -> str:
+    """Says that the message was published on the channel of everybody or of a topic; in the slot of that channel."""
+    tag = channel.partition("{")[2].partition("}")[0] if "}" in channel else channel
+    return f"stomp::known_broadcast::{{{tag}}}::{message_id}"
 
 
 def ledger_keys(partitions: int) -> tuple[str, ...]:

@@ -32,7 +32,9 @@ class Members:
         self._some_died = asyncio.Event()
         self._on_lapse: list[Callable[[], None]] = []
         self.cleaned = 0
-        client.on_up(lambda channels: self._beat_now.set())
+        self._absent: set[str] = set()
+        self._absent_until_s = 0.0
+        client.on_up(lambda channels: self._resume())
 
     def on_lapse(self, call: Callable[[], None]) -> None:
         """Called when this node had been taken for dead, and its entries may be gone."""
@@ -43,6 +45,19 @@ class Members:
         """The nodes that said lately that they live, without this one."""
         return [node for node in self._living if node != self._node]
 
+    @property
+    def expected(self) -> Sequence[str]:
+        """`others`, and for a life after a loss of Redis those of before it: they may be on their way back."""
+        if self._absent and asyncio.get_running_loop().time() < self._absent_until_s:
+            return [*self.others, *sorted(self._absent.difference(self._living))]
+        return self.others
+
+    def _resume(self) -> None:
+        """Redis is back. Nobody could beat while it was away, and the next list may lack nodes that live."""
+        self._absent = set(self.expected)
+        self._absent_until_s = asyncio.get_running_loop().time() + self._life_ms / 1000
+        self._beat_now.set()
+
     async def look(self) -> Sequence[str]:
         """As `others`, asked now. Raises Unavailable."""
         await self._beat()
@@ -50,11 +65,11 @@ class Members:
 
     async def answering(self, nodes: Sequence[str]) -> Sequence[str]:
         """Those of them that hold a connection to Redis at this moment: a process that died has none."""
-        verb = "SHARDNUMSUB" if self._client.publish_verb == "SPUBLISH" else "NUMSUB"
+        verbs = self._client.count_verbs
         replies = await asyncio.gather(
-            *(self._client.call(channel, "PUBSUB", verb, channel) for channel in map(node_channel, nodes))
+            *(self._client.call(channel, *verbs, channel) for channel in map(node_channel, nodes))
         )
-        return [node for node, reply in zip(nodes, replies, strict=True) if _count(reply)]
+        return [node for node, reply in zip(nodes, replies, strict=True) if count_of(reply)]
 
     async def run(self) -> None:
         """Until it is cancelled."""
@@ -80,6 +95,7 @@ class Members:
     async def _beat(self) -> None:
         lapsed, living, self._dead = await self._client.run_script(BEAT, (NODES,), self._node, self._life_ms)
         self._living = [node.decode(errors="replace") for node in living]
+        self._absent.difference_update(self._living)
         if self._dead:
             self._some_died.set()
         if lapsed:
@@ -127,7 +143,7 @@ class Members:
             await asyncio.sleep(CLEANING_PAUSE_S)
 
 
-def _count(reply: object) -> int:
+def count_of(reply: object) -> int:
     """Of PUBSUB NUMSUB for one channel: a map in RESP3, a list before."""
     if isinstance(reply, dict):
         return int(next(iter(reply.values()), 0))

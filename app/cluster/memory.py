@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from app.cluster.receiver import Receiver
-from app.errors import SessionLimit
-from app.hub.publication import Notice, Publication
+from app.errors import IdConflict, SessionLimit
+from app.hub.publication import Notice, Publication, Published
 from app.messages.destinations import TOPIC_PREFIX
 from app.messages.message import Envelope
 
@@ -14,6 +14,7 @@ class MemoryBus:
 
     def __init__(self) -> None:
         self.relays: list[MemoryRelay] = []
+        self.published: dict[str, int] = {}  # by several nodes: one alone has its delivery log
 
     def relay(self) -> "MemoryRelay":
         relay = MemoryRelay(self)
@@ -40,6 +41,17 @@ class MemoryRelay:
         for relay, receiver in self._others():
             if not destination.startswith(TOPIC_PREFIX) or destination in relay._topics:
                 await receiver.receive_publication(publication)
+
+    async def broadcast(self, publication: Publication, *, once: int | None = None) -> Published:
+        message_id, published = publication.message_id, self._bus.published
+        if once is not None and self._others():
+            if published.get(message_id, once) != once:
+                raise IdConflict(f"the id {message_id} was pushed before with other content")
+            if message_id in published:
+                return Published(is_repeat=True)
+            published[message_id] = once
+        await self.publish(publication)
+        return Published()
 
     def reaches(self, user: str) -> bool:
         return True

@@ -36,8 +36,8 @@ class ClusterNode:
     ) -> None:
         self.name = name
         self.client = RedisClient(address, name=name, timeout_s=timeout_s)
-        self.relay = RedisRelay(self.client, node=name)
         self.members = Members(self.client, node=name, life_ms=life_ms, ledgers=ledgers)
+        self.relay = RedisRelay(self.client, self.members, node=name)
         self.control = RedisControl(self.client, self.members, node=name)
         self.presence = RedisPresence(self.client, node=name, life_ms=life_ms, alive=self.members.answering)
         self.post = RedisPost(self.client, node=name)

@@ -5,8 +5,10 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
+from app.cluster.broadcaster import Broadcaster, Once
 from app.cluster.client import RedisClient
 from app.cluster.keys import EVERYBODY, topic_channel, user_channel
+from app.cluster.members import Members
 from app.cluster.receiver import Receiver
 from app.cluster.wire import (
     Kind,
@@ -20,7 +22,7 @@ from app.cluster.wire import (
     open_parcel,
 )
 from app.errors import Unavailable
-from app.hub.publication import Notice, Publication
+from app.hub.publication import Notice, Publication, Published
 from app.messages.destinations import TOPIC_PREFIX
 from app.tasks import TaskOwner
 
@@ -32,8 +34,9 @@ logger = logging.getLogger(__name__)
 class RedisRelay:
     """`run` must be running. `on_other` gets the parcels that are not the relay's own: questions, answers, letters."""
 
-    def __init__(self, client: RedisClient, *, node: str) -> None:
+    def __init__(self, client: RedisClient, members: Members, *, node: str) -> None:
         self._client = client
+        self._broadcaster = Broadcaster(client, members, node=node)
         self._node = node
         self._receiver: Receiver | None = None
         self._users: dict[str, str] = {}  # by channel
@@ -63,9 +66,12 @@ class RedisRelay:
     # Sending
 
     async def publish(self, publication: Publication) -> None:
-        destination = publication.destination
-        channel = topic_channel(destination) if destination.startswith(TOPIC_PREFIX) else EVERYBODY
-        await self._client.publish(channel, self._publications + encode_publication(publication))
+        await self._client.publish(_channel(publication), self._publications + encode_publication(publication))
+
+    async def broadcast(self, publication: Publication, *, once: int | None = None) -> Published:
+        payload = self._publications + encode_publication(publication)
+        mark = None if once is None else Once(publication.message_id, once)
+        return await self._broadcaster.broadcast(_channel(publication), payload, mark)
 
     def tell(self, notice: Notice) -> None:
         self._tasks.start(self._tell(notice), f"notice to {notice.user}")
@@ -170,3 +176,8 @@ class RedisRelay:
             self._receiver.receive_message(decode_envelope(parcel.content))
         elif parcel.kind is Kind.NOTICE:
             self._receiver.receive_notice(decode_notice(parcel.content))
+
+
+def _channel(publication: Publication) -> str:
+    destination = publication.destination
+    return topic_channel(destination) if destination.startswith(TOPIC_PREFIX) else EVERYBODY

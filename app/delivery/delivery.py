@@ -126,10 +126,12 @@ class Delivery:
             count += 1
         return count
 
-    async def broadcast(self, message: NotifyMessage, destination: str = USER_MESSAGES) -> PushOutcome:
+    async def broadcast(
+        self, message: NotifyMessage, destination: str = USER_MESSAGES, *, given_id: bool = False
+    ) -> PushOutcome:
         """To all that listen to `destination` on all nodes now, at most once.
 
-        An id that was pushed before answers as with `push`. Raises IdConflict, Unavailable.
+        A given id that was pushed before answers as with `push`. Raises IdConflict, Unavailable.
         """
         now_ms = self._clock.epoch_ms()
         encoder = MessageEncoder(message)
@@ -148,16 +150,22 @@ class Delivery:
         self._log.add(trace)
         body = encoder.encode(ack_retry_count=0, ack_last_sent=now_ms)
         try:
-            reached = await self.publish(Publication(message_id=message.id, destination=destination, body=body))
+            publication = Publication(message_id=message.id, destination=destination, body=body)
+            published = await self._relay.broadcast(publication, once=trace.digest if given_id else None)
+            reached = 0 if published.is_repeat else await self._fan_out(publication)
         except BaseException:
             self._log.discard(trace.id)
             raise
-        trace.outcome = PushOutcome(id=trace.id, receiver=None, status="sent", sessions=reached)
+        trace.outcome = PushOutcome(trace.id, None, "sent", reached, published.is_repeat, published.unreached)
         return trace.outcome
 
     async def publish(self, publication: Publication) -> int:
         """As `broadcast`, for a body that goes out as it is. How many sessions of this node got it."""
         await self._relay.publish(publication)
+        return await self._fan_out(publication)
+
+    async def _fan_out(self, publication: Publication) -> int:
+        """To the sessions of this node, behind what came from others before: how many."""
         if (turn := self._relay.turn()) is not None:
             await turn
         return await self._hub.fan_out(publication)

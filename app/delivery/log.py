@@ -1,6 +1,8 @@
 """What became of the latest deliveries: the memory behind push_status and behind ids that are used twice."""
 
 from collections import OrderedDict
+from collections.abc import Sequence
+from hashlib import blake2b
 from typing import Literal, Self
 
 from msgspec import Struct, field
@@ -14,13 +16,17 @@ MAX_RECORDS = 32  # of one message; a user who reconnects all the time shall not
 
 
 class PushOutcome(Struct, frozen=True):
-    """`sessions` of this node got the message at once; `replayed`: the id was pushed before, this is what came then."""
+    """`sessions` of this node got the message at once; `replayed`: the id was pushed before, this is what came then.
+
+    `unreached`: nodes that may not have heard a broadcast.
+    """
 
     id: str
     receiver: str | None
     status: Literal["sent", "stored"]
     sessions: int
     replayed: bool = False
+    unreached: Sequence[str] = ()
 
 
 class Record(Struct, eq=False):
@@ -118,8 +124,9 @@ def accepted_elsewhere(envelope: Envelope) -> Trace:
 
 
 def digest_of(destination: str, encoder: MessageEncoder) -> int:
-    """Comparable within this process."""
-    return hash((destination, encoder.content))
+    """The same in every process; 64 bits."""
+    content = b"%b\n%b" % (destination.encode(), encoder.content)
+    return int.from_bytes(blake2b(content, digest_size=8).digest(), "big")
 
 
 class DeliveryLog:

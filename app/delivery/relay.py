@@ -4,7 +4,7 @@ from collections.abc import Awaitable
 from typing import Protocol
 
 from app.cluster.receiver import Receiver
-from app.hub.publication import Notice, Publication
+from app.hub.publication import Notice, Publication, Published
 
 
 class Relay(Protocol):
@@ -22,6 +22,13 @@ class Relay(Protocol):
 
     async def publish(self, publication: Publication) -> None:
         """To every other node, or to those that watch the topic it is for; at most once. Raises Unavailable."""
+
+    async def broadcast(self, publication: Publication, *, once: int | None = None) -> Published:
+        """As `publish`, and says which nodes could not hear. Raises Unavailable also if no other node could.
+
+        `once` is the digest of the content of a message whose id may have been published before, by any node: it is
+        not published again then. Raises IdConflict if its content was another.
+        """
 
     def turn(self) -> Awaitable[None] | None:
         """To be awaited before something is sent that must not overtake what came before; None if nothing waits."""

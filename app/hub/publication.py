@@ -1,5 +1,7 @@
 """A message that is encoded once and sent to many."""
 
+from collections.abc import Sequence
+from typing import NamedTuple
 from weakref import WeakValueDictionary
 
 from msgspec import Struct, field
@@ -98,6 +100,16 @@ class Notice(Struct, frozen=True, kw_only=True):
     user: str
     publication: Publication
     withdrawn: tuple[str, ...] = ()
+
+
+class Published(NamedTuple):
+    """What came of a publication. `unreached`: nodes that may not have heard it.
+
+    `is_repeat`: another node has published its id before, and nothing was published now.
+    """
+
+    unreached: Sequence[str] = ()
+    is_repeat: bool = False
 
 
 def encode_message(publication: Publication, profile: Profile) -> bytes:

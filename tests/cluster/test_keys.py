@@ -4,6 +4,8 @@ import pytest
 from redis.crc import key_slot
 
 from app.cluster.keys import (
+    EVERYBODY,
+    broadcast_mark_key,
     full_mark_key,
     inbox_key,
     ledger_field,
@@ -48,6 +50,20 @@ def test_no_user_has_the_channel_of_a_topic_or_a_node() -> None:
     for channel in others:  # a user would have to be named so
         name = channel.removeprefix("stomp::ws_notify_topic::").removeprefix("{").removesuffix("}")
         assert receiver_problem(name) is not None
+
+
+TOPICS = ["/topic/a", "/topic/{a}", "/topic/a}b", "/topic/ab", "/topic/}{", "/topic/{}", "/topic/{a", "/topic/{a}b}"]
+
+
+def test_topics_have_the_channels_that_operators_know() -> None:
+    assert topic_channel("/topic/news") == "stomp::ws_notify_topic::/topic/news"
+
+
+def test_the_mark_of_a_broadcast_lies_in_the_slot_of_its_channel() -> None:
+    channels = [EVERYBODY, *map(topic_channel, TOPICS)]
+    for channel in channels:
+        assert key_slot(broadcast_mark_key(channel, "m:{1}").encode()) == key_slot(channel.encode()), channel
+    assert len(set(channels)) == len(channels)
 
 
 def test_ordinary_users_are_spread_over_the_slots() -> None:

@@ -10,6 +10,7 @@ from app.cluster.node import ClusterNode
 from app.errors import Unavailable
 from tests.eventually import eventually
 from tests.nodes import proxied_node, running_node
+from tests.proxy import running_proxy
 from tests.valkey import fresh_database, valkey
 
 (LEDGER,) = ledger_keys(1)
@@ -85,6 +86,32 @@ async def test_without_redis_the_others_are_those_of_before() -> None:
         valkey().command("DEL", NODES)
         await proxy.allow()
         await eventually(lambda: nodes() == ["n1"])
+
+
+async def test_after_a_loss_of_redis_those_of_before_are_expected_for_a_life() -> None:
+    with fresh_database():
+        async with (
+            running_proxy(valkey().port) as proxy,
+            running_node(f"redis://127.0.0.1:{proxy.port}", "n1", life_ms=1_000) as node,
+        ):
+            valkey().command("ZADD", NODES, 9_999_999_999_999, "n2", 9_999_999_999_999, "n3")
+            await node.members.look()
+            valkey().command("DEL", NODES)
+            for _ in range(2):  # the second loss forgets nothing
+                proxy.refuse()
+                proxy.cut()
+                await eventually(lambda: not node.client.is_up)
+                await proxy.allow()
+                await eventually(lambda: node.client.is_up)
+                await node.members.look()
+                assert (node.members.others, node.members.expected) == ([], ["n2", "n3"])
+            valkey().command("ZADD", NODES, 9_999_999_999_999, "n3")
+            assert await node.members.look() == ["n3"]
+            assert node.members.expected == ["n3", "n2"]
+            valkey().command("ZREM", NODES, "n3")
+            await node.members.look()
+            assert node.members.expected == ["n2"], "the one that was back has left"
+            await eventually(lambda: node.members.expected == [])
 
 
 # After the dead

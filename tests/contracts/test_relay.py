@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Awaitable, Sequence
 import pytest
 
 from app.delivery.relay import Relay
-from app.hub.publication import Notice, Publication
+from app.errors import IdConflict
+from app.hub.publication import Notice, Publication, Published
 from app.messages.destinations import USER_MESSAGES
 from app.messages.message import Envelope
 from tests.contracts.implementations import RELAYS
@@ -177,6 +178,25 @@ async def test_nothing_overtakes_a_publication_that_takes_its_time(relays: Seque
     await asyncio.sleep(0)
     await relays[0].publish(news("m3"))
     assert await ears[1].wait_for("m3") == ["slow", "m2", "m3"]
+
+
+@pytest.mark.parametrize("destination", [USER_MESSAGES, "/topic/a"])
+async def test_an_id_is_broadcast_once_by_all_nodes_together(
+    relays: Sequence[Relay], ears: list[Ear], destination: str
+) -> None:
+    await watch(*(relay.watch_topic("/topic/a") for relay in relays))
+    first = await relays[0].broadcast(news("m1", destination=destination), once=7)
+    assert first == Published()
+    for relay in relays[1:]:
+        assert await relay.broadcast(news("m1", destination=destination), once=7) == Published(is_repeat=True)
+        with pytest.raises(IdConflict):
+            await relay.broadcast(news("m1", destination=destination), once=8)
+    await relays[0].broadcast(news("m2", destination=destination))
+    await relays[0].broadcast(news("m2", destination=destination))
+    assert await ears[1].wait_for("m2") == await ears[2].wait_for("m2")
+    await relays[0].publish(news("end"))
+    assert await ears[1].wait_for("end") == await ears[2].wait_for("end") == ["m1", "m2", "m2", "end"]
+    assert ears[0].heard == []
 
 
 async def test_a_relay_that_is_connected_is_up(relays: Sequence[Relay]) -> None:

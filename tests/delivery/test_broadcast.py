@@ -2,30 +2,34 @@
 
 import asyncio
 import json
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
 from app.cluster.memory import MemoryBus, MemoryRelay
 from app.delivery.log import PushOutcome
 from app.errors import IdConflict, Unavailable
-from app.hub.publication import Publication
+from app.hub.publication import Publication, Published
 from app.messages.message import NotifyMessage
 from tests.clock import FakeClock
 from tests.delivery.node import Node
 
 
 class BrokenRelay(MemoryRelay):
-    """Cannot publish while `failures` last."""
+    """Cannot broadcast while `failures` last."""
 
     def __init__(self) -> None:
         super().__init__(MemoryBus())
         self.failures = 1
+        self.unreached: Sequence[str] = ()
 
-    async def publish(self, publication: Publication) -> None:
+    async def broadcast(self, publication: Publication, *, once: int | None = None) -> Published:
         await asyncio.sleep(0)
         if self.failures:
             self.failures -= 1
             raise Unavailable("no relay")
+        return Published(self.unreached)
 
 
 def nodes(count: int = 3) -> list[Node]:
@@ -33,7 +37,7 @@ def nodes(count: int = 3) -> list[Node]:
     return [Node(clock=clock, relay=bus.relay()) for _ in range(count)]
 
 
-async def broadcast(node: Node, id: str = "b1", data: str = "all", **options: str) -> PushOutcome:
+async def broadcast(node: Node, id: str = "b1", data: str = "all", **options: Any) -> PushOutcome:
     message = NotifyMessage(
         id=id, type="STRING_MSG", receiver=None, data=data, viewed=False, created=node.clock.epoch_ms()
     )
@@ -160,6 +164,32 @@ async def test_a_broadcast_that_the_relay_cannot_take_reaches_nobody_and_frees_i
     assert node.delivery.trace("b1") is None
     assert not (await broadcast(node, data="second try")).replayed
     assert device.got() == ["b1"]
+
+
+async def test_a_broadcast_names_the_nodes_that_did_not_hear_it_also_to_who_asks_again() -> None:
+    relay = BrokenRelay()
+    relay.failures, relay.unreached = 0, ["n2"]
+    node = Node(relay=relay)
+    first, again = await broadcast(node), await broadcast(node)
+    assert (first.unreached, first.replayed) == (["n2"], False)
+    assert (again.unreached, again.replayed) == (["n2"], True)
+
+
+@pytest.mark.parametrize("destination", ["/user/queue/msg", "/topic/a"])
+async def test_a_broadcast_with_a_given_id_is_not_repeated_by_another_node(destination: str) -> None:
+    cluster = nodes()
+    devices = [node.device() for node in cluster]
+    for device in devices:
+        device.listen_to(destination)
+    first = await broadcast(cluster[0], destination=destination, given_id=True)
+    for node in cluster[1:]:
+        for _ in range(2):
+            again = await broadcast(node, destination=destination, given_id=True)
+            assert (again.id, again.status, again.sessions, again.replayed) == ("b1", "sent", 0, True)
+        with pytest.raises(IdConflict):
+            await broadcast(node, data="other", destination=destination, given_id=True)
+    assert (first.sessions, first.replayed) == (1, False)
+    assert [len(device.transport.frames()) for device in devices] == [1, 1, 1]
 
 
 async def test_a_broadcast_that_is_on_its_way_is_to_be_tried_again() -> None:

@@ -1,3 +1,7 @@
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from app.delivery.log import MAX_RECORDS, DeliveryLog, Record, Trace
@@ -125,3 +129,25 @@ def test_the_status_tells_how_far_a_message_came(
     trace = new_trace(acknowledged=acknowledged)
     trace.attempts, trace.acked_ms = attempts, acked_ms
     assert trace.status(now_ms) == status
+
+
+_DIGEST = """
+from app.delivery.log import digest_of
+from app.messages.message import MessageEncoder, NotifyMessage
+print(digest_of({destination!r}, MessageEncoder(NotifyMessage("m1", "STRING_MSG", "ann", {data!r}, False, {created}))))
+"""
+
+
+def digest_elsewhere(destination: str, data: str, created: int, seed: int) -> str:
+    program = _DIGEST.format(destination=destination, data=data, created=created)
+    environment = {"PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONHASHSEED": str(seed)}
+    return subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, check=True
+    ).stdout.decode()
+
+
+def test_the_digest_of_a_content_is_the_same_in_every_process() -> None:
+    digest = digest_elsewhere("/user/queue/msg", "x", 1, seed=1)
+    assert digest_elsewhere("/user/queue/msg", "x", 2, seed=2) == digest
+    assert digest_elsewhere("/user/queue/msg", "y", 1, seed=1) != digest
+    assert digest_elsewhere("/topic/a", "x", 1, seed=1) != digest

@@ -1,0 +1,112 @@
+"""Publishing to all nodes: once per id, and with the names of the nodes that could not hear."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from app.cluster.client import RedisClient
+from app.cluster.keys import EVERYBODY, broadcast_mark_key
+from app.cluster.link import unavailable
+from app.cluster.members import Members, count_of
+from app.cluster.scripts import BROADCAST
+from app.errors import IdConflict
+from app.hub.publication import Published
+
+MARK_LIFE_MS = 3_600_000  # repeats come within minutes; the answer to an Idempotency-Key is stored for longer
+RETURN_S = 5.0  # a node that lives is back by then: the longest delay between its attempts, and one attempt
+
+
+class Once(NamedTuple):
+    """The id of a message that is published once, and the digest of its content."""
+
+    id: str
+    digest: int
+
+
+class Broadcaster:
+    def __init__(self, client: RedisClient, members: Members, *, node: str) -> None:
+        self._client = client
+        self._members = members
+        self._node = node
+        self._silent_since_s: dict[str, float] = {}
+        client.on_up(lambda channels: self._silent_since_s.clear())
+
+    async def broadcast(self, channel: str, payload: bytes, once: Once | None) -> Published:
+        """Publish on EVERYBODY or on the channel of a topic.
+
+        Raises Unavailable also if no other node could hear: they get RETURN_S to come back. IdConflict as the relay.
+        """
+        if channel == EVERYBODY:
+            return await self._tell_all(payload, once)
+        # The listeners of a topic are the nodes with subscribers: their number says nothing about the other nodes.
+        unreached: Sequence[str] = ()
+        if self._members.expected:
+            unreached = await self._unreached(await self._listeners())
+        if once is None:
+            await self._client.publish(channel, payload)
+        elif await self._publish_once(channel, payload, once, least=0) is None:
+            return Published(is_repeat=True)
+        return Published(unreached)
+
+    async def _tell_all(self, payload: bytes, once: Once | None) -> Published:
+        least = 2 if self._members.expected else 0  # this node and another
+        if once is None:
+            heard: int | None = await self._client.publish(EVERYBODY, payload)
+        else:
+            heard = await self._publish_once(EVERYBODY, payload, once, least=least)
+        if heard is None:
+            return Published(is_repeat=True)
+        unreached = await self._unreached(heard)
+        if once is not None and heard < least:
+            key = broadcast_mark_key(EVERYBODY, once.id)
+            await self._client.call(key, "SET", key, self._mark(once), "PX", MARK_LIFE_MS)
+        return Published(unreached)
+
+    async def _publish_once(self, channel: str, payload: bytes, once: Once, *, least: int) -> int | None:
+        """How many listen, or None if another node has published the id. Raises IdConflict.
+
+        If this node has published it and comes here again, it never heard the answer, and its own sessions have not
+        got the message: that counts as published just now.
+        """
+        reply = await self._client.run_script(
+            BROADCAST,
+            (broadcast_mark_key(channel, once.id),),
+            self._mark(once),
+            MARK_LIFE_MS,
+            channel,
+            self._client.publish_verb,
+            payload,
+            least,
+        )
+        if isinstance(reply, int):
+            return reply
+        digest, _, node = reply.decode().partition(" ")
+        if digest != str(once.digest):
+            raise IdConflict(f"the id {once.id} was pushed before with other content")
+        return await self._listeners() if node == self._node else None
+
+    def _mark(self, once: Once) -> str:
+        return f"{once.digest} {self._node}"
+
+    # Who hears
+
+    async def _listeners(self) -> int:
+        """The number of nodes that hear what is for everybody."""
+        return count_of(await self._client.call(EVERYBODY, *self._client.count_verbs, EVERYBODY))
+
+    async def _unreached(self, listeners: int) -> Sequence[str]:
+        """The members that are not among so many listeners. Raises Unavailable if there is none but this node."""
+        expected = self._members.expected
+        others = listeners - (EVERYBODY in self._client.channels)
+        if others >= len(expected):
+            self._silent_since_s.clear()
+            return ()
+        answering = await self._members.answering(expected)
+        silent = [node for node in expected if node not in answering]
+        now_s = asyncio.get_running_loop().time()
+        self._silent_since_s = {node: self._silent_since_s.get(node, now_s) for node in silent}
+        may_return = any(now_s - since_s < RETURN_S for since_s in self._silent_since_s.values())
+        if others <= 0 and (may_return or not silent):
+            raise unavailable("no other node hears broadcasts now")
+        # Some came back between the two questions, and which is not known.
+        return silent if len(silent) >= len(expected) - others else expected
