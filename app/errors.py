@@ -32,12 +32,14 @@ class ServiceError(Exception):
 
     `slug` names the kind (the last part of the problem `type` of RFC 9457), `title` is the same for every
     occurrence and the `message` header of a STOMP ERROR, `detail` is one sentence about this occurrence.
+    `is_final`: nothing was done, and the same request would be refused again; any other failure may pass.
     """
 
     status: ClassVar[int] = 500
     slug: ClassVar[str] = "internal-error"
     title: ClassVar[str] = "Internal error"
     disconnect: ClassVar[DisconnectReason] = BAD_REQUEST
+    is_final: ClassVar[bool] = False
 
     def __init__(self, detail: str, *, retry_after_s: int | None = None) -> None:
         super().__init__(detail)
@@ -49,6 +51,7 @@ class InvalidMessage(ServiceError):
     """`errors` lists what was wrong where: `{"loc": ["data"], "msg": "Field required"}`."""
 
     status, slug, title = 422, "invalid-message", "The message cannot be accepted as it is"
+    is_final = True
 
     def __init__(self, detail: str, *, errors: Sequence[dict[str, object]] = ()) -> None:
         super().__init__(detail)
@@ -57,25 +60,30 @@ class InvalidMessage(ServiceError):
 
 class PayloadTooLarge(ServiceError):
     status, slug, title = 413, "too-large", "The request is too large"
+    is_final = True
     disconnect = TOO_BIG
 
 
 class Unauthorized(ServiceError):
     status, slug, title = 401, "unauthorized", "The token is illegal"
+    is_final = True
     disconnect = BAD_TOKEN
 
 
 class Forbidden(ServiceError):
     status, slug, title = 403, "forbidden", "Not allowed"
+    is_final = True
     disconnect = FORBIDDEN
 
 
 class NotFound(ServiceError):
     status, slug, title = 404, "not-found", "Not found"
+    is_final = True
 
 
 class IdConflict(ServiceError):
     status, slug, title = 422, "id-conflict", "The id stands for another message already"
+    is_final = True
 
 
 class InProgress(ServiceError):

@@ -26,7 +26,7 @@ from app.gateway.routing import DestinationRoutes
 from app.hub.hub import Hub
 from app.messages.ids import id_factory
 from app.messages.types import TypeRegistry
-from app.notifications.idempotency import IdempotencyStore
+from app.notifications.idempotency import RENEWAL_S, IdempotencyStore
 from app.notifications.jobs import every
 from app.notifications.manager import NotifyManager, NotifyPolicy
 from app.settings import Settings
@@ -88,6 +88,7 @@ async def open_runtime(settings: Settings, extensions: Extensions | None = None)
         tasks.start(runtime.sockjs.run(), "SockJS sessions")
         tasks.start(runtime.notify.run(), "writers")
         tasks.start(every(settings.recovery_interval_ms / 1000, runtime.notify.run_recovery), "recovery")
+        tasks.start(every(RENEWAL_S, runtime.idempotency.renew), "leases of keys")
         tasks.start(every(RETENTION_PERIOD_S, runtime.run_retention), "retention")
         stack.push_async_callback(runtime.notify.close)
         stack.push_async_callback(runtime.gateway.aclose)

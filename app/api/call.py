@@ -13,7 +13,7 @@ from fastapi.routing import APIRoute
 from starlette.responses import Response
 
 from app.api.dependencies import FirstHeaders, check_push_access, read_body, runtime_of
-from app.api.idempotency import idempotency_of
+from app.api.idempotency import Answer, idempotency_of
 from app.api.intake import Intake, parse_content, parse_json
 from app.runtime import Runtime
 
@@ -21,14 +21,14 @@ from app.runtime import Runtime
 class PushCall(Request):
     """A request of someone who may push, with its body."""
 
-    def __init__(self, request: Request, headers: FirstHeaders, runtime: Runtime, body: bytes) -> None:
+    def __init__(self, request: Request, caller: str, headers: FirstHeaders, runtime: Runtime, body: bytes) -> None:
         """Raises InvalidMessage for an Idempotency-Key that cannot be one."""
         super().__init__(request.scope, request.receive)
         self._first = headers
         self._body = body  # what `body()` answers, too
-        self._idempotency = idempotency_of(request, headers, body, runtime)
+        self._idempotency = idempotency_of(request, caller, headers, body, runtime)
         self.runtime = runtime
-        self.intake = Intake(runtime)
+        self.intake = Intake(runtime, self._idempotency.message_id)
 
     def parameter(self, name: str) -> str:
         """Of the path."""
@@ -44,7 +44,7 @@ class PushCall(Request):
         """JSON whatever the content type says: `curl -d` calls everything a form. Raises InvalidMessage."""
         return parse_json(self._body)
 
-    async def answer(self, action: Callable[[], Awaitable[tuple[dict[str, Any], bool]]]) -> Response:
+    async def answer(self, action: Callable[[], Awaitable[Answer]]) -> Response:
         """As `Idempotency.answer`."""
         return await self._idempotency.answer(action)
 
@@ -52,8 +52,8 @@ class PushCall(Request):
 async def open_call(request: Request) -> PushCall:
     """Raises Unauthorized or Forbidden before the body is read, then PayloadTooLarge and InvalidMessage."""
     runtime, headers = runtime_of(request), FirstHeaders(request)
-    await check_push_access(headers, runtime)
-    return PushCall(request, headers, runtime, await read_body(request, headers, runtime.push.max_body_bytes))
+    caller = await check_push_access(headers, runtime)
+    return PushCall(request, caller, headers, runtime, await read_body(request, headers, runtime.push.max_body_bytes))
 
 
 class PushRoute(APIRoute):

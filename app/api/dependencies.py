@@ -45,9 +45,11 @@ class FirstHeaders:
         return None if value is None else value.decode("latin-1")
 
 
-async def check_push_access(headers: FirstHeaders, runtime: Runtime) -> None:
-    """Raises Unauthorized or Forbidden. An empty X-API-Key is none."""
-    await runtime.access.check(api_key=headers.get(b"x-api-key") or None, authorization=headers.get(b"authorization"))
+async def check_push_access(headers: FirstHeaders, runtime: Runtime) -> str:
+    """Return the principal. Raises Unauthorized or Forbidden. An empty X-API-Key is none."""
+    return await runtime.access.check(
+        api_key=headers.get(b"x-api-key") or None, authorization=headers.get(b"authorization")
+    )
 
 
 async def require_push_access(

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastapi import Request
 from pydantic_core import to_json
@@ -10,6 +10,8 @@ from starlette.responses import Response
 
 from app.api.dependencies import FirstHeaders
 from app.errors import InvalidMessage
+from app.messages.ids import derived_id
+from app.notifications.idempotency import Result
 from app.runtime import Runtime
 
 KEY_HEADER = "Idempotency-Key"
@@ -17,42 +19,55 @@ MAX_KEY_LENGTH = 255
 REPLAYED = {"Idempotency-Replay": "true"}
 
 
+class Answer(NamedTuple):
+    """The JSON object of a response. `replayed`: it is that of an earlier push. `final`: see `Result`."""
+
+    value: dict[str, Any]
+    replayed: bool = False
+    final: bool = True
+
+
 class Idempotency:
     """Without a key it just answers. The keys of different callers do not meet."""
 
-    def __init__(self, runtime: Runtime, key: str | None, fingerprint: str) -> None:
+    def __init__(self, runtime: Runtime, caller: str, key: str | None, fingerprint: str) -> None:
         self._runtime = runtime
+        self._caller = caller
         self._key = key
         self._fingerprint = fingerprint
 
-    async def answer(self, action: Callable[[], Awaitable[tuple[dict[str, Any], bool]]]) -> Response:
-        """`action` answers a JSON object, and whether it is that of an earlier push."""
+    def message_id(self, item: int = 0) -> str | None:
+        """The id of a message without an id of its own; None without a key. `item` is its place in a batch."""
+        return None if self._key is None else derived_id(self._caller, self._key, item)
+
+    async def answer(self, action: Callable[[], Awaitable[Answer]]) -> Response:
+        """Run `action` unless a request with this key has a final answer already."""
         if self._key is None:
-            value, replayed = await action()
-            return _json(to_json(value), replayed)
+            answer = await action()
+            return _json(to_json(answer.value), answer.replayed)
 
         same_id = False
 
-        async def run() -> str:
+        async def run() -> Result:
             nonlocal same_id
-            value, same_id = await action()
-            return to_json(value).decode()
+            value, same_id, is_final = await action()
+            return Result(to_json(value).decode(), is_final)
 
-        text, same_key = await self._runtime.idempotency.run(self._key, self._fingerprint, run)
+        row = _digest(self._caller, self._key)
+        text, same_key = await self._runtime.idempotency.run(row, self._fingerprint, run)
         return _json(text.encode(), same_key or same_id)
 
 
-def idempotency_of(request: Request, headers: FirstHeaders, body: bytes, runtime: Runtime) -> Idempotency:
-    """Raises InvalidMessage for a key that cannot be one."""
+def idempotency_of(request: Request, caller: str, headers: FirstHeaders, body: bytes, runtime: Runtime) -> Idempotency:
+    """`caller` is a principal. Raises InvalidMessage for a key that cannot be one."""
     key = headers.get(b"idempotency-key")
     if key is None:
-        return Idempotency(runtime, None, "")
+        return Idempotency(runtime, caller, None, "")
     if not (key.isprintable() and 0 < len(key) <= MAX_KEY_LENGTH):
         problem = f"{KEY_HEADER} has 1 to {MAX_KEY_LENGTH} printable characters"
         raise InvalidMessage(problem, errors=[{"loc": ["header", KEY_HEADER], "msg": problem}])
-    caller = headers.get(b"x-api-key") or headers.get(b"authorization") or ""
     content_type = headers.get(b"content-type") or ""
-    return Idempotency(runtime, _digest(caller, key), _digest(request.method, request.url.path, content_type, body))
+    return Idempotency(runtime, caller, key, _digest(request.method, request.url.path, content_type, body))
 
 
 def _digest(*parts: str | bytes) -> str:

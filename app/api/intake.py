@@ -1,6 +1,7 @@
 """From what a request says to a message that can be sent. All checks of a push are here."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -13,7 +14,7 @@ from app.delivery.delivery import Delivery
 from app.delivery.log import PushOutcome
 from app.errors import InvalidMessage
 from app.messages.destinations import TOPIC_PREFIX, topic_problem
-from app.messages.ids import message_id_problem
+from app.messages.ids import given_id_problem
 from app.messages.message import Envelope, MessageEncoder, NotifyMessage
 from app.messages.receivers import receiver_problem
 from app.messages.types import STRING_MSG
@@ -101,26 +102,30 @@ def _check_receiver(receiver: str) -> None:
 
 
 class Intake:
-    def __init__(self, runtime: Runtime) -> None:
+    """`derived_id` returns the id for a message without one, by its place in the batch, or None to make a new one."""
+
+    def __init__(self, runtime: Runtime, derived_id: Callable[[int], str | None]) -> None:
         self._runtime = runtime
+        self._derived_id = derived_id
         self._delivery: Delivery = runtime.delivery
         self.waits = runtime.backplane.cluster is not None
         """Whether a push waits for an answer from elsewhere, so that several should be under way at once."""
 
-    async def push(self, request: Push | PushRequest) -> PushOutcome:
+    async def push(self, request: Push | PushRequest, item: int = 0) -> PushOutcome:
         """To one user, or to all if there is no receiver. Raises ServiceError."""
+        message_id = self._known_id(request.id, item)
         if request.receiver is None:
             if request.persist:
                 raise InvalidMessage("persist: a broadcast is not stored", errors=_at_persist)
-            return await self._delivery.broadcast(self._message(request))
+            return await self._delivery.broadcast(self._message(request, message_id), given_id=message_id is not None)
         _check_receiver(request.receiver)
-        message = self._message(request)
+        message = self._message(request, message_id)
         if request.persist:
             return await self._runtime.notify.save_and_publish(message)
         expires_ms = message.created + self._ttl_ms(request.ttl_ms)
         encoder, message.data = MessageEncoder(message), None  # as `without_data`; nobody else has the message yet
         envelope = Envelope(message, encoder, expires_ms, request.ack)
-        return await self._delivery.push(envelope, given_id=request.id is not None)
+        return await self._delivery.push(envelope, given_id=message_id is not None)
 
     async def push_topic(self, topic: str, data: Any) -> PushOutcome:
         """To the subscribers of `/topic/<topic>`. Raises ServiceError."""
@@ -130,16 +135,24 @@ class Intake:
             problem = "topic is not valid UTF-8"
         if problem:
             raise InvalidMessage(problem, errors=[{"loc": ["path", "topic"], "msg": problem}])
-        message = self._message(Push(None, data))
-        return await self._delivery.broadcast(message, destination)
+        message_id = self._known_id(None, 0)
+        message = self._message(Push(None, data), message_id)
+        return await self._delivery.broadcast(message, destination, given_id=message_id is not None)
 
-    def _message(self, request: Push | PushRequest) -> NotifyMessage:
-        if request.id is not None and (problem := message_id_problem(request.id)):
+    def _known_id(self, given: str | None, item: int) -> str | None:
+        """The id that another attempt at this push has, too."""
+        if given is None:
+            return self._derived_id(item)
+        if problem := given_id_problem(given):
             raise InvalidMessage(problem, errors=[{"loc": ["id"], "msg": problem}])
+        return given
+
+    def _message(self, request: Push | PushRequest, message_id: str | None) -> NotifyMessage:
         self._runtime.types.check(request.type, request.data)
-        message_id = request.id or self._delivery.new_id()
         created = self._runtime.clock.epoch_ms()
-        return NotifyMessage(message_id, request.type, request.receiver, request.data, False, created)
+        return NotifyMessage(
+            message_id or self._delivery.new_id(), request.type, request.receiver, request.data, False, created
+        )
 
     def _ttl_ms(self, wanted: int | None) -> int:
         limits = self._runtime.push

@@ -11,12 +11,14 @@ from starlette.responses import Response
 
 from app.api.call import PushCall, PushRoute
 from app.api.documentation import Body, documented, path_parameter
+from app.api.idempotency import Answer
 from app.api.intake import Intake, Push, parse_push
 from app.api.problems import PUSH_ERRORS, problem_of, responses
 from app.api.schemas import BatchResult, PushRequest, PushResult
 from app.delivery.log import PushOutcome
 from app.errors import InvalidMessage, PayloadTooLarge, ServiceError
 
+_NO_ANSWER = Answer({})
 BATCH_SLICE = 100  # items that are under way at the same time, or pushed before the loop gets a turn
 
 router = APIRouter(prefix="/vh-stomp-wsend", tags=["Push"], route_class=PushRoute)
@@ -125,27 +127,28 @@ async def push_topic(call: PushCall) -> Response:
     return await call.answer(partial(_push_topic, call.intake, call.parameter("topic"), call.content()))
 
 
-async def _push(intake: Intake, request: Push | PushRequest) -> tuple[dict[str, Any], bool]:
+async def _push(intake: Intake, request: Push | PushRequest) -> Answer:
     outcome = await intake.push(request)
-    return _result(outcome), outcome.replayed
+    return Answer(_result(outcome), outcome.replayed)
 
 
-async def _push_topic(intake: Intake, topic: str, content: Any) -> tuple[dict[str, Any], bool]:
-    return _result(await intake.push_topic(topic, content)), False
+async def _push_topic(intake: Intake, topic: str, content: Any) -> Answer:
+    outcome = await intake.push_topic(topic, content)
+    return Answer(_result(outcome), outcome.replayed)
 
 
-async def _push_all(intake: Intake, items: Sequence[Any]) -> tuple[dict[str, Any], bool]:
-    results: list[dict[str, Any]] = [{}] * len(items)
+async def _push_all(intake: Intake, items: Sequence[Any]) -> Answer:
+    answers: list[Answer] = [_NO_ANSWER] * len(items)
+    pushing = partial(_push_item, intake, items)
     for stored, wave in _waves(items, by_receiver(items)):
         if stored or intake.waits:  # each starts in its turn, and so they are committed, accepted and pushed
-            answers = await asyncio.gather(*(_push_item(intake, items[number]) for number in wave))
-            for number, answer in zip(wave, answers, strict=True):
-                results[number] = answer
+            for number, answer in zip(wave, await asyncio.gather(*map(pushing, wave)), strict=True):
+                answers[number] = answer
         else:
             for number in wave:
-                results[number] = await _push_item(intake, items[number])
+                answers[number] = await pushing(number)
             await asyncio.sleep(0)
-    return {"results": results}, False
+    return Answer({"results": [answer.value for answer in answers]}, final=all(answer.final for answer in answers))
 
 
 def by_receiver(items: Sequence[Any]) -> Sequence[int]:
@@ -189,17 +192,20 @@ def _waves(items: Sequence[Any], order: Sequence[int]) -> Iterator[tuple[bool, S
         yield are_stored, wave
 
 
-async def _push_item(intake: Intake, item: Any) -> dict[str, Any]:
+async def _push_item(intake: Intake, items: Sequence[Any], number: int) -> Answer:
     try:
-        return _result(await intake.push(parse_push(item)))
+        return Answer(_result(await intake.push(parse_push(items[number]), number)))
     except ServiceError as error:
-        return {"error": problem_of(error)}
+        return Answer({"error": problem_of(error)}, final=error.is_final)
 
 
 def _result(outcome: PushOutcome) -> dict[str, Any]:
-    return {
+    result: dict[str, Any] = {
         "id": outcome.id,
         "receiver": outcome.receiver,
         "status": outcome.status,
         "sessions": outcome.sessions,
     }
+    if outcome.unreached:
+        result["unreached"] = outcome.unreached
+    return result

@@ -24,7 +24,8 @@ class PushRequest(BaseModel):
     data: Any = Field(description="a text or any other JSON value that fits the type")
     id: str | None = Field(
         None,
-        description="the caller's own id: a push with an id that was pushed before sends nothing",
+        description="the caller's own id: a push with an id that was pushed before sends nothing; "
+        "ids that start with `ntk_` are refused",
         json_schema_extra={"pattern": MESSAGE_ID_PATTERN},
     )
     ttl_ms: int | None = Field(
@@ -54,6 +55,11 @@ class PushResult(BaseModel):
     receiver: str | None
     status: Literal["sent", "stored"]
     sessions: int = Field(description="sessions of this node that got the message at once")
+    unreached: list[str] = Field(
+        [],
+        description="nodes that may not have heard a broadcast or topic push, because they were not connected to "
+        "Redis; absent if all heard it",
+    )
 
 
 class PushFailure(BaseModel):

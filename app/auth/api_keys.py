@@ -35,6 +35,11 @@ class ApiKeys:
         return found
 
 
+def key_principal(key: str) -> str:
+    """Name the caller with this API key, without the key."""
+    return f"key:{_digest(key).hex()}"
+
+
 def _check(number: int, key: str) -> str:
     """What is said of a key gives its place in the list, never the key."""
     if not (key and key.isascii() and key.isprintable()):

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from app.auth.ports import Identity
 from app.errors import Unauthorized
@@ -43,7 +44,7 @@ def identity_from_claims(claims: Mapping[str, object], rules: ClaimRules, *, now
     _check_times(claims, rules, now_s)
     _check_issuer(claims, rules.issuer)
     _check_audience(claims, rules.audience)
-    return Identity(_user(claims, rules.user_claim), _scopes(claims))
+    return Identity(_user(claims, rules.user_claim), _scopes(claims), _realm(claims))
 
 
 def _check_times(claims: Mapping[str, object], rules: ClaimRules, now_s: float) -> None:
@@ -93,6 +94,12 @@ def _user(claims: Mapping[str, object], name: str) -> str:
             "the user claim of the token (JWT_USER_CLAIM) is missing, or neither a string nor an integer"
         )
     return value
+
+
+def _realm(claims: Mapping[str, object]) -> str:
+    """The issuer, quoted: one that contains ":" must not read like another issuer with another user."""
+    issuer = claims.get("iss")
+    return "jwt:" + (quote(issuer, errors="surrogatepass") if isinstance(issuer, str) else "")
 
 
 def _scopes(claims: Mapping[str, object]) -> frozenset[str]:

@@ -16,7 +16,7 @@ class DevAuthenticator:
 
     async def authenticate(self, token: str) -> Identity:
         if token.startswith("test"):
-            return Identity(token)
+            return Identity(token, realm="dev")
         if self._fallback is None:
             raise Unauthorized("the token does not start with 'test', and no way to verify other tokens is configured")
         return await self._fallback.authenticate(token)

@@ -1,6 +1,6 @@
 """Who a client is, and the port that finds it out."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from app.errors import Unauthorized
@@ -19,13 +19,20 @@ class Identity:
     """What a token proved. `user` obeys `check_user_id`, otherwise the constructor raises `Unauthorized`.
 
     The service itself asks only for the scope `push` (push and session routes); all others are kept for applications.
+    `realm` says who vouches for the user, and contains no secret.
     """
 
     user: str
     scopes: frozenset[str] = frozenset()
+    realm: str = field(default="user", compare=False)
 
     def __post_init__(self) -> None:
         check_user_id(self.user)
+
+    @property
+    def principal(self) -> str:
+        """The name of the caller, the same for every token of theirs: `jwt:<issuer>:<user>`, `dev:<user>`."""
+        return f"{self.realm}:{self.user}"
 
 
 class Authenticator(Protocol):

@@ -1,5 +1,6 @@
-"""Message ids: made here, or given by the caller."""
+"""Message ids: made here, given by the caller, or derived from the caller's Idempotency-Key."""
 
+import hashlib
 import random
 import re
 from collections.abc import Callable
@@ -7,9 +8,11 @@ from collections.abc import Callable
 from app.clock import Clock
 
 MESSAGE_ID_PREFIX = "ntf_"
+DERIVED_ID_PREFIX = "ntk_"
 MESSAGE_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.:\-]{0,63}$"
 _MESSAGE_ID = re.compile(MESSAGE_ID_PATTERN)
 _MAX_COUNT = 0xFFFFF  # the five digits of an id
+_DERIVED_DIGITS = 40
 
 
 def is_message_id(text: str) -> bool:
@@ -24,6 +27,26 @@ def message_id_problem(value: str) -> str | None:
     if is_message_id(value):
         return None
     return "an id has 1 to 64 characters: letters, digits and _ . : - with a letter or digit first"
+
+
+def given_id_problem(value: str) -> str | None:
+    """As `message_id_problem`, and ids that look derived are refused: they would take the place of another push."""
+    if value.startswith(DERIVED_ID_PREFIX):
+        return f"an id must not start with {DERIVED_ID_PREFIX}: these ids are derived from Idempotency-Keys"
+    return message_id_problem(value)
+
+
+def derived_id(caller: str, key: str, item: int) -> str:
+    """Return the id of a message that `caller` pushes with the Idempotency-Key `key`: the same for every attempt.
+
+    `item` is the place of the message in its batch, 0 for a single push.
+    """
+    digest = hashlib.sha256(b"stomp-notify/id/1")
+    for text in (caller, key):
+        data = text.encode("utf-8", "surrogatepass")
+        digest.update(b"%d:" % len(data) + data)
+    digest.update(b"%d" % item)
+    return DERIVED_ID_PREFIX + digest.hexdigest()[:_DERIVED_DIGITS]
 
 
 def id_factory(clock: Clock, source: random.Random | None = None) -> Callable[[], str]:

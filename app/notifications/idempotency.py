@@ -1,81 +1,106 @@
 """Idempotency-Key: the same request again is answered as the first time, and does nothing.
 
-After the draft of the IETF httpapi working group, "The Idempotency-Key HTTP Header Field".
+After the draft of the IETF httpapi working group, "The Idempotency-Key HTTP Header Field". The messages of a request
+have ids that are derived from its key, so a request that runs again pushes nothing twice. What is stored here is which
+request a key belongs to, whether one is under way, and the final answer.
 """
 
 import logging
 from collections.abc import Awaitable, Callable
+from typing import NamedTuple
 
 from sqlalchemy import delete, select, update
 from sqlmodel import col
 
 from app.clock import Clock
 from app.db.database import Database
-from app.errors import IdConflict, InProgress, Unavailable
-from app.notifications.repository import insert_if_new
+from app.errors import IdConflict, InProgress, ServiceError, Unavailable
+from app.notifications.repository import claim_key
 from app.notifications.tables import IdempotencyKey
 
-ABANDONED_MS = 60_000  # a request that was not answered for so long died with its process
+LEASE_MS = 5_000  # after the death of its process a key is taken for so long
+RENEWAL_S = 1.5
 RETENTION_SLICE = 1_000
-
 
 logger = logging.getLogger(__name__)
 
 
+class Result(NamedTuple):
+    """The answer to a request. Not `final`: parts of it failed for reasons that may pass, and are to be tried again."""
+
+    text: str
+    final: bool = True
+
+
 class IdempotencyStore:
+    """`renew` must be called every RENEWAL_S."""
+
     def __init__(self, *, database: Database, clock: Clock, ttl_ms: int) -> None:
         self._database = database
         self._clock = clock
         self._ttl_ms = ttl_ms
+        self._under_way: set[str] = set()
 
-    async def run(self, key: str, fingerprint: str, action: Callable[[], Awaitable[str]]) -> tuple[str, bool]:
+    async def run(self, key: str, fingerprint: str, action: Callable[[], Awaitable[Result]]) -> tuple[str, bool]:
         """The result of `action`, and whether it is one of an earlier call.
 
         `key` and `fingerprint` are digests of at most 64 characters. Raises IdConflict if the key came with another
-        fingerprint before, InProgress while the first call is under way, Unavailable, and what `action` raises: the key
-        is free again then.
+        fingerprint before, InProgress while another call is under way, Unavailable, and what `action` raises. A final
+        refusal frees the key; after any other failure it stays bound to the fingerprint, and `action` runs again.
         """
         stored = await self._begin(key, fingerprint)
         if stored is not None:
             return stored, True
+        self._under_way.add(key)
+        try:
+            return await self._run(key, action), False
+        finally:
+            self._under_way.discard(key)
+
+    async def _run(self, key: str, action: Callable[[], Awaitable[Result]]) -> str:
         try:
             result = await action()
-        except BaseException:
-            await self._forget(key)
+        except BaseException as error:
+            await self._end(key, None, keep=not (isinstance(error, ServiceError) and error.is_final))
             raise
-        try:
-            await self._finish(key, result)
-        except Unavailable as error:  # what was done is done; the same again within a minute is told to wait
-            logger.warning("the result of an Idempotency-Key is not kept: %s", error.detail)
-        return result, False
+        await self._end(key, result.text if result.final else None)
+        return result.text
 
     async def _begin(self, key: str, fingerprint: str) -> str | None:
+        """Take the lease and return None, or return the stored answer."""
         now_ms = self._clock.epoch_ms()
+        row = IdempotencyKey(key=key, fingerprint=fingerprint, created=now_ms, lease_until=now_ms + LEASE_MS)
         async with self._database.transaction() as session:
-            await session.execute(
-                delete(IdempotencyKey).where(
-                    col(IdempotencyKey.key) == key,
-                    (col(IdempotencyKey.created) < now_ms - self._ttl_ms)
-                    | (col(IdempotencyKey.result).is_(None) & (col(IdempotencyKey.created) < now_ms - ABANDONED_MS)),
-                )
-            )
-            row = IdempotencyKey(key=key, fingerprint=fingerprint, created=now_ms)
-            if await insert_if_new(session, IdempotencyKey, [row.model_dump()], "key"):
+            if await claim_key(session, row, expired_before_ms=now_ms - self._ttl_ms, now_ms=now_ms):
                 return None
             known = (await session.execute(select(IdempotencyKey).where(col(IdempotencyKey.key) == key))).scalar()
         if known is not None and known.fingerprint != fingerprint:
             raise IdConflict("this Idempotency-Key came before with another request")
-        if known is None or known.result is None:  # None: the first request has failed just now
-            raise InProgress("the first request with this Idempotency-Key is under way", retry_after_s=1)
+        if known is None or known.result is None:  # None: it was refused just now
+            raise InProgress("a request with this Idempotency-Key is under way", retry_after_s=1)
         return known.result
 
-    async def _finish(self, key: str, result: str) -> None:
-        async with self._database.transaction() as session:
-            await session.execute(update(IdempotencyKey).where(col(IdempotencyKey.key) == key).values(result=result))
+    async def _end(self, key: str, answer: str | None, *, keep: bool = True) -> None:
+        """Store the answer if there is one, and end the lease. If it cannot be written, the lease ends by itself."""
+        row = col(IdempotencyKey.key) == key, col(IdempotencyKey.result).is_(None)
+        change = update(IdempotencyKey).where(*row).values(result=answer, lease_until=None)
+        try:
+            async with self._database.transaction() as session:
+                await session.execute(change if keep else delete(IdempotencyKey).where(*row))
+        except Unavailable as error:  # the request again pushes nothing twice
+            logger.warning("the result of an Idempotency-Key is not kept: %s", error.detail)
 
-    async def _forget(self, key: str) -> None:
-        async with self._database.transaction() as session:
-            await session.execute(delete(IdempotencyKey).where(col(IdempotencyKey.key) == key))
+    async def renew(self) -> None:
+        """The job: extends the leases of the requests that are under way here."""
+        if not self._under_way:
+            return
+        until_ms = self._clock.epoch_ms() + LEASE_MS
+        keys = col(IdempotencyKey.key).in_(self._under_way), col(IdempotencyKey.lease_until).is_not(None)
+        try:
+            async with self._database.transaction() as session:
+                await session.execute(update(IdempotencyKey).where(*keys).values(lease_until=until_ms))
+        except Unavailable as error:
+            logger.warning("leases of Idempotency-Keys are not renewed: %s", error.detail)
 
     async def run_retention(self) -> None:
         """The job: forgets keys that are past their time."""

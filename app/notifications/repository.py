@@ -11,7 +11,7 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import SQLModel, col
 
-from app.notifications.tables import NotifyLog, UnreadCount
+from app.notifications.tables import IdempotencyKey, NotifyLog, UnreadCount
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,26 @@ async def insert_if_new(
     """One statement for all rows; those whose `key` is there already are left out. The keys that are new."""
     statement = _insert(session, table).on_conflict_do_nothing(index_elements=[key])
     return set((await session.execute(statement.returning(statement.table.c[key]), rows)).scalars())
+
+
+async def claim_key(session: AsyncSession, row: IdempotencyKey, *, expired_before_ms: int, now_ms: int) -> bool:
+    """Take the lease of `row` in one statement. False: the key is another request's, answered, or leased.
+
+    A lease that ends later than one taken now would is of a clock that was set back since.
+    """
+    lease_until_ms = row.lease_until
+    statement = _insert(session, IdempotencyKey)
+    columns, new = statement.table.c, statement.excluded
+    is_expired = columns.created < expired_before_ms
+    is_free = columns.lease_until.is_(None) | ~columns.lease_until.between(now_ms + 1, lease_until_ms)
+    goes_on = (columns.fingerprint == new.fingerprint) & columns.result.is_(None) & is_free
+    statement = statement.on_conflict_do_update(
+        index_elements=["key"],
+        set_={name: new[name] for name in ("fingerprint", "created", "result", "lease_until")},
+        where=is_expired | goes_on,
+    )
+    claimed = await session.execute(statement.returning(columns.key), [row.model_dump()])
+    return claimed.scalar() is not None
 
 
 _BLIND = {"synchronize_session": False}  # nothing that the session holds shows these changes

@@ -67,7 +67,10 @@ class UnreadCount(SQLModel, table=True):
 
 
 class IdempotencyKey(SQLModel, table=True):
-    """A push that carried an Idempotency-Key. `result` None: it has not been answered yet."""
+    """A push that carried an Idempotency-Key.
+
+    `result` None: it has no final answer yet. `lease_until`: a request with the key is under way until then.
+    """
 
     __tablename__ = "idempotency_key"
     __table_args__ = (Index("ix_idempotency_key_created", "created"),)
@@ -76,3 +79,4 @@ class IdempotencyKey(SQLModel, table=True):
     fingerprint: str = Field(max_length=64)
     created: int = Field(sa_type=BigInteger)
     result: str | None = None
+    lease_until: int | None = Field(default=None, sa_type=BigInteger)

@@ -1,18 +1,23 @@
 """Idempotency-Key: through the whole application, and the store behind it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, closing
 from typing import Any
 
 import httpx
 import pytest
+from pydantic import RootModel, model_validator
 from sqlalchemy import text
 
+from app.auth.tokens import mint_token
 from app.db.database import Database
-from app.errors import IdConflict, InProgress, Unavailable
+from app.errors import IdConflict, InboxFull, InProgress, InvalidMessage, Unavailable
 from app.main import create_app
-from app.notifications.idempotency import ABANDONED_MS, RETENTION_SLICE, IdempotencyStore
+from app.messages.ids import derived_id
+from app.messages.types import TypeRegistry
+from app.notifications.idempotency import LEASE_MS, RETENTION_SLICE, IdempotencyStore, Result
 from app.runtime import Runtime
 from app.settings import Settings
 from tests.clock import FakeClock
@@ -56,9 +61,10 @@ def count(transport: FakeTransport) -> int:
 
 
 @asynccontextmanager
-async def serving(url: str, **values: Any) -> AsyncIterator[Service]:
+async def serving(url: str, types: TypeRegistry | None = None, **values: Any) -> AsyncIterator[Service]:
     clock = FakeClock()
-    app = create_app(Settings(_env_file=None, database_url=url, log_ack_events=False, **values), clock=clock)
+    settings = Settings(_env_file=None, database_url=url, log_ack_events=False, **values)
+    app = create_app(settings, clock=clock, types=types)
     http = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service.test")
     async with app.router.lifespan_context(app), http:
         yield Service(http, app.state.runtime, clock)
@@ -152,7 +158,7 @@ async def test_the_same_requests_at_two_nodes_at_once_are_pushed_once() -> None:
             assert postgres().query("SELECT count(*) FROM notify_log", url.rpartition("/")[2]) == [["1"]]
 
 
-async def test_a_request_that_failed_frees_its_key(service: Service) -> None:
+async def test_a_request_that_was_refused_frees_its_key(service: Service) -> None:
     conflicting = {"receiver": "test1", "data": "b", "id": "m", "persist": True}
     await service.push("push_msg", None, json=conflicting | {"data": "a"})
     assert is_problem(await service.push("push_msg", json=conflicting), 422, "id-conflict")
@@ -170,14 +176,166 @@ async def test_a_new_key_for_an_id_that_was_pushed_is_a_replay_too(service: Serv
     assert again.headers["idempotency-replay"] == "true"
 
 
-async def test_a_key_is_free_when_its_time_is_over(service: Service) -> None:
-    first = await service.push("push_all_obj/test1", content="hello")
-    service.clock.advance(TTL_MS / 1000)
-    assert (await service.push("push_all_obj/test1", content="hello")).json() == first.json()
-    service.clock.advance(0.001)
-    later = await service.push("push_all_obj/test1", content="something else")
-    assert later.status_code == 200
-    assert later.json()["id"] != first.json()["id"]
+async def test_a_key_is_free_when_its_time_is_over_and_its_message_forgotten(url: str) -> None:
+    async with serving(url, delivery_log_size=1) as service:
+        first = await service.push("push_all_obj/test1", content="hello")
+        service.clock.advance(TTL_MS / 1000)
+        assert (await service.push("push_all_obj/test1", content="hello")).json() == first.json()
+        service.clock.advance(0.001)
+        other = await service.push("push_all_obj/test1", content="something else")
+        assert is_problem(other, 422, "id-conflict"), "the message of this key is known still"
+        await service.runtime.delivery.sweep()  # it has expired
+        await service.push("push_all_obj/test1", None, content="in its place in the log")
+        assert (await service.push("push_all_obj/test1", content="something else")).status_code == 200
+
+
+def of_caller(answer: httpx.Response) -> str:
+    """The id, which differs from caller to caller."""
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["id"])
+
+
+async def test_the_id_of_a_message_comes_from_the_key(url: str) -> None:
+    batch = [MESSAGE, MESSAGE | {"id": "own"}, MESSAGE | {"persist": True}, MESSAGE | {"receiver": None}]
+    async with serving(url) as service:
+        single = of_caller(await service.push("push_msg", json=MESSAGE))
+        results = (await service.push("push_batch", "k2", json=batch)).json()["results"]
+    assert single == derived_id("anonymous", "k", 0)
+    assert [result["id"] for result in results] == [
+        derived_id("anonymous", "k2", 0),
+        "own",
+        derived_id("anonymous", "k2", 2),
+        derived_id("anonymous", "k2", 3),
+    ]
+
+
+async def test_an_own_id_that_looks_derived_is_refused(service: Service) -> None:
+    for path, body in (
+        ("push_msg", MESSAGE | {"id": "ntk_1"}),
+        ("push_msg", MESSAGE | {"id": "ntk_", "persist": True}),
+    ):
+        answer = await service.push(path, None, json=body)
+        assert is_problem(answer, 422, "invalid-message")
+        assert answer.json()["errors"][0]["loc"] == ["id"]
+
+
+SECRET = "a secret of at least 32 bytes, for tests"
+
+
+async def test_a_refreshed_token_is_the_same_caller(url: str) -> None:
+    async with serving(url, app_env="prod", jwt_secret=SECRET, api_keys="key-of-a-back-end-1") as service:
+
+        def token(issued_s: int, user: str = "back-end", issuer: str | None = None) -> dict[str, str]:
+            now_s = service.clock.epoch_ms() // 1000 + issued_s
+            made = mint_token(SECRET, user, ttl_s=600, now_s=now_s, scopes=("push",), issuer=issuer)
+            return {"Authorization": f"Bearer {made}"}
+
+        device = service.listener(token(0)["Authorization"].removeprefix("Bearer "))
+        await asyncio.sleep(0.05)
+        first = await service.push("push_all_obj/back-end", content="hello", headers=token(0))
+        again = await service.push("push_all_obj/back-end", content="hello", headers=token(1))
+        assert again.content == first.content
+        assert (again.status_code, again.headers["idempotency-replay"]) == (200, "true")
+        assert count(device) == 1
+        for other in (token(0, "another"), token(0, issuer="https://idp.test"), {"X-API-Key": "key-of-a-back-end-1"}):
+            answer = await service.push("push_all_obj/back-end", content="hello", headers=other)
+            assert of_caller(answer) != of_caller(first)
+
+
+class Trouble:
+    """A message type whose check does to the service whatever `happen` does."""
+
+    def __init__(self) -> None:
+        self.types = TypeRegistry()
+        self.types.register("TROUBLE", self._model())
+        self.happen: Callable[[], None] = lambda: None
+
+    def _model(self) -> type[RootModel[Any]]:
+        trouble = self
+
+        class Data(RootModel[Any]):
+            @model_validator(mode="after")
+            def cause(self) -> "Data":
+                trouble.happen()
+                return self
+
+        return Data
+
+    def fail_once(self, error: Exception) -> None:
+        def fail() -> None:
+            self.happen = lambda: None
+            raise error
+
+        self.happen = fail
+
+
+@pytest.mark.parametrize("error", [Unavailable("away"), InboxFull("full"), InProgress("busy"), TimeoutError()])
+async def test_after_a_passing_failure_the_key_belongs_to_its_request(url: str, error: Exception) -> None:
+    trouble = Trouble()
+    body = MESSAGE | {"type": "TROUBLE"}
+    async with serving(url, trouble.types) as service:
+        device = service.listener()
+        await asyncio.sleep(0.05)
+        trouble.fail_once(error)
+        if isinstance(error, TimeoutError):
+            with pytest.raises(TimeoutError):
+                await service.push("push_msg", json=body)
+        else:
+            assert (await service.push("push_msg", json=body)).status_code in (409, 429, 503)
+        assert is_problem(await service.push("push_msg", json=body | {"data": "other"}), 422, "id-conflict")
+        again = await service.push("push_msg", json=body)
+        assert of_caller(again) == derived_id("anonymous", "k", 0)
+        assert count(device) == 1
+
+
+async def test_a_result_that_cannot_be_stored_is_answered_and_the_same_request_later_too() -> None:
+    trouble = Trouble()
+    body = MESSAGE | {"type": "TROUBLE"}
+    with migrated_database("sqlite") as url, closing(sqlite3.connect(url.partition("///")[2])) as other:
+
+        def lock() -> None:
+            trouble.happen = lambda: None
+            other.execute("BEGIN IMMEDIATE")
+
+        async with serving(url, trouble.types) as service:
+            device = service.listener()
+            await asyncio.sleep(0.05)
+            trouble.happen = lock
+            first = await service.push("push_msg", json=body)
+            assert "idempotency-replay" not in first.headers
+            other.rollback()
+            assert is_problem(await service.push("push_msg", json=body), 409, "in-progress")
+            service.clock.advance(LEASE_MS / 1000)
+            for _ in range(2):
+                again = await service.push("push_msg", json=body)
+                assert (of_caller(again), again.headers["idempotency-replay"]) == (of_caller(first), "true")
+            assert count(device) == 1
+
+
+async def test_a_batch_with_an_item_that_failed_for_a_passing_reason_goes_on_where_it_was(url: str) -> None:
+    batch = [MESSAGE, MESSAGE | {"receiver": "full"}, "nonsense", MESSAGE | {"persist": True}]
+    async with serving(url, inbox_max_messages=1) as service:
+        device = service.listener()
+        await asyncio.sleep(0.05)
+        await service.push("push_msg", None, json=MESSAGE | {"receiver": "full", "ttl_ms": 1_000})
+        first = (await service.push("push_batch", json=batch)).json()["results"]
+        assert [result.get("error", {}).get("status") for result in first] == [None, 429, 422, None]
+        assert is_problem(await service.push("push_batch", json=batch[:2]), 422, "id-conflict")
+        service.clock.advance(2)
+        await service.runtime.delivery.sweep()
+        again = await service.push("push_batch", json=batch)
+        results = again.json()["results"]
+        assert "idempotency-replay" not in again.headers
+        assert results[1] == {
+            "id": derived_id("anonymous", "k", 1),
+            "receiver": "full",
+            "status": "stored",
+            "sessions": 0,
+        }
+        assert [*results[:1], *results[2:]] == [*first[:1], *first[2:]]
+        assert count(device) == 2
+        stored = await service.push("push_batch", json=batch)
+        assert (stored.content, stored.headers["idempotency-replay"]) == (again.content, "true")
 
 
 async def test_keys_of_two_callers_do_not_meet(url: str) -> None:
@@ -235,14 +393,15 @@ class Action:
         self.go = asyncio.Event()
         self.go.set()
         self.error: BaseException | None = None
+        self.is_final = True
 
-    async def __call__(self) -> str:
+    async def __call__(self) -> Result:
         self.calls += 1
         call = self.calls
         await self.go.wait()
         if self.error is not None:
             raise self.error
-        return f"result {call}"
+        return Result(f"result {call}", self.is_final)
 
 
 class Store:
@@ -264,6 +423,11 @@ class Store:
         return task
 
 
+async def lose_the_table(store: Store) -> None:
+    async with store.database.transaction() as session:
+        await session.execute(text("DROP TABLE idempotency_key"))
+
+
 @pytest.fixture
 async def store(url: str) -> AsyncIterator[Store]:
     store = Store(url)
@@ -283,27 +447,94 @@ async def test_while_the_first_request_is_under_way_others_are_told_to_wait(stor
     assert await store.run() == ("result 1", True)
 
 
-async def test_a_request_whose_process_died_keeps_its_key_for_a_minute(store: Store) -> None:
+async def test_the_key_of_a_request_whose_process_died_is_free_after_the_lease(store: Store) -> None:
     task = await store.start()
-    store.clock.advance(ABANDONED_MS / 1000)
+    store.clock.advance(LEASE_MS / 1000 - 0.001)
     with pytest.raises(InProgress):
         await store.run()
     store.clock.advance(0.001)
+    with pytest.raises(IdConflict):
+        await store.run(fingerprint="other")
     store.action.go.set()
-    assert (await store.run())[1] is False
+    assert await store.run() == ("result 2", False)
+    assert await task == ("result 1", False)
+    assert (await store.run())[1] is True
+
+
+async def test_the_key_of_a_long_request_stays_taken(store: Store) -> None:
+    task = await store.start()
+    for _ in range(5):
+        store.clock.advance(LEASE_MS / 1000 - 0.001)
+        await store.store.renew()
+        with pytest.raises(InProgress):
+            await store.run()
+    store.action.go.set()
+    await task
+    await store.store.renew()
+    assert await store.run() == ("result 1", True)
+
+
+async def test_a_clock_that_is_set_back_prolongs_no_lease(store: Store) -> None:
+    task = await store.start()
+    store.clock.advance(-3_600)
+    store.action.go.set()
+    assert await store.run() == ("result 2", False)
     await task
 
 
-@pytest.mark.parametrize("error", [Unavailable("away"), ValueError("a defect"), asyncio.CancelledError()])
-async def test_what_the_action_raises_comes_out_and_frees_the_key(store: Store, error: BaseException) -> None:
+@pytest.mark.parametrize(
+    "error", [Unavailable("away"), InboxFull("full"), TimeoutError(), ValueError("a defect"), asyncio.CancelledError()]
+)
+async def test_what_the_action_raises_comes_out_and_the_same_request_may_come_again(
+    store: Store, error: BaseException
+) -> None:
     store.action.error = error
     with pytest.raises(type(error)):
         await store.run()
     store.action.error = None
+    with pytest.raises(IdConflict):
+        await store.run(fingerprint="other")
     assert await store.run() == ("result 2", False)
+    assert await store.run() == ("result 2", True)
 
 
-async def test_a_request_that_is_cancelled_frees_its_key(store: Store) -> None:
+async def test_a_final_refusal_frees_the_key(store: Store) -> None:
+    store.action.error = InvalidMessage("never")
+    with pytest.raises(InvalidMessage):
+        await store.run()
+    store.action.error = None
+    assert await store.run(fingerprint="other") == ("result 2", False)
+
+
+async def test_an_answer_that_is_not_final_is_not_stored(store: Store) -> None:
+    store.action.is_final = False
+    assert await store.run() == ("result 1", False)
+    with pytest.raises(IdConflict):
+        await store.run(fingerprint="other")
+    store.action.is_final = True
+    assert await store.run() == ("result 2", False)
+    assert await store.run() == ("result 2", True)
+
+
+async def test_a_failure_comes_out_though_the_database_is_away_too(store: Store) -> None:
+    async def lose_all() -> Result:
+        await lose_the_table(store)
+        raise InboxFull("full")
+
+    with pytest.raises(InboxFull):
+        await store.store.run("k", "f", lose_all)
+
+
+async def test_without_the_database_leases_are_not_renewed(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    task = await store.start()
+    await lose_the_table(store)
+    await store.store.renew()
+    assert "not renewed" in caplog.text
+    store.action.go.set()
+    assert await task == ("result 1", False)
+
+
+async def test_a_request_that_is_cancelled_releases_its_key(store: Store) -> None:
     task = await store.start()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
@@ -314,12 +545,11 @@ async def test_a_request_that_is_cancelled_frees_its_key(store: Store) -> None:
 async def test_what_was_done_is_answered_though_it_cannot_be_kept(
     store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def lose_the_table() -> str:
-        async with store.database.transaction() as session:
-            await session.execute(text("DROP TABLE idempotency_key"))
-        return "done"
+    async def lose_and_return() -> Result:
+        await lose_the_table(store)
+        return Result("done")
 
-    assert await store.store.run("k", "f", lose_the_table) == ("done", False)
+    assert await store.store.run("k", "f", lose_and_return) == ("done", False)
     assert "not kept" in caplog.text
 
 

@@ -132,3 +132,18 @@ def test_the_scopes_of_all_three_names_add_up() -> None:
 @pytest.mark.parametrize("value", [None, 7, {"push": True}, ""])
 def test_scopes_in_another_form_grant_nothing(value: object) -> None:
     assert identify({"sub": "bob", "scope": value}).scopes == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("issuer", "principal"),
+    [
+        ("https://idp.test", "jwt:https%3A//idp.test:bob"),
+        (None, "jwt::bob"),
+        (7, "jwt::bob"),
+        ("a:b", "jwt:a%3Ab:bob"),
+        ("\ud800", "jwt:%ED%A0%80:bob"),
+    ],
+)
+def test_the_principal_is_the_user_of_the_issuer(issuer: object, principal: str) -> None:
+    claims: dict[str, object] = {"sub": "bob"} if issuer is None else {"sub": "bob", "iss": issuer}
+    assert identify(claims).principal == principal

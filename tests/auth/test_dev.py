@@ -17,6 +17,10 @@ async def test_a_token_that_starts_with_test_is_the_user_id_itself(token: str) -
     assert await DevAuthenticator(Fallback()).authenticate(token) == Identity(token)
 
 
+async def test_the_principal_of_a_test_token_says_that_it_proves_nothing() -> None:
+    assert (await DevAuthenticator().authenticate("test1")).principal == "dev:test1"
+
+
 @pytest.mark.parametrize("token", ["test/1", "test\n", "test ", "test" * 33])
 async def test_a_test_token_obeys_the_rule_for_user_ids(token: str) -> None:
     with pytest.raises(Unauthorized):

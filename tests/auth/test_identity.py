@@ -16,3 +16,9 @@ def test_an_identity_cannot_exist_with_a_user_id_that_no_push_could_reach(user: 
 
 def test_an_identity_has_no_scopes_unless_they_are_given() -> None:
     assert Identity("bob") == Identity("bob", frozenset())
+
+
+def test_the_principal_is_the_user_of_a_realm() -> None:
+    assert Identity("bob").principal == "user:bob"
+    assert Identity("bob", realm="ldap").principal == "ldap:bob"
+    assert Identity("bob", realm="ldap") == Identity("bob")

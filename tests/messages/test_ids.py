@@ -1,9 +1,18 @@
 import random
 import re
+from hashlib import sha256
 
 import pytest
 
-from app.messages.ids import MESSAGE_ID_PATTERN, MESSAGE_ID_PREFIX, id_factory, message_id_problem
+from app.messages.ids import (
+    DERIVED_ID_PREFIX,
+    MESSAGE_ID_PATTERN,
+    MESSAGE_ID_PREFIX,
+    derived_id,
+    given_id_problem,
+    id_factory,
+    message_id_problem,
+)
 from tests.clock import FakeClock
 
 
@@ -21,6 +30,26 @@ def test_an_id_that_would_need_escaping_somewhere_is_refused_with_a_sentence(val
     assert message_id_problem(value) == (
         "an id has 1 to 64 characters: letters, digits and _ . : - with a letter or digit first"
     )
+
+
+def test_an_id_that_is_derived_from_a_key_is_the_same_everywhere() -> None:
+    assert derived_id("jwt:https%3A//idp.test:back-end", "order-4711", 2) == (
+        "ntk_" + sha256(b"stomp-notify/id/131:jwt:https%3A//idp.test:back-end10:order-47112").hexdigest()[:40]
+    )
+
+
+def test_callers_keys_and_items_that_differ_have_different_ids() -> None:
+    parts = [("a", "bc", 0), ("ab", "c", 0), ("a", "bc", 1), ("a", "b", 0), ("a", "bc0", 0), ("", "", 10), ("", "", 1)]
+    assert len({derived_id(*part) for part in parts}) == len(parts)
+
+
+def test_no_caller_can_give_an_id_that_looks_derived() -> None:
+    made = derived_id("a", "ü\ud800", 999)
+    assert message_id_problem(made) is None
+    assert (given_id_problem(made) or "").startswith("an id must not start with ntk_")
+    assert given_id_problem(DERIVED_ID_PREFIX) is not None
+    assert given_id_problem("ntk") is None
+    assert given_id_problem("a/b") == message_id_problem("a/b")
 
 
 def test_made_ids_pass_the_check_for_given_ones_and_have_one_length() -> None:
