@@ -9,7 +9,7 @@ from app.cluster.keys import EVERYBODY, broadcast_mark_key
 from app.cluster.link import unavailable
 from app.cluster.members import Members, count_of
 from app.cluster.scripts import BROADCAST
-from app.errors import IdConflict
+from app.errors import IdConflict, Unavailable
 from app.hub.publication import Published
 
 MARK_LIFE_MS = 3_600_000  # repeats come within minutes; the answer to an Idempotency-Key is stored for longer
@@ -96,17 +96,27 @@ class Broadcaster:
 
     async def _unreached(self, listeners: int) -> Sequence[str]:
         """The members that are not among so many listeners. Raises Unavailable if there is none but this node."""
-        expected = self._members.expected
         others = listeners - (EVERYBODY in self._client.channels)
-        if others >= len(expected):
+        if others >= len(self._members.expected):
             self._silent_since_s.clear()
             return ()
-        answering = await self._members.answering(expected)
-        silent = [node for node in expected if node not in answering]
+        try:
+            expected, silent = await self._ask_members()
+        except Unavailable:
+            if others <= 0:
+                raise
+            return self._members.expected  # some have heard it
         now_s = asyncio.get_running_loop().time()
         self._silent_since_s = {node: self._silent_since_s.get(node, now_s) for node in silent}
         may_return = any(now_s - since_s < RETURN_S for since_s in self._silent_since_s.values())
-        if others <= 0 and (may_return or not silent):
+        if others <= 0 and expected and (may_return or not silent):
             raise unavailable("no other node hears broadcasts now")
         # Some came back between the two questions, and which is not known.
         return silent if len(silent) >= len(expected) - others else expected
+
+    async def _ask_members(self) -> tuple[Sequence[str], Sequence[str]]:
+        """The members of this moment, some of those known may have left in order, and which are not connected."""
+        await self._members.look()
+        expected = self._members.expected
+        answering = await self._members.answering(expected)
+        return expected, [node for node in expected if node not in answering]

@@ -11,7 +11,7 @@ from app.delivery.archive import Archive, NoArchive
 from app.delivery.drain import Drain
 from app.delivery.inbox import RETRY_AFTER_S, Inbox, Keep
 from app.delivery.interest import Interest
-from app.delivery.log import DeliveryLog, PushOutcome, Trace, digest_of
+from app.delivery.log import DeliveryLog, PushOutcome, Trace, broadcast_trace, digest_of
 from app.delivery.relay import Relay
 from app.errors import Unavailable
 from app.hub.hub import Hub
@@ -135,16 +135,7 @@ class Delivery:
         """
         now_ms = self._clock.epoch_ms()
         encoder = MessageEncoder(message)
-        trace = Trace(
-            id=message.id,
-            receiver=None,
-            type=message.type,
-            created_ms=message.created,
-            expires_ms=now_ms,
-            acknowledged=False,
-            digest=digest_of(destination, encoder),
-            attempts=1,
-        )
+        trace = broadcast_trace(message, digest_of(destination, encoder), now_ms)
         if replay := self._log.replay(trace):
             return replay
         self._log.add(trace)

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from app.errors import IdConflict, Unavailable
 from app.messages.destinations import USER_MESSAGES
-from app.messages.message import Envelope, MessageEncoder
+from app.messages.message import Envelope, MessageEncoder, NotifyMessage
 
 MAX_RECORDS = 32  # of one message; a user who reconnects all the time shall not fill the memory
 
@@ -121,6 +121,20 @@ def accepted_elsewhere(envelope: Envelope) -> Trace:
     trace = Trace.of(envelope, digest_of(USER_MESSAGES, envelope.encoder))
     trace.outcome = PushOutcome(id=trace.id, receiver=trace.receiver, status="stored", sessions=0)
     return trace
+
+
+def broadcast_trace(message: NotifyMessage, digest: int, now_ms: int) -> Trace:
+    """Of a message that is sent once, now."""
+    return Trace(
+        id=message.id,
+        receiver=None,
+        type=message.type,
+        created_ms=message.created,
+        expires_ms=now_ms,
+        acknowledged=False,
+        digest=digest,
+        attempts=1,
+    )
 
 
 def digest_of(destination: str, encoder: MessageEncoder) -> int:

@@ -22,6 +22,7 @@ from app.runtime import Runtime
 from app.settings import Settings
 from tests.clock import FakeClock
 from tests.databases import KINDS, migrated_database, postgres
+from tests.eventually import eventually
 from tests.fakes import FakeTransport
 
 TTL_MS = 86_400_000
@@ -310,6 +311,38 @@ async def test_a_result_that_cannot_be_stored_is_answered_and_the_same_request_l
                 again = await service.push("push_msg", json=body)
                 assert (of_caller(again), again.headers["idempotency-replay"]) == (of_caller(first), "true")
             assert count(device) == 1
+
+
+async def test_an_item_that_failed_is_tried_again_and_the_others_are_answered_as_before(url: str) -> None:
+    trouble = Trouble()
+    batch = [MESSAGE, MESSAGE | {"type": "TROUBLE"}, MESSAGE | {"receiver": None}, MESSAGE | {"id": "own"}]
+    async with serving(url, trouble.types) as service:
+        device = service.listener()
+        await asyncio.sleep(0.05)
+        trouble.fail_once(Unavailable("away"))
+        first = (await service.push("push_batch", json=batch)).json()["results"]
+        assert [result.get("error", {}).get("status") for result in first] == [None, 503, None, None]
+        assert count(device) == 3
+        again = (await service.push("push_batch", json=batch)).json()["results"]
+        assert again == [first[0], {**first[0], "id": derived_id("anonymous", "k", 1)}, *first[2:]]
+        assert count(device) == 1
+
+
+async def test_the_service_renews_the_leases_of_its_requests(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.runtime.RENEWAL_S", 0.02)
+    action = Action()
+    action.go.clear()
+    async with serving(url) as service:
+        run = service.runtime.idempotency.run
+        request = asyncio.create_task(run("k", "f", action))
+        await eventually(lambda: action.calls)
+        for _ in range(4):
+            service.clock.advance(LEASE_MS / 2_000)
+            await asyncio.sleep(0.2)
+        with pytest.raises(InProgress):
+            await run("k", "f", action)
+        action.go.set()
+        assert await request == ("result 1", False)
 
 
 async def test_a_batch_with_an_item_that_failed_for_a_passing_reason_goes_on_where_it_was(url: str) -> None:

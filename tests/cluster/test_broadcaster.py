@@ -159,6 +159,15 @@ async def test_a_node_that_died_is_named_until_it_leaves_the_list() -> None:
         await eventually(lambda: b.ear.heard == ["m1", "m2"])
 
 
+async def test_a_node_that_left_in_order_is_not_missed() -> None:
+    with fresh_database() as url:
+        async with running_node(url, "n1") as one:
+            async with running_node(url, "n2") as two:
+                await see_each_other(one, two)
+            assert one.members.others == ["n2"], "it has not heard of it"
+            assert not (await one.relay.broadcast(news("m1"))).unreached
+
+
 @pytest.mark.parametrize("forgets", [False, True], ids=["a moment", "longer than a life"])
 async def test_right_after_a_restart_of_redis_nothing_is_sent_to_nobody(forgets: bool) -> None:
     with running_valkey(appendfsync="always") as redis:
@@ -195,10 +204,16 @@ async def test_a_node_whose_answer_was_lost_publishes_for_its_own_sessions_only(
 
 
 class ForgetfulMembers:
-    """Nodes that all answer, though they did not listen a moment ago."""
+    """Nodes that all answer, though they did not listen a moment ago; or nothing does, if `is_away`."""
 
     def __init__(self, *nodes: str) -> None:
         self.expected = nodes
+        self.is_away = False
+
+    async def look(self) -> Sequence[str]:
+        if self.is_away:
+            raise Unavailable("away")
+        return self.expected
 
     async def answering(self, nodes: Sequence[str]) -> Sequence[str]:
         return nodes
@@ -209,11 +224,13 @@ async def test_where_it_is_not_known_who_missed_it_all_are_named() -> None:
         async with running_node(url, "n1") as one, running_node(url, "n2"):
             members: Any = ForgetfulMembers("n2", "n3")
             broadcaster = Broadcaster(one.client, members, node="n1")
-            assert await broadcaster.broadcast(EVERYBODY, b"x", None) == Published(("n2", "n3"))
+            for members.is_away in (False, True):
+                assert await broadcaster.broadcast(EVERYBODY, b"x", None) == Published(("n2", "n3"))
         async with running_node(url, "n1") as one:
             broadcaster = Broadcaster(one.client, members, node="n1")
-            with pytest.raises(Unavailable):
-                await broadcaster.broadcast(EVERYBODY, b"x", None)
+            for members.is_away in (False, True):
+                with pytest.raises(Unavailable):
+                    await broadcaster.broadcast(EVERYBODY, b"x", None)
 
 
 async def test_alone_a_node_tells_nobody_and_that_is_no_error() -> None:
