@@ -140,7 +140,7 @@ class Intake:
         return await self._delivery.broadcast(message, destination, given_id=message_id is not None)
 
     def _known_id(self, given: str | None, item: int) -> str | None:
-        """The id that another attempt at this push has, too."""
+        """Return the id that every attempt at this push has, or None if there is none."""
         if given is None:
             return self._derived_id(item)
         if problem := given_id_problem(given):

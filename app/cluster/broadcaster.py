@@ -1,4 +1,4 @@
-"""Publishing to all nodes: once per id, and with the names of the nodes that could not hear."""
+"""Publish to all nodes, once per id, and name the nodes that could not hear."""
 
 import asyncio
 from collections.abc import Sequence
@@ -12,8 +12,8 @@ from app.cluster.scripts import BROADCAST
 from app.errors import IdConflict, Unavailable
 from app.hub.publication import Published
 
-MARK_LIFE_MS = 3_600_000  # repeats come within minutes; the answer to an Idempotency-Key is stored for longer
-RETURN_S = 5.0  # a node that lives is back by then: the longest delay between its attempts, and one attempt
+MARK_LIFE_MS = 3_600_000  # retries come within minutes; the final answer to an Idempotency-Key is stored for longer
+RETURN_S = 5.0  # a live node reconnects within this time: the longest delay between attempts, and one attempt
 
 
 class Once(NamedTuple):
@@ -34,11 +34,12 @@ class Broadcaster:
     async def broadcast(self, channel: str, payload: bytes, once: Once | None) -> Published:
         """Publish on EVERYBODY or on the channel of a topic.
 
-        Raises Unavailable also if no other node could hear: they get RETURN_S to come back. IdConflict as the relay.
+        Raises Unavailable, also if no other member can hear, until those members had RETURN_S to reconnect. Raises
+        IdConflict if the id was published with other content.
         """
         if channel == EVERYBODY:
             return await self._tell_all(payload, once)
-        # The listeners of a topic are the nodes with subscribers: their number says nothing about the other nodes.
+        # Only nodes with subscribers listen to a topic: their number does not tell whether the others are connected.
         unreached: Sequence[str] = ()
         if self._members.expected:
             unreached = await self._unreached(await self._listeners())
@@ -63,10 +64,10 @@ class Broadcaster:
         return Published(unreached)
 
     async def _publish_once(self, channel: str, payload: bytes, once: Once, *, least: int) -> int | None:
-        """How many listen, or None if another node has published the id. Raises IdConflict.
+        """Return the number of listeners, or None if another node has published the id. Raises IdConflict.
 
-        If this node has published it and comes here again, it never heard the answer, and its own sessions have not
-        got the message: that counts as published just now.
+        A mark of this node means that the answer to its first attempt was lost before its own sessions got the
+        message: that counts as published now.
         """
         reply = await self._client.run_script(
             BROADCAST,
@@ -91,11 +92,14 @@ class Broadcaster:
     # Who hears
 
     async def _listeners(self) -> int:
-        """The number of nodes that hear what is for everybody."""
+        """Return the number of nodes that listen to EVERYBODY."""
         return count_of(await self._client.call(EVERYBODY, *self._client.count_verbs, EVERYBODY))
 
     async def _unreached(self, listeners: int) -> Sequence[str]:
-        """The members that are not among so many listeners. Raises Unavailable if there is none but this node."""
+        """Return the members that may be missing among `listeners`, the number of nodes that listen to EVERYBODY.
+
+        Raises Unavailable if only this node listens, and the others may reconnect soon.
+        """
         others = listeners - (EVERYBODY in self._client.channels)
         if others >= len(self._members.expected):
             self._silent_since_s.clear()
@@ -111,11 +115,11 @@ class Broadcaster:
         may_return = any(now_s - since_s < RETURN_S for since_s in self._silent_since_s.values())
         if others <= 0 and expected and (may_return or not silent):
             raise unavailable("no other node hears broadcasts now")
-        # Some came back between the two questions, and which is not known.
+        # If fewer are silent than were missing, some reconnected in between: nobody can tell which missed it.
         return silent if len(silent) >= len(expected) - others else expected
 
     async def _ask_members(self) -> tuple[Sequence[str], Sequence[str]]:
-        """The members of this moment, some of those known may have left in order, and which are not connected."""
+        """Return the current members, and those without a connection. The last beat may list some that left since."""
         await self._members.look()
         expected = self._members.expected
         answering = await self._members.answering(expected)

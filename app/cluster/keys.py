@@ -42,7 +42,7 @@ def user_channel(user: str) -> str:
 def topic_channel(destination: str) -> str:
     """`destination` begins with `/topic/`, which no user id can.
 
-    A tag is put before a name with "}", which could not be the tag of another key.
+    A name with "}" gets a hash tag of its own, so that `broadcast_mark_key` can lie in the same slot.
     """
     if "}" in destination:
         return f"{EVERYBODY}::{{{destination.replace('}', '')}}}::{destination}"
@@ -54,7 +54,7 @@ def node_channel(node: str) -> str:
 
 
 def broadcast_mark_key(channel: str, message_id: str) -> str:
-    """Says that the message was published on the channel of everybody or of a topic; in the slot of that channel."""
+    """The mark of a message published on EVERYBODY or a topic's channel, in the slot of that channel."""
     tag = channel.partition("{")[2].partition("}")[0] if "}" in channel else channel
     return f"stomp::known_broadcast::{{{tag}}}::{message_id}"
 

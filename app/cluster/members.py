@@ -47,13 +47,13 @@ class Members:
 
     @property
     def expected(self) -> Sequence[str]:
-        """`others`, and for a life after a loss of Redis those of before it: they may be on their way back."""
+        """`others`, and for `life_ms` after a loss of Redis the members known before it: they may be reconnecting."""
         if self._absent and asyncio.get_running_loop().time() < self._absent_until_s:
             return [*self.others, *sorted(self._absent.difference(self._living))]
         return self.others
 
     def _resume(self) -> None:
-        """Redis is back. Nobody could beat while it was away, and the next list may lack nodes that live."""
+        """Remember the members known before Redis was lost: no node could beat, so the list may lack live ones."""
         self._absent = set(self.expected)
         self._absent_until_s = asyncio.get_running_loop().time() + self._life_ms / 1000
         self._beat_now.set()

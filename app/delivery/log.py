@@ -124,7 +124,7 @@ def accepted_elsewhere(envelope: Envelope) -> Trace:
 
 
 def broadcast_trace(message: NotifyMessage, digest: int, now_ms: int) -> Trace:
-    """Of a message that is sent once, now."""
+    """The trace of a message that is sent once, now."""
     return Trace(
         id=message.id,
         receiver=None,
@@ -138,7 +138,7 @@ def broadcast_trace(message: NotifyMessage, digest: int, now_ms: int) -> Trace:
 
 
 def digest_of(destination: str, encoder: MessageEncoder) -> int:
-    """The same in every process; 64 bits."""
+    """64 bits of destination and content, the same in every process."""
     content = b"%b\n%b" % (destination.encode(), encoder.content)
     return int.from_bytes(blake2b(content, digest_size=8).digest(), "big")
 

@@ -24,10 +24,10 @@ class Relay(Protocol):
         """To every other node, or to those that watch the topic it is for; at most once. Raises Unavailable."""
 
     async def broadcast(self, publication: Publication, *, once: int | None = None) -> Published:
-        """As `publish`, and says which nodes could not hear. Raises Unavailable also if no other node could.
+        """Publish, and say which nodes may not have heard. Raises Unavailable also if no other node can hear.
 
-        `once` is the digest of the content of a message whose id may have been published before, by any node: it is
-        not published again then. Raises IdConflict if its content was another.
+        `once` is the digest of the content: a message whose id any node has published before is not published again.
+        Raises IdConflict if that one had another digest.
         """
 
     def turn(self) -> Awaitable[None] | None:

@@ -18,7 +18,7 @@ from app.errors import IdConflict, InProgress, ServiceError, Unavailable
 from app.notifications.repository import claim_key
 from app.notifications.tables import IdempotencyKey
 
-LEASE_MS = 5_000  # after the death of its process a key is taken for so long
+LEASE_MS = 5_000  # how long a key stays taken after the death of its process
 RENEWAL_S = 1.5
 RETENTION_SLICE = 1_000
 
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 class Result(NamedTuple):
-    """The answer to a request. Not `final`: parts of it failed for reasons that may pass, and are to be tried again."""
+    """The answer to a request. Not `final`: parts of it failed for passing reasons, so a retry runs them again."""
 
     text: str
     final: bool = True
@@ -87,7 +87,7 @@ class IdempotencyStore:
         try:
             async with self._database.transaction() as session:
                 await session.execute(change if keep else delete(IdempotencyKey).where(*row))
-        except Unavailable as error:  # the request again pushes nothing twice
+        except Unavailable as error:  # a retry runs again and pushes nothing twice
             logger.warning("the result of an Idempotency-Key is not kept: %s", error.detail)
 
     async def renew(self) -> None:

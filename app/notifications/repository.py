@@ -46,7 +46,7 @@ async def insert_if_new(
 async def claim_key(session: AsyncSession, row: IdempotencyKey, *, expired_before_ms: int, now_ms: int) -> bool:
     """Take the lease of `row` in one statement. False: the key is another request's, answered, or leased.
 
-    A lease that ends later than one taken now would is of a clock that was set back since.
+    A lease that ends later than one taken now is free, too: the clock was set back since.
     """
     lease_until_ms = row.lease_until
     statement = _insert(session, IdempotencyKey)
