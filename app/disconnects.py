@@ -33,6 +33,7 @@ RATE_LIMITED = DisconnectReason(4013, "rate limit exceeded", "rate_limited", log
 BAD_REQUEST = DisconnectReason(4501, "bad request", "bad_request", logging.WARNING)
 FORCED = DisconnectReason(4503, "closed by an operator", "forced")
 SESSION_LIMIT = DisconnectReason(4504, "too many sessions", "session_limit", logging.WARNING)
+REPLACED = DisconnectReason(4505, "replaced", "replaced")  # by a newer session of the same device
 FORBIDDEN = DisconnectReason(4507, "forbidden", "forbidden", logging.WARNING)
 BAD_TOKEN = DisconnectReason(4510, "bad or expired token", "bad_token", logging.WARNING)
 # The client went away by itself; 1006 is never sent on the wire (RFC 6455 section 7.4.1).
@@ -51,6 +52,7 @@ ALL: tuple[DisconnectReason, ...] = (
     BAD_REQUEST,
     FORCED,
     SESSION_LIMIT,
+    REPLACED,
     FORBIDDEN,
     BAD_TOKEN,
     GONE,

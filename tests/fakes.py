@@ -20,6 +20,8 @@ class FakeTransport:
         self.binary: list[bytes] = []
         self.reason: DisconnectReason | None = None
         self.reading = True
+        self.can_ask = False
+        self.is_asked = False
         self.room = asyncio.Event()
         self.room.set()
 
@@ -42,6 +44,11 @@ class FakeTransport:
 
     def resume_reading(self) -> None:
         self.reading = True
+
+    def ask(self) -> bool:
+        """The client answers when the test sets `is_asked` to False."""
+        self.is_asked = self.can_ask
+        return self.can_ask
 
     async def writable(self) -> None:
         await self.room.wait()

@@ -110,6 +110,7 @@ class PushStatus(BaseModel):
 class SessionInfo(BaseModel):
     session: str
     user: str
+    client_id: str | None = Field(None, description="the device, if it named itself at CONNECT")
     node: str = Field(description="that has the session", examples=["notify-7c9d-0a1b2c3d"])
     transport: str = Field(examples=["websocket"])
     version: str = Field(description="of STOMP", examples=["1.2"])

@@ -77,16 +77,19 @@ class RedisControl:
     def on(self, name: str, handler: Handler) -> None:
         self._handlers[name] = handler
 
-    async def ask(self, name: str, question: Question, *, enough: int | None = None) -> Answers:
-        """Without Redis every node that was there lately has not answered."""
+    async def ask(
+        self, name: str, question: Question, *, enough: int | None = None, nodes: Sequence[str] | None = None
+    ) -> Answers:
+        """Without Redis every node that was there lately has not answered. `nodes`: these are asked, and no others."""
         number = next(self._numbers)
-        asked = self._asked[number] = _Asked(set(self._members.others), enough, asyncio.Event())
+        asked = self._asked[number] = _Asked(set(nodes or self._members.others), enough, asyncio.Event())
         try:
             async with asyncio.timeout(PATIENCE_S):
-                asked.left = set(await self._members.look())
+                if nodes is None:
+                    asked.left = set(await self._members.look())
                 if asked.left:
-                    content = to_json({"number": number, "name": name, "question": question})
-                    await self._client.publish(EVERYBODY, label(Kind.QUESTION, self._node) + content)
+                    channels = [EVERYBODY] if nodes is None else map(node_channel, nodes)
+                    await asyncio.gather(*(self._put(channel, number, name, question) for channel in channels))
                     await asked.done.wait()
         except TimeoutError:
             logger.warning("nodes do not answer: %s", ", ".join(sorted(asked.left)))
@@ -96,6 +99,14 @@ class RedisControl:
             del self._asked[number]
         satisfied = enough is not None and len(asked.items) >= enough
         return Answers(asked.items, [] if satisfied else sorted(asked.left))
+
+    async def tell(self, node: str, name: str, question: Question) -> None:
+        """Asks one node and waits for no answer. Raises Unavailable."""
+        await self._put(node_channel(node), next(self._numbers), name, question)
+
+    async def _put(self, channel: str, number: int, name: str, question: Question) -> None:
+        content = to_json({"number": number, "name": name, "question": question})
+        await self._client.publish(channel, label(Kind.QUESTION, self._node) + content)
 
     def receive(self, parcel: Parcel) -> None:
         """For `RedisRelay.on_other`."""

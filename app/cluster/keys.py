@@ -30,6 +30,11 @@ def sessions_key(user: str) -> str:
     return f"stomp::sessions::{_tag(user)}"
 
 
+def devices_key(user: str) -> str:
+    """Which session is the latest of each device, for those that name theirs."""
+    return f"stomp::devices::{_tag(user)}"
+
+
 def sockjs_key(session: str) -> str:
     """Which node has the SockJS session."""
     return f"stomp::sockjs::{session}"

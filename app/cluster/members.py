@@ -70,6 +70,18 @@ class Members:
             *(self._client.call(channel, *verbs, channel) for channel in map(node_channel, nodes))
         )
         return [node for node, reply in zip(nodes, replies, strict=True) if count_of(reply)]
+    async def living(self, nodes: Sequence[str]) -> Sequence[str]:
+        """Those of them that say that they live and hold a connection to Redis at this moment, which a process that
+        died does not. Raises Unavailable.
+        """
+        if not nodes:
+            return ()
+        verb = "SHARDNUMSUB" if self._client.publish_verb == "SPUBLISH" else "NUMSUB"
+        replies = await asyncio.gather(
+            self.look(), *(self._client.call(channel, "PUBSUB", verb, channel) for channel in map(node_channel, nodes))
+        )
+        others, *counts = replies
+        return [node for node, count in zip(nodes, counts, strict=True) if node in others and _count(count)]
 
     async def run(self) -> None:
         """Until it is cancelled."""

@@ -39,7 +39,9 @@ class ClusterNode:
         self.members = Members(self.client, node=name, life_ms=life_ms, ledgers=ledgers)
         self.relay = RedisRelay(self.client, self.members, node=name)
         self.control = RedisControl(self.client, self.members, node=name)
-        self.presence = RedisPresence(self.client, node=name, life_ms=life_ms, alive=self.members.answering)
+        self.presence = RedisPresence(
+            self.client, node=name, life_ms=life_ms, members=self.members, control=self.control
+        )
         self.post = RedisPost(self.client, node=name)
         self.owners = RedisOwners(self.client, node=name)
         self.relay.on_other = self._receive

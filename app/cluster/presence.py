@@ -3,12 +3,15 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from app.cluster.client import RedisClient
-from app.cluster.keys import sessions_key
-from app.cluster.link import unavailable
+from app.cluster.control import Answer, Question, RedisControl
+from app.cluster.keys import devices_key, sessions_key
+from app.cluster.link import Argument, unavailable
+from app.cluster.members import Members
+from app.cluster.overdue import EndOverdue, Verdict, all_are_alive, look_twice
 from app.cluster.scripts import JOIN, REFRESH
 from app.errors import SessionLimit, Unavailable
 from app.write_behind import WriteBehind
@@ -17,62 +20,124 @@ REFRESHES_PER_LIFE = 3
 SLICE = 200  # users that are refreshed before the loop gets a turn
 PAUSE_S = 0.005
 SEPARATOR = "::"
+REPLACED, OVERDUE = "replaced", "overdue"
 
 logger = logging.getLogger(__name__)
 
 
+class Device(NamedTuple):
+    """What a session said at CONNECT that it belongs to, and its turn among the sessions of that device."""
+
+    client_id: str
+    turn: int
+
+
 class RedisPresence:
-    """`run` must be running. `alive` says which of some nodes are there right now."""
+    """`run` must be running."""
 
     def __init__(
-        self,
-        client: RedisClient,
-        *,
-        node: str,
-        life_ms: int,
-        alive: Callable[[Sequence[str]], Awaitable[Sequence[str]]],
+        self, client: RedisClient, *, node: str, life_ms: int, members: Members, control: RedisControl
     ) -> None:
         self._client = client
         self._node = node
         self._life_ms = life_ms
-        self._alive = alive
-        self._users: dict[str, set[str]] = {}
+        self._nodes = members
+        self._control = control
+        self._users: dict[str, dict[str, Device | None]] = {}
         self._left: WriteBehind[tuple[str, str]] = WriteBehind(self._remove, gather_s=0.0, pause_s=PAUSE_S)
         self._refresh_now = asyncio.Event()
+        self.on_replaced: Callable[[str], None] = lambda session_id: None
+        self.end_overdue: EndOverdue = all_are_alive
         client.on_up(lambda channels: self.refresh_soon())
+        control.on(REPLACED, self._answer_replaced)
+        control.on(OVERDUE, self._answer_overdue)
 
-    async def join(self, user: str, session_id: str, limit: int) -> None:
-        """Counts a session in. Raises SessionLimit, and Unavailable where it cannot be known.
+    async def join(self, user: str, session_id: str, limit: int, client_id: str | None = None) -> str | None:
+        """Counts a session in; says which session of this node it replaced. Raises SessionLimit, and Unavailable where
+        it cannot be known.
 
-        A node that died may still have entries: who is refused because of them may come again, and gets in when they
-        have faded.
+        Sessions of nodes that are gone do not count. Such a node may only have been cut off from Redis for a moment;
+        it counts its sessions in again when it is back, and the user has so many more than the limit until as many
+        have ended.
         """
-        reply = await self._join(user, session_id, limit)
+        reply = await self._join(user, session_id, limit, client_id)
         if not reply[0] and self._left:  # his own may be among those who left
             await self._left.flush()
-            reply = await self._join(user, session_id, limit)
-        if reply[0]:
-            self._users.setdefault(user, set()).add(session_id)
-            return
-        others = {member.decode(errors="replace").partition(SEPARATOR)[0] for member in reply[1]} - {self._node}
-        gone = others - set(await self._alive(sorted(others)))
-        if gone:
-            raise unavailable(f"{user} has sessions on nodes that are away; they count for {self._life_ms} ms")
-        raise SessionLimit(f"{user} has {limit} sessions, the limit")
+            reply = await self._join(user, session_id, limit, client_id)
+        if not reply[0] and (gone := await self._members_of_gone_nodes(reply[1])):
+            reply = await self._join(user, session_id, limit, client_id, *gone)
+        while not reply[0]:
+            ended = await self._end_overdue(user, limit, reply[1])
+            reply = await self._join(user, session_id, limit, client_id, *ended)
+        _, turn, replaced = reply
+        self._users.setdefault(user, {})[session_id] = None if client_id is None else Device(client_id, turn)
+        return await self._tell_replaced(replaced.decode(errors="replace")) if replaced else None
 
-    async def _join(self, user: str, session_id: str, limit: int) -> Any:
-        key = sessions_key(user)
+    async def _join(self, user: str, session_id: str, limit: int, client_id: str | None, *ended: Argument) -> Any:
+        keys = sessions_key(user), devices_key(user)
+        member, device = self._member(session_id), client_id or ""
         try:
-            return await self._client.run_script(JOIN, (key,), self._member(session_id), limit, self._life_ms)
+            return await self._client.run_script(JOIN, keys, member, limit, self._life_ms, device, *ended)
         except Unavailable:
             self._left.note((user, session_id))  # it may have been counted all the same
             raise
+
+    # Sessions of other nodes
+
+    async def _tell_replaced(self, member: str) -> str | None:
+        """The session if it is one of this node. Another node that cannot be told learns it from `_refresh`."""
+        node, _, session_id = member.partition(SEPARATOR)
+        if node == self._node:
+            return session_id
+        with contextlib.suppress(Unavailable):
+            await self._control.tell(node, REPLACED, {"session": session_id})
+        return None
+
+    def _answer_replaced(self, question: Question) -> Answer:
+        self.on_replaced(question["session"])
+        return []
+
+    async def _members_of_gone_nodes(self, members: Sequence[bytes]) -> Sequence[bytes]:
+        nodes = [_node_of(member) for member in members]
+        living = {self._node, *await self._nodes.living(sorted({*nodes} - {self._node}))}
+        return [member for member, node in zip(members, nodes, strict=True) if node not in living]
+
+    async def _end_overdue(self, user: str, limit: int, members: Sequence[bytes]) -> Sequence[str]:
+        """Members that have ended now. Raises SessionLimit if all are alive, Unavailable if that is not known."""
+        others = sorted({_node_of(member) for member in members} - {self._node})
+        unanswered: list[str] = []
+
+        async def look(again: bool) -> Verdict:
+            here = self._overdue_here(user, again)
+            if here.ended or not others:
+                return here
+            answers = await self._control.ask(OVERDUE, {"user": user, "again": again}, nodes=others)
+            unanswered[:] = answers.unanswered
+            verdicts = [here, *(Verdict(**item) for item in answers.items)]
+            ended = [member for verdict in verdicts for member in verdict.ended]
+            return Verdict(ended, any(verdict.asked for verdict in verdicts))
+
+        ended = await look_twice(look)
+        if ended:
+            return ended
+        if unanswered:
+            raise unavailable(f"{user} has sessions on nodes that do not answer: {', '.join(unanswered)}")
+        raise SessionLimit(f"{user} has {limit} sessions, the limit")
+
+    def _overdue_here(self, user: str, again: bool) -> Verdict:
+        verdict = self.end_overdue(user, again)
+        return verdict._replace(ended=[self._member(session_id) for session_id in verdict.ended])
+
+    def _answer_overdue(self, question: Question) -> Answer:
+        return [self._overdue_here(question["user"], question["again"])._asdict()]
+
+    # The life of entries
 
     def leave(self, user: str, session_id: str) -> None:
         """Instant, written behind; of a session that never joined it is no error."""
         sessions = self._users.get(user)
         if sessions is not None:
-            sessions.discard(session_id)
+            sessions.pop(session_id, None)
             if not sessions:
                 del self._users[user]
         self._left.note((user, session_id))
@@ -118,9 +183,14 @@ class RedisPresence:
             raise failed
 
     async def _refresh_user(self, user: str) -> None:
-        members = [self._member(session_id) for session_id in self._users.get(user, ())]
-        if members:
-            await self._client.run_script(REFRESH, (sessions_key(user),), self._life_ms, *members)
+        arguments: list[Argument] = []
+        for session_id, device in self._users.get(user, {}).items():
+            arguments += self._member(session_id), *(device or ("", 0))
+        if arguments:
+            keys = sessions_key(user), devices_key(user)
+            replaced, *_ = await self._client.run_script(REFRESH, keys, self._life_ms, *arguments)
+            for member in replaced:
+                self.on_replaced(member.decode().partition(SEPARATOR)[2])
 
     async def _remove(self, left: Sequence[tuple[str, str]]) -> None:
         """One command for each user."""
@@ -132,3 +202,7 @@ class RedisPresence:
 
     def _member(self, session_id: str) -> str:
         return f"{self._node}{SEPARATOR}{session_id}"
+
+
+def _node_of(member: bytes) -> str:
+    return member.decode(errors="replace").partition(SEPARATOR)[0]

@@ -4,8 +4,6 @@ import asyncio
 import logging
 from collections.abc import Awaitable
 
-from pydantic_core import to_json
-
 from app.disconnects import (
     BAD_REQUEST,
     CONNECT_TIMEOUT,
@@ -14,24 +12,26 @@ from app.disconnects import (
     INTERNAL_ERROR,
     NORMAL,
     RATE_LIMITED,
+    REPLACED,
     TOO_BIG,
     DisconnectReason,
 )
 from app.errors import ServiceError
 from app.gateway.admission import admit
+from app.gateway.liveness import Liveness, Silence
 from app.gateway.rate import TokenBucket
-from app.gateway.routing import Rejected
+from app.gateway.routing import Rejected, told
 from app.gateway.services import Services
-from app.hub.publication import Publication
 from app.hub.session import Session
 from app.hub.transport import Transport
 from app.messages.destinations import APP_ACK, USER_ERRORS
 from app.stomp.codec import HEARTBEAT
 from app.stomp.errors import FrameTooLarge, ProtocolError
 from app.stomp.events import Ack, Commit, Connect, Disconnect, Event, Send, Subscribe, Unsubscribe
-from app.stomp.heartbeat import LOST, SEND, Heartbeat, HeartbeatTimer
+from app.stomp.heartbeat import LOST, SEND
 from app.stomp.session import ServerSession
 
+RETIRE_S = 1.0
 DEFECT = "an internal error; the operators have been told"
 
 logger = logging.getLogger(__name__)
@@ -45,14 +45,13 @@ class Connection:
         "_completes",
         "_has_rest",
         "_is_gone",
-        "_opened_s",
         "_over",
-        "_received_s",
         "_services",
         "_stomp",
-        "_timer",
         "_work",
+        "life",
         "session",
+        "session_id",
         "transport",
     )
 
@@ -61,6 +60,7 @@ class Connection:
         options = services.options
         self.transport = transport
         self.session: Session | None = None
+        self.session_id = ""  # from the moment when it is counted, a little before there is a session
         self._services = services
         self._stomp = ServerSession(options.limits, heartbeat=options.heartbeat, server=options.server)
         self._bucket = TokenBucket(rate=options.inbound_rate, burst=options.inbound_burst, now_s=now_s)
@@ -69,8 +69,7 @@ class Connection:
         self._is_gone = False
         self._over = False
         self._has_rest = False  # bytes that are not a whole frame yet, or wait behind one that is worked on
-        self._opened_s = self._received_s = now_s
-        self._timer = HeartbeatTimer(Heartbeat(), now_s)
+        self.life = Liveness(now_s)
 
     # Called by the transport
 
@@ -78,7 +77,7 @@ class Connection:
         """Takes bytes of the client, cut anywhere."""
         if self._over:
             return
-        self._received_s = self._services.clock.monotonic()
+        self.life.heard_s = self._services.clock.monotonic()
         if not self._has_rest:
             if data == HEARTBEAT:  # all that most connections ever send
                 return
@@ -117,18 +116,34 @@ class Connection:
         """
         session = self.session
         if session is None:
-            if now_s - self._opened_s > self._services.options.connect_timeout_s:
+            if now_s - self.life.opened_s > self._services.options.connect_timeout_s:
                 self.end(CONNECT_TIMEOUT)
             return now_s
         if self._work is not None:  # little or nothing is read while there is work
-            self._received_s = now_s
+            self.life.heard_s = now_s
         has_sent, session.has_sent = session.has_sent, False
-        due, look_s = self._timer.look(now_s, late_s, self._received_s, has_sent)
+        due, look_s = self.life.look(now_s, late_s, has_sent)
         if due is LOST:
             self.end(HEARTBEAT_LOST)
         elif due is SEND:
             self.transport.send(HEARTBEAT)
         return look_s
+
+    def judge(self, now_s: float, again: bool) -> Silence:
+        """Whether its place may be given to somebody else."""
+        if self.session is None or self._work is not None:
+            return Silence.ALIVE
+        return self.life.judge(self.transport, now_s, again)
+
+    async def retire(self) -> None:
+        """A newer session of its device has come: what the client has sent is done or dropped when this returns."""
+        if not self._is_gone:
+            self.end(REPLACED)
+        for _ in range(2):  # for what is under way, then for the end of what came behind it
+            if self._work is not None:
+                await asyncio.wait([self._work], timeout=RETIRE_S)
+            if not self._over:
+                self.end(REPLACED)
 
     # Events in their order, one at a time
 
@@ -138,7 +153,7 @@ class Connection:
             try:
                 event = stomp.next_event()
             except ProtocolError as error:
-                self._fail_protocol(error)
+                self._fail(error, error.receipt_id)
                 return
             if event is None:
                 break
@@ -151,7 +166,7 @@ class Connection:
         is_ack = event.destination == APP_ACK if type(event) is Send else isinstance(event, Ack)
         if is_ack and session is not None and session.unanswered:
             session.unanswered -= 1  # costs nothing: how often a client has to acknowledge is the server's doing
-        elif not self._bucket.take(self._received_s):
+        elif not self._bucket.take(self.life.heard_s):
             self._refuse(RATE_LIMITED, "rate limit", "the client sends more frames than it may", None)
             return
         receipt = event.receipt
@@ -193,7 +208,7 @@ class Connection:
         self._work = None
         if self._over:
             return
-        self._received_s = self._services.clock.monotonic()
+        self.life.heard_s = self._services.clock.monotonic()
         self._pump()
         if self._is_gone:
             self.closed()
@@ -201,23 +216,18 @@ class Connection:
             self.transport.resume_reading()
 
     async def _connect(self, event: Connect) -> None:
-        services = self._services
-        user, session_id = await admit(services, event)
+        session = await admit(self._services, self, event, self._stomp.version)
         if self._over:
-            services.presence.leave(user, session_id)
+            self._services.presence.leave(session.user, session.id)
             return
-        self.session = session = Session(
-            id=session_id,
-            user=user,
-            version=self._stomp.version,
-            transport=self.transport,
-            connected_ms=services.clock.epoch_ms(),
-        )
+        self.session = session
         session.end = self.end
-        services.hub.join(session)
-        self._timer = HeartbeatTimer(self._stomp.heartbeat, services.clock.monotonic())
-        session.send(self._stomp.accept(session_id=session_id, user=user))
-        logger.info("session %s of %s opened: %s, STOMP %s", session_id, user, self.transport.name, session.version)
+        self._services.hub.join(session)
+        self.life.agree(self._stomp.heartbeat, self._services.clock.monotonic())
+        session.send(self._stomp.accept(session_id=session.id, user=session.user))
+        logger.info(
+            "session %s of %s opened: %s, STOMP %s", session.id, session.user, self.transport.name, session.version
+        )
 
     # Answers
 
@@ -226,7 +236,10 @@ class Connection:
             self.transport.send(self._stomp.receipt(receipt))
 
     def _fail(self, error: BaseException, receipt: str | None) -> None:
-        if isinstance(error, ServiceError):
+        if isinstance(error, ProtocolError):
+            reason = TOO_BIG if isinstance(error, FrameTooLarge) else BAD_REQUEST
+            self._refuse(reason, error.message, error.detail, receipt, error.headers)
+        elif isinstance(error, ServiceError):
             self._refuse(error.disconnect, error.title, error.detail, receipt)
         elif isinstance(error, Rejected):
             self._reject(error, receipt)
@@ -238,15 +251,11 @@ class Connection:
         if self.session is None:  # there is nothing that could go on
             self._refuse(INTERNAL_ERROR, ServiceError.title, error.detail, receipt)
         elif self.session.listens_to(USER_ERRORS):
-            self._tell(self.session, error, receipt)
+            self.session.publish(told(error, receipt, self._services.delivery.new_id()))
         elif receipt is not None:  # it waits for an answer, and this is the only one left
             self._refuse(BAD_REQUEST, "the frame was rejected", error.detail, receipt)
         else:
             logger.info("%s: %s", self._name, error.detail)
-
-    def _fail_protocol(self, error: ProtocolError) -> None:
-        reason = TOO_BIG if isinstance(error, FrameTooLarge) else BAD_REQUEST
-        self._refuse(reason, error.message, error.detail, error.receipt_id, error.headers)
 
     def _refuse(
         self,
@@ -261,14 +270,6 @@ class Connection:
         logger.info("%s refused: %s", self._name, detail)
         self.transport.send(self._stomp.error(message, detail, receipt_id=receipt, headers=headers))
         self.end(reason)
-
-    def _tell(self, session: Session, error: Rejected, receipt: str | None) -> None:
-        """On `/user/queue/errors`: a JSON object with `detail`, and `receipt` where the frame asked for one."""
-        body = {"detail": error.detail} | ({} if receipt is None else {"receipt": receipt})
-        publication = Publication(
-            message_id=self._services.delivery.new_id(), destination=USER_ERRORS, body=to_json(body)
-        )
-        session.publish(publication)
 
     # The end
 

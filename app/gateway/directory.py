@@ -76,6 +76,7 @@ class Directory:
         return {
             "session": session.id,
             "user": session.user,
+            "client_id": session.client_id,
             "node": self._node,
             "transport": session.transport.name,
             "version": session.version,

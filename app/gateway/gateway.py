@@ -8,10 +8,12 @@ from collections.abc import Iterable, Iterator
 
 from app.auth.ports import Authenticator
 from app.clock import Clock
+from app.cluster.overdue import Verdict
 from app.delivery.delivery import Delivery
-from app.disconnects import FORCED, RESTART, DisconnectReason
+from app.disconnects import FORCED, HEARTBEAT_LOST, REPLACED, RESTART, DisconnectReason
 from app.gateway.connection import Connection
 from app.gateway.dispatch import Dispatcher
+from app.gateway.liveness import Silence
 from app.gateway.presence import Presence
 from app.gateway.routing import DestinationRoutes
 from app.gateway.services import ConnectionOptions, Services
@@ -48,6 +50,7 @@ class Gateway:
         clock: Clock,
     ) -> None:
         self._connections: dict[Connection, int] = {}  # and their slots in the schedule
+        self._sessions: dict[str, Connection] = {}  # also those that are just being counted in, or have left the hub
         self._transports: set[Connection] = set()  # those of connections that are over may still have to flush
         self._all_gone = asyncio.Event()
         self._tick_s = tick_s(options.heartbeat)
@@ -67,9 +70,13 @@ class Gateway:
             tasks=self._tasks,
             options=options,
             clock=clock,
+            admitting=self._admitting,
+            retire=self._retire,
             ended=self._ended,
             gone=self._gone,
         )
+        presence.on_replaced = self._replaced
+        presence.end_overdue = self.end_overdue
 
     def __len__(self) -> int:
         return len(self._connections)
@@ -87,7 +94,12 @@ class Gateway:
             connection.end(RESTART)
         return connection
 
+    def _admitting(self, connection: Connection, session_id: str) -> None:
+        connection.session_id = session_id
+        self._sessions[session_id] = connection
+
     def _ended(self, connection: Connection, reason: DisconnectReason) -> None:
+        self._sessions.pop(connection.session_id, None)
         self._schedule.discard(connection, self._connections.pop(connection))
         self.disconnects[reason] += 1
 
@@ -96,13 +108,39 @@ class Gateway:
         if not self._transports:
             self._all_gone.set()
 
+    # Ending one session
+
     def kick(self, session_id: str) -> bool:
         """Ends a session of this node so that its client stays away. False if there is none of that id."""
-        for connection in self:
-            if connection.session is not None and connection.session.id == session_id:
-                connection.end(FORCED)
-                return True
-        return False
+        return self._end(session_id, FORCED)
+
+    def _replaced(self, session_id: str) -> None:
+        self._end(session_id, REPLACED)
+
+    def _end(self, session_id: str, reason: DisconnectReason) -> bool:
+        connection = self._sessions.get(session_id)
+        if connection is not None:
+            connection.end(reason)
+        return connection is not None
+
+    async def _retire(self, session_id: str) -> None:
+        connection = self._sessions.get(session_id)
+        if connection is not None:
+            await connection.retire()
+
+    def end_overdue(self, user: str, again: bool) -> Verdict:
+        """For `Presence.end_overdue`."""
+        now_s = self._clock.monotonic()
+        connections = [self._sessions[session.id] for session in self._services.hub.sessions_of(user)]
+        silences = {connection: connection.judge(now_s, again) for connection in connections}
+        overdue = [connection for connection, silence in silences.items() if silence is Silence.OVERDUE]
+        if not overdue:
+            return Verdict(asked=Silence.ASKED in silences.values())
+        longest = min(overdue, key=lambda connection: connection.life.heard_s)
+        longest.end(HEARTBEAT_LOST)
+        return Verdict(ended=[longest.session_id])
+
+    # Time
 
     async def run(self) -> None:
         while True:

@@ -11,11 +11,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from msgspec import Struct
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
 from app.delivery.delivery import Delivery
+from app.hub.publication import Publication
 from app.hub.session import Session
-from app.messages.destinations import APP_ACK, APP_PREFIX
+from app.messages.destinations import APP_ACK, APP_PREFIX, USER_ERRORS
 
 
 class Rejected(Exception):
@@ -27,6 +28,12 @@ class Rejected(Exception):
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
         self.detail = detail
+
+
+def told(error: Rejected, receipt: str | None, message_id: str) -> Publication:
+    """For `/user/queue/errors`: a JSON object with `detail`, and `receipt` where the frame asked for one."""
+    body = {"detail": error.detail} | ({} if receipt is None else {"receipt": receipt})
+    return Publication(message_id=message_id, destination=USER_ERRORS, body=to_json(body))
 
 
 class AppMessage(Struct, frozen=True):

@@ -1,6 +1,6 @@
 """What every connection works with."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -32,7 +32,9 @@ class ConnectionOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """`ended` is told when a connection is over, `gone` when its transport is, too."""
+    """`admitting` is told which session a connection is about to become, `ended` when it is over, `gone` when its
+    transport is, too. `retire` ends a session of this node for a newer one of its device.
+    """
 
     hub: Hub
     delivery: Delivery
@@ -42,5 +44,7 @@ class Services:
     tasks: TaskOwner
     options: ConnectionOptions
     clock: Clock
+    admitting: Callable[["Connection", str], None]
+    retire: Callable[[str], Awaitable[None]]
     ended: Callable[["Connection", DisconnectReason], None]
     gone: Callable[["Connection"], None]

@@ -27,6 +27,7 @@ class Session:
     """What the hub fans out to. It is live from `Hub.join` to `Hub.leave`."""
 
     __slots__ = (
+        "client_id",
         "connected_ms",
         "draining",
         "end",
@@ -41,8 +42,18 @@ class Session:
         "version",
     )
 
-    def __init__(self, *, id: str, user: str, version: Version, transport: Transport, connected_ms: int) -> None:
+    def __init__(
+        self,
+        *,
+        id: str,
+        user: str,
+        version: Version,
+        transport: Transport,
+        connected_ms: int,
+        client_id: str | None = None,
+    ) -> None:
         self.id = id
+        self.client_id = client_id
         self.user = user
         self.version = version
         self.transport = transport

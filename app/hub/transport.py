@@ -32,5 +32,12 @@ class Transport(Protocol):
 
     def resume_reading(self) -> None: ...
 
+    def ask(self) -> bool:
+        """Asks the client for a sign of life. False: this transport cannot, or not now."""
+
+    @property
+    def is_asked(self) -> bool:
+        """It has been asked, and nothing has come since."""
+
     async def writable(self) -> None:
         """Returns once there is room for more, or the connection has ended."""

@@ -76,6 +76,12 @@ class AsgiTransport:
     def resume_reading(self) -> None:
         self._readable.set()
 
+    def ask(self) -> bool:
+        """ASGI knows no pings."""
+        return False
+
+    is_asked = False
+
     async def writable(self) -> None:
         await self._room.wait()
 

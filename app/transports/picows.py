@@ -8,10 +8,10 @@ from app.disconnects import GONE, SLOW_CONSUMER, DisconnectReason
 from app.hub.outbox import Outbox
 from app.transports.endpoint import Endpoint, Peer
 from app.transports.picows_frames import BINARY, TEXT, encode
-from app.transports.picows_socket import PicowsSocket, write_all
+from app.transports.picows_socket import PicowsSocket
 from app.transports.takeover import Takeover
 from app.transports.websocket import WebSocketOptions, open_websocket, remote_of
-from app.transports.write_turn import WriteTurn
+from app.transports.write_turn import WriteTurn, write_all
 
 LINGER_S = 30.0  # for a peer to take what was sent before, and the close frame
 SLOW_S = 5.0  # for one that was too slow already
@@ -99,6 +99,18 @@ class PicowsTransport:
 
     def resume_reading(self) -> None:
         self._socket.transport.resume_reading()
+
+    def ask(self) -> bool:
+        socket = self._socket
+        may_answer = self._reason is None and socket.transport.is_reading()
+        if may_answer:
+            socket.ping()
+            socket.is_asked = True
+        return may_answer
+
+    @property
+    def is_asked(self) -> bool:
+        return self._socket.is_asked
 
     async def writable(self) -> None:
         while self._reason is None and not self.has_room:

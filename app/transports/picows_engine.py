@@ -75,6 +75,8 @@ def feed(reader: Reader, data: bytes) -> bytes:
 class Watched(Protocol):
     has_read: bool
     """Bytes came, of whole frames or not."""
+    is_asked: bool
+    """No bytes came since the peer was asked for a sign of life."""
 
 
 class Watch(asyncio.BufferedProtocol):
@@ -91,6 +93,7 @@ class Watch(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         self._watched.has_read = True
+        self._watched.is_asked = False
         buffer: memoryview = self._reader.get_buffer(sizehint)
         return buffer[:READ_AT_ONCE_BYTES]
 

@@ -8,7 +8,6 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from app.schedule import Schedule
-from app.transports.picows_frames import PING, encode
 from app.transports.picows_socket import PicowsSocket
 
 FAILED = 1011
@@ -73,8 +72,7 @@ class Keepalive:
         socket, timeout_s = self._socket, self._timer.timeout_s
         is_silent = not (socket.has_read and socket.has_spoken)
         if is_silent:
-            socket.watch()  # who is amid a frame cannot answer
-            socket.write(encode(PING, b""))
+            socket.ping()
         socket.has_read = socket.has_spoken = False
         self._is_waiting = is_silent and timeout_s is not None
         self._slot = self._timer.add(self, timeout_s if is_silent and timeout_s is not None else self._timer.interval_s)

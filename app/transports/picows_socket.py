@@ -5,8 +5,7 @@ picows parses frames in C and checks their heads; what spans frames (RFC 6455 se
 
 import asyncio
 import logging
-import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from picows import WSFrame, WSListener, WSMsgType, WSTransport
 
@@ -26,6 +25,7 @@ from app.transports.picows_frames import (
     is_utf8,
 )
 from app.transports.takeover import Receiver
+from app.transports.write_turn import write_all
 
 CLOSE_S = 10.0  # for the closing handshake
 FAIL_S = 5.0  # for a peer that broke the protocol to notice it
@@ -41,6 +41,7 @@ class PicowsSocket(WSListener):
 
     `blocked`: the peer reads too slowly, and what is sent now is kept in memory. `has_spoken`: something was
     written since somebody set it to False; `has_read`: a frame came, or any byte while the socket is watched.
+    `is_asked`: no byte came since somebody set it to True, after a `ping`.
     """
 
     __slots__ = (
@@ -60,6 +61,7 @@ class PicowsSocket(WSListener):
         "blocked",
         "has_read",
         "has_spoken",
+        "is_asked",
         "is_open",
         "reader",
         "receiver",
@@ -70,7 +72,7 @@ class PicowsSocket(WSListener):
         self, transport: asyncio.Transport, receiver: Receiver, *, max_bytes: int, on_lost: Callable[[], None]
     ) -> None:
         self.receiver = receiver
-        self.blocked = self.has_read = self.has_spoken = False
+        self.blocked = self.has_read = self.has_spoken = self.is_asked = False
         self.transport = transport
         self._file = file_of(transport)
         self._may_wait = True  # the answer to the handshake
@@ -97,6 +99,10 @@ class PicowsSocket(WSListener):
         if not self._watched and not self._has_failed:
             self._watched = True
             self.transport.set_protocol(Watch(self.reader, self))
+
+    def ping(self) -> None:
+        self.watch()  # who is amid a frame cannot answer
+        self.write(encode(PING, b""))
 
     # Sending
 
@@ -283,18 +289,3 @@ class PicowsSocket(WSListener):
         if not self._is_told:
             self._is_told, self.is_open = True, False
             self.receiver.closed(code, reason)
-
-
-def write_all(writes: Iterable[tuple[PicowsSocket, bytes]]) -> None:
-    """Frames to many, in this order; those to a connection whose end has begun are ignored.
-
-    All that can be done before the first write is: each leaves little of what is ours in the caches of the processor.
-    """
-    ready = [(socket, socket.begin_write(), data) for socket, data in writes if data and socket.is_open]
-    for socket, file, data in ready:
-        try:
-            size = 0 if file is None else os.write(file, data)
-        except OSError:  # the kernel has no room, or the peer has gone: the loop finds out
-            size = 0
-        if size < len(data):
-            socket.write_rest(data[size:])

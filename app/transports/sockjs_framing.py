@@ -74,6 +74,13 @@ class FramedTransport:
     def resume_reading(self) -> None:
         self._transport.resume_reading()
 
+    def ask(self) -> bool:
+        return self._transport.ask()
+
+    @property
+    def is_asked(self) -> bool:
+        return self._transport.is_asked
+
     async def writable(self) -> None:
         await self._transport.writable()
 

@@ -107,6 +107,12 @@ class SockJsSession:
     def resume_reading(self) -> None:
         self._readable.set()
 
+    def ask(self) -> bool:
+        """No frame of SockJS is answered."""
+        return False
+
+    is_asked = False
+
     async def writable(self) -> None:
         await self._room.wait()
 

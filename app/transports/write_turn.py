@@ -1,16 +1,20 @@
 """Gathers what is sent within one turn of the loop, so that it leaves in one write for each connection."""
 
 import asyncio
-from typing import Protocol
+import os
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Protocol
 
 from app.transports.picows_frames import TEXT, encode
-from app.transports.picows_socket import PicowsSocket, write_all
+
+if TYPE_CHECKING:
+    from app.transports.picows_socket import PicowsSocket
 
 WRITES = 256  # before the loop gets a turn: one or two milliseconds
 
 
 class Writer(Protocol):
-    def take(self) -> tuple[PicowsSocket, bytes]:
+    def take(self) -> tuple["PicowsSocket", bytes]:
         """The frames that have been gathered, if any are left."""
 
 
@@ -38,3 +42,18 @@ class WriteTurn:
         if self._writers:
             asyncio.get_running_loop().call_soon(self._write)
         write_all([writer.take() for writer in now])
+
+
+def write_all(writes: Iterable[tuple["PicowsSocket", bytes]]) -> None:
+    """Frames to many, in this order; those to a connection whose end has begun are ignored.
+
+    All that can be done before the first write is: each leaves little of what is ours in the caches of the processor.
+    """
+    ready = [(socket, socket.begin_write(), data) for socket, data in writes if data and socket.is_open]
+    for socket, file, data in ready:
+        try:
+            size = 0 if file is None else os.write(file, data)
+        except OSError:  # the kernel has no room, or the peer has gone: the loop finds out
+            size = 0
+        if size < len(data):
+            socket.write_rest(data[size:])

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from app.cluster.keys import sessions_key
+from app.cluster.keys import NODES, devices_key, sessions_key
 from app.cluster.node import ClusterNode
 from app.errors import SessionLimit, Unavailable
 from tests.eventually import eventually
@@ -67,15 +67,43 @@ async def test_a_client_that_goes_while_it_is_counted_leaves_nothing() -> None:
 # Nodes that died
 
 
-async def test_who_is_refused_for_the_sessions_of_a_dead_node_may_come_again() -> None:
+async def test_sessions_of_nodes_that_are_gone_do_not_count() -> None:
     with fresh_database() as url:
         async with running_node(url, "n1") as node:
-            valkey().command("ZADD", KEY, 9_999_999_999_999, "dead::s1")
-            with pytest.raises(Unavailable, match="nodes that are away"):
-                await joined(node, "s2", limit=1)
+            valkey().command("ZADD", KEY, 9_999_999_999_999, "dead::s1", 9_999_999_999_999, "dead::s2")
             async with running_node(url, "dead"):
                 with pytest.raises(SessionLimit):
-                    await joined(node, "s2", limit=1)
+                    await joined(node, "s3", limit=2)
+            await joined(node, "s3", limit=2)
+            assert entries() == ["n1::s3"]
+
+
+async def test_a_node_that_says_nothing_any_more_is_gone_though_its_connection_is_open() -> None:
+    with fresh_database() as url:
+        async with running_node(url, "n1") as node, running_node(url, "hung") as hung:
+            await joined(hung, "s1")
+            valkey().command("ZREM", NODES, "hung")
+            await joined(node, "s2", limit=1)
+            assert entries() == ["n1::s2"]
+
+
+async def test_a_node_that_was_away_for_a_moment_counts_its_sessions_in_again() -> None:
+    async with proxied_node("n1") as (proxy, away), running_node(valkey().url, "n2") as node:
+        await joined(away, "s1", "s2", limit=2)
+        proxy.refuse()
+        proxy.cut()
+        await eventually(lambda: not away.client.is_up)
+        await joined(node, "s3", limit=2)
+        assert entries() == ["n2::s3"]
+        await proxy.allow()
+        await eventually(lambda: entries() == ["n1::s1", "n1::s2", "n2::s3"])
+        away.presence.leave("ann", "s1")
+        await away.presence.flush()
+        with pytest.raises(SessionLimit):
+            await joined(node, "s4", limit=2)
+        away.presence.leave("ann", "s2")
+        await away.presence.flush()
+        await joined(node, "s4", limit=2)
 
 
 async def test_sessions_of_a_node_that_runs_stay_and_those_of_a_dead_one_fade() -> None:
@@ -118,14 +146,18 @@ async def test_without_redis_nobody_joins_and_who_leaves_is_forgotten_later() ->
 # What others write there
 
 
-async def test_garbage_among_the_sessions_counts_until_it_fades_and_breaks_nothing() -> None:
+async def test_garbage_among_the_sessions_does_not_count_and_breaks_nothing() -> None:
     with fresh_database() as url:
-        async with running_node(url) as node:
+        async with running_node(url, "n1") as node:
             for member in (b"\xff", b"", b"::", b"no separator"):
                 valkey().client().zadd(KEY, {member: 9_999_999_999_999})
-            await joined(node, "s1", limit=5)
-            with pytest.raises(Unavailable):
-                await joined(node, "s2", limit=5)
+            valkey().command("HSET", devices_key("ann"), "phone", "garbage", "desk", "")
+            await joined(node, "s1", limit=1)
+            await node.presence.join("ann", "s2", 2, "phone")
+            node.presence.refresh_soon()
+            valkey().command("HSET", devices_key("ann"), "phone", "garbage")
+            assert await node.presence.join("ann", "s3", 3, "phone") is None
+            assert entries() == ["n1::s1", "n1::s2", "n1::s3"]
 
 
 async def test_a_key_that_is_no_set_of_sessions_concerns_its_user_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -117,6 +117,7 @@ async def test_sessions_are_listed_with_what_an_operator_wants_to_know(backend: 
         assert item == {
             "session": session,
             "user": "test-listed",
+            "client_id": None,
             "transport": "websocket",
             "version": "1.2",
             "subscriptions": ["/topic/news", "/user/queue/msg"],

@@ -63,8 +63,8 @@ class Node:
             clock=self.stage.clock,
         )
 
-    async def session(self, user: str = "alice") -> tuple[Peer, str]:
-        peer = await self.stage.connected(user)
+    async def session(self, user: str = "alice", **headers: str) -> tuple[Peer, str]:
+        peer = await self.stage.connected(user, **headers)
         assert peer.connection.session is not None
         return peer, peer.connection.session.id
 
@@ -100,7 +100,7 @@ async def test_sessions_of_all_nodes_come_in_the_order_in_which_they_came(nodes:
 
 async def test_a_session_is_described_with_its_node(nodes: Sequence[Node]) -> None:
     here, there = nodes
-    peer, session_id = await there.session()
+    peer, session_id = await there.session(**{"client-id": "phone"})
     await peer.subscribe("/user/queue/msg")
     await peer.subscribe("/topic/a", "sub-1")
     await there.stage.push("alice")
@@ -110,6 +110,7 @@ async def test_a_session_is_described_with_its_node(nodes: Sequence[Node]) -> No
             {
                 "session": session_id,
                 "user": "alice",
+                "client_id": "phone",
                 "node": "n2",
                 "transport": "fake",
                 "version": "1.2",

@@ -41,11 +41,12 @@ class SlowPresence(MemoryPresence):
         self.answering = asyncio.Event()
         self.failure = failure
 
-    async def join(self, user: str, session_id: str, limit: int) -> None:
+    async def join(self, user: str, session_id: str, limit: int, client_id: str | None = None) -> str | None:
         if self.failure is not None:
             raise self.failure
-        await super().join(user, session_id, limit)
+        replaced = await super().join(user, session_id, limit, client_id)
         await self.answering.wait()
+        return replaced
 
     @property
     def count(self) -> int:

@@ -10,10 +10,10 @@ from app.disconnects import NORMAL, RESTART
 from app.hub.outbox import OutboxLimits
 from app.transports.picows import GATHERED_BYTES, PicowsTransport
 from app.transports.picows_frames import BINARY, TEXT, encode
-from app.transports.picows_socket import PicowsSocket, write_all
+from app.transports.picows_socket import PicowsSocket
 from app.transports.takeover import Receiver
 from app.transports.websocket import WebSocketOptions
-from app.transports.write_turn import WRITES, WriteTurn
+from app.transports.write_turn import WRITES, WriteTurn, write_all
 
 
 class Wire:

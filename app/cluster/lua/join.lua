@@ -1,13 +1,37 @@
 -- Counts a session in, unless its user has as many as he may. The clock is the server's, the same for all nodes.
--- KEYS: sessions of the user
--- ARGV: member, most sessions, ms to live
--- Answers {1}, or {0, members that are there}.
+-- A session that names its device takes the place of that device's older one, whatever has become of the older one's
+-- node. A device is remembered with the turn of its session (ms, growing) and its member.
+-- KEYS: sessions of the user, devices of the user
+-- ARGV: member, most sessions, ms to live, device or '', members that have ended, …
+-- Answers {1, turn, member that was replaced or ''}, or {0, members that are there}.
+local sessions, devices = KEYS[1], KEYS[2]
+local member, most, life, device = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
-if redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[2]) and not redis.call('ZSCORE', KEYS[1], ARGV[1]) then
-  return {0, redis.call('ZRANGE', KEYS[1], 0, -1)}
+redis.call('ZREMRANGEBYSCORE', sessions, '-inf', now)
+for index = 5, #ARGV do redis.call('ZREM', sessions, ARGV[index]) end
+
+local turn, replaced = now, ''
+local known = device ~= '' and redis.call('HGET', devices, device) or ''
+local before, older = known:match('^(%d+) (.*)$')
+if before then
+  turn = math.max(now, before + 1)
+  if redis.call('ZREM', sessions, older) == 1 then replaced = older end
 end
-redis.call('ZADD', KEYS[1], now + ARGV[3], ARGV[1])
-redis.call('PEXPIRE', KEYS[1], ARGV[3])
-return {1}
+if replaced == '' and redis.call('ZCARD', sessions) >= most then
+  return {0, redis.call('ZRANGE', sessions, 0, -1)}
+end
+redis.call('ZADD', sessions, now + life, member)
+redis.call('PEXPIRE', sessions, life)
+if device == '' then return {1, turn, ''} end
+
+if redis.call('HLEN', devices) >= 2 * redis.call('ZCARD', sessions) then  -- many have gone since: rarely, for all of them
+  local all = redis.call('HGETALL', devices)
+  for index = 1, #all, 2 do
+    local owner = all[index + 1]:match(' (.*)$') or ''
+    if not redis.call('ZSCORE', sessions, owner) then redis.call('HDEL', devices, all[index]) end
+  end
+end
+redis.call('HSET', devices, device, string.format('%.0f %s', turn, member))
+redis.call('PEXPIRE', devices, life)
+return {1, turn, replaced}

@@ -1,0 +1,35 @@
+"""Sessions of which nothing has been heard for too long: whoever is one too many gets the place of one of them."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple
+
+ANSWER_S = 1.0  # for a client that promised no heart-beats to answer when it is asked whether it is there
+LOOK_AGAIN_S = 1.5
+
+
+class Verdict(NamedTuple):
+    """On the sessions that a user has on some nodes."""
+
+    ended: Sequence[str] = ()
+    """These were overdue, and are no more."""
+    asked: bool = False
+    """Clients have been asked for a sign of life: look again after LOOK_AGAIN_S."""
+
+
+EndOverdue = Callable[[str, bool], Verdict]
+"""Ends the session of a user on this node that has been silent for longest, if that is too long. The second time, after
+LOOK_AGAIN_S, no client is asked any more."""
+
+
+def all_are_alive(user: str, again: bool) -> Verdict:
+    return Verdict()
+
+
+async def look_twice(look: Callable[[bool], Awaitable[Verdict]]) -> Sequence[str]:
+    """What has ended, if anything."""
+    verdict = await look(False)
+    if verdict.asked and not verdict.ended:
+        await asyncio.sleep(LOOK_AGAIN_S)
+        verdict = await look(True)
+    return verdict.ended
