@@ -6,11 +6,12 @@
  *     const client = new NotifyClient({ token: () => fetchToken(), onMessage: (message) => show(message) });
  *     client.connect();
  *
- * Read from the bottom up: `NotifyClient` keeps a session alive and knows about notifications, `Connection` is one
- * attempt at a session, a transport moves text, `FrameParser` and `encodeFrame` turn text into frames and back.
+ * Read from the bottom up: `NotifyClient` keeps a session alive and knows about notifications, `TabIds` says as which
+ * device, `Connection` is one attempt at a session, a transport moves text, `FrameParser` and `encodeFrame` turn text
+ * into frames and back.
  */
 
-import { fallingBack, TRANSPORTS } from "./notify-transports.js";
+import { fallingBack, randomId, TRANSPORTS } from "./notify-transports.js";
 
 const MAX_FRAME_BYTES = 8 * 1024 * 1024;
 const MAX_SEEN_IDS = 1000;
@@ -31,6 +32,7 @@ const NORMAL = 1000;
 const TIMED_OUT = 3008;
 const PROTOCOL_ERROR = 4002;
 const HEARTBEAT_LOST = 4012;
+const REPLACED = 4505;
 const FIRST_FINAL_CODE = 4500; // from here on "the same attempt would fail again"
 
 // ---------------------------------------------------------------------------------------------------- STOMP codec
@@ -167,13 +169,13 @@ class Connection {
   }
 
   async open() {
-    const { url, openTransport } = this.#options;
+    const { url, openTransport, clientId } = this.#options;
     const live = (handler) => (...args) => this.#ended || handler(...args); // a closed socket may still have events
     this.#expectWithin(CONNECT_TIMEOUT_MS, TIMED_OUT, "connect timed out");
     try {
       const token = await this.#askToken();
       if (this.#ended) return;
-      const hello = connectHeaders(url, token);
+      const hello = connectHeaders(url, token, clientId);
       encodeFrame("CONNECT", hello); // a token that cannot be sent fails here, before there is a socket
       this.#transport = openTransport(this.#options, {
         onOpen: live(() => this.send("CONNECT", hello)),
@@ -293,11 +295,12 @@ class Connection {
   }
 }
 
-function connectHeaders(url, token) {
+function connectHeaders(url, token, clientId) {
   return {
     "accept-version": "1.2",
     host: new URL(url).hostname,
     "heart-beat": `${HEARTBEAT_MS},${HEARTBEAT_MS}`,
+    "client-id": clientId,
     Authorization: token ? `Bearer ${token}` : undefined,
   };
 }
@@ -305,6 +308,65 @@ function connectHeaders(url, token) {
 function withoutSecrets(headers) {
   return headers.Authorization ? { ...headers, Authorization: "Bearer …" } : headers;
 }
+
+// ---------------------------------------------------------------------------------------------------------- tabs
+
+const IDS_KEY = "stomp-notify.client-ids";
+
+/**
+ * Names for the clients of a tab that outlive a reload, so that the new page replaces the session of the old one.
+ *
+ * A tab that is duplicated starts with a copy of the session storage, and two tabs with one name would end each other's
+ * sessions. So a name is in the storage only while no page has it: from `pagehide` to the first client of the next page.
+ */
+export class TabIds {
+  #page;
+  #kept = null; // names that the page before has left
+  #used = [];
+
+  constructor(page = globalThis) {
+    this.#page = page;
+  }
+
+  take() {
+    if (!this.#kept) this.#start();
+    const id = this.#kept.shift() ?? randomId(16);
+    this.#used.push(id);
+    return id;
+  }
+
+  /** Another tab has it, wherever it got it from. */
+  giveUp(id) {
+    this.#used = this.#used.filter((used) => used !== id);
+  }
+
+  #start() {
+    this.#page.addEventListener?.("pagehide", () => this.#store(this.#used));
+    this.#page.addEventListener?.("pageshow", () => this.#store([])); // also back from where pages are kept
+    this.#kept = this.#read();
+    this.#store([]);
+  }
+
+  #read() {
+    try {
+      const ids = JSON.parse(this.#page.sessionStorage.getItem(IDS_KEY));
+      return ids.filter((id) => /^[!-~]{1,64}$/.test(id));
+    } catch {
+      return []; // there is nothing, or nothing that may be read
+    }
+  }
+
+  #store(ids) {
+    try {
+      if (ids.length) this.#page.sessionStorage.setItem(IDS_KEY, JSON.stringify(ids));
+      else this.#page.sessionStorage.removeItem(IDS_KEY);
+    } catch {
+      // without a storage the next page has another name, and the session of this one ends by its silence
+    }
+  }
+}
+
+const tabIds = new TabIds();
 
 // --------------------------------------------------------------------------------------------------------- client
 
@@ -342,7 +404,8 @@ function backoffMs(failures, random) {
  *
  * @typedef {object} Status
  * @property {"connecting" | "connected" | "waiting" | "closed"} state  "closed" stays until the next `connect()`
- * @property {?number} [code]       close code that led here; 3008, 4002, 4012 may be the client's own; null: no socket
+ * @property {?number} [code]       close code that led here; 3008, 4002, 4012 may be the client's own; null: no socket;
+ *   4505: another client has this name, a duplicate of this tab most likely
  * @property {string} [reason]
  * @property {number} [retryInMs]   with "waiting"
  * @property {string} [session]     with "connected", as are `user` and `transport`
@@ -371,6 +434,7 @@ export class NotifyClient {
   #connectedAt = null;
   #user = null;
   #failures = 0;
+  #isNamedByTab;
   #retryTimer = null;
   #retryNow = () => this.#retryTimer !== null && this.#open();
 
@@ -378,6 +442,9 @@ export class NotifyClient {
    * @param {object} options
    * @param {string} [options.url]  default: `/stomp-ws` of this origin; http(s) counts as ws(s)
    * @param {string | (() => string | Promise<string>)} [options.token]  a function is asked before every attempt
+   * @param {string} [options.clientId]  names this client for the server, 1 to 64 visible ASCII characters: its next
+   *   session replaces the one before, wherever that hangs. What has the same name at the same time ends the other with
+   *   4505. Default: a name of this tab
    * @param {(message: Message, context: Context) => unknown} [options.onMessage]  called once a message id. Where it
    *   throws or rejects, the message is not acknowledged; the server sends it again and it counts as new
    * @param {(message: Message, context: Context) => void} [options.onDuplicate]  a resend of what was handed over
@@ -395,8 +462,9 @@ export class NotifyClient {
     const absolute = new URL(url, globalThis.location?.href);
     absolute.protocol = absolute.protocol.replace("ws", "http");
     const io = { WebSocket: globalThis.WebSocket, fetch: (...request) => globalThis.fetch(...request) };
-    const seams = { openTransport: fallingBack(), transports: TRANSPORTS, random: Math.random, clock };
+    const seams = { openTransport: fallingBack(), transports: TRANSPORTS, random: Math.random, clock, tabIds };
     this.#options = { ...io, ...seams, network: globalThis, ...options, url: absolute.href };
+    this.#isNamedByTab = options.clientId === undefined;
     this.autoAck = autoAck;
     this.#addSubscription(ERRORS, (frame) => this.#receiveError(frame));
     for (const topic of topics) this.subscribe(topic);
@@ -407,6 +475,7 @@ export class NotifyClient {
   connect() {
     if (this.#connection || this.#retryTimer !== null) return;
     this.#failures = 0;
+    this.#options.clientId ??= this.#options.tabIds.take();
     this.#options.network.addEventListener?.("online", this.#retryNow);
     this.#open();
   }
@@ -492,12 +561,19 @@ export class NotifyClient {
   #handleEnd(end) {
     const stable = this.connected && this.#options.clock.now() - this.#connectedAt >= STABLE_MS;
     this.#forgetSession();
+    if (end.code === REPLACED && this.#isNamedByTab) this.#giveUpName();
     if (end.code >= FIRST_FINAL_CODE) return this.#stop(end);
     if (stable) this.#failures = 0;
     const retryInMs = backoffMs(this.#failures, this.#options.random);
     this.#failures += 1;
     this.#retryTimer = this.#options.clock.setTimeout(() => this.#open(), retryInMs);
     this.#emit("onStatus", { state: "waiting", ...end, retryInMs });
+  }
+
+  /** Or the next `connect()` would take the session back. */
+  #giveUpName() {
+    this.#options.tabIds.giveUp(this.#options.clientId);
+    this.#options.clientId = undefined;
   }
 
   #stop(end) {

@@ -108,7 +108,7 @@ async function* linesOf(stream) {
   }
 }
 
-function randomId(bytes) {
+export function randomId(bytes) {
   return Array.from(crypto.getRandomValues(new Uint8Array(bytes)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 

@@ -179,6 +179,7 @@ function describeClose({ code, reason }) {
 function describeDetail({ state, user, code, retryInMs }) {
   if (state === "connected") return `as ${user}`;
   if (state === "waiting") return `trying again in ${(retryInMs / 1000).toFixed(1)} s`;
+  if (code === 4505) return "another tab or window has taken over";
   return code >= 4500 ? "will not reconnect by itself" : "";
 }
 

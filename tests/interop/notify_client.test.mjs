@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 
-import { encodeFrame, FrameParser, NotifyClient } from "../../app/static/notify-client.js";
+import { encodeFrame, FrameParser, NotifyClient, TabIds } from "../../app/static/notify-client.js";
 
 // ---------------------------------------------------------------------------------------------------------- fakes
 
@@ -46,6 +46,34 @@ class FakeNetwork {
   addEventListener = (type, listener) => type === "online" && this.listeners.add(listener);
   removeEventListener = (type, listener) => this.listeners.delete(listener);
   comeOnline = () => this.listeners.forEach((listener) => listener());
+}
+
+/** The window of a tab, as far as names of clients need it. */
+class FakePage {
+  #listeners = [];
+  constructor(stored = {}) {
+    this.stored = { ...stored };
+    this.sessionStorage = {
+      getItem: (key) => this.stored[key] ?? null,
+      setItem: (key, value) => (this.stored[key] = String(value)),
+      removeItem: (key) => delete this.stored[key],
+    };
+  }
+  addEventListener = (type, listener) => this.#listeners.push([type, listener]);
+  #fire = (type) => this.#listeners.forEach(([of, listener]) => of === type && listener());
+
+  /** The next page in the tab. */
+  navigate() {
+    this.#fire("pagehide");
+    return new FakePage(this.stored);
+  }
+  /** Back to this page, which was only put aside; `other` is the one that was shown in between. */
+  comeBack(other) {
+    this.stored = other.navigate().stored;
+    this.#fire("pageshow");
+  }
+  /** Another tab that begins with a copy of this one. */
+  duplicate = () => new FakePage(this.stored);
 }
 
 const settle = () => new Promise((resolve) => setImmediate(resolve));
@@ -217,13 +245,14 @@ describe("codec", () => {
 
 describe("connecting", () => {
   test("CONNECT and the subscriptions are as the contract says", async () => {
-    const it = await connectedWorld({ topics: ["/topic/messages"] });
+    const it = await connectedWorld({ topics: ["/topic/messages"], clientId: "desk" });
     assert.equal(it.socket().url, "ws://push.example:2025/stomp-ws");
     assert.deepEqual([it.socket().protocols, it.socket().binaryType], [["v12.stomp"], "arraybuffer"]);
     assert.deepEqual({ ...sentOf(it, "CONNECT")[0].headers }, {
       "accept-version": "1.2",
       host: "push.example",
       "heart-beat": "10000,10000",
+      "client-id": "desk",
       Authorization: "Bearer test1",
     });
     const destinations = sentOf(it, "SUBSCRIBE").map((sent) => [sent.headers.destination, sent.headers.ack]);
@@ -356,6 +385,97 @@ describe("connecting", () => {
   });
 });
 
+// ---------------------------------------------------------------------------------------------------------- names
+
+describe("the name of a client", () => {
+  const nameOf = (it) => sentOf(it, "CONNECT")[0].headers["client-id"];
+  const nameAt = async (page) => nameOf(await connectedWorld({ tabIds: new TabIds(page) }));
+
+  test("is the same after a reconnect and a reload, and another in each tab", async () => {
+    const page = new FakePage();
+    const it = await connectedWorld({ tabIds: new TabIds(page) });
+    const name = nameOf(it);
+    assert.match(name, /^[!-~]{1,64}$/);
+    await hangUp(it, 1006);
+    await it.clock.advance(250);
+    await establish(it);
+    assert.equal(nameOf(it), name);
+    const reloaded = page.navigate();
+    assert.equal(await nameAt(reloaded), name);
+    assert.equal(await nameAt(reloaded.navigate()), name);
+    assert.notEqual(await nameAt(new FakePage()), name);
+  });
+
+  test("is not copied with the tab", async () => {
+    const page = new FakePage();
+    const name = await nameAt(page);
+    const duplicate = page.duplicate();
+    assert.notEqual(await nameAt(duplicate), name);
+    const reloaded = page.navigate();
+    assert.equal(await nameAt(reloaded), name);
+    assert.notEqual(await nameAt(reloaded.duplicate()), name);
+    assert.notEqual(await nameAt(duplicate.navigate()), name);
+  });
+
+  test("is not copied after the way back to a page either", async () => {
+    const page = new FakePage();
+    const name = await nameAt(page);
+    const next = page.navigate();
+    assert.equal(await nameAt(next), name);
+    page.comeBack(next);
+    assert.notEqual(await nameAt(page.duplicate()), name);
+    assert.equal(await nameAt(page.navigate()), name);
+  });
+
+  test("is another for each client of a page, and all of them are kept", async () => {
+    const page = new FakePage();
+    const ids = new TabIds(page);
+    const names = [ids.take(), ids.take()];
+    assert.notEqual(names[0], names[1]);
+    const next = new TabIds(page.navigate());
+    assert.deepEqual([next.take(), next.take()], names);
+    assert.ok(!names.includes(next.take()));
+  });
+
+  test("is given up by who was replaced, so that it is not taken back", async () => {
+    const page = new FakePage();
+    const it = await connectedWorld({ tabIds: new TabIds(page) });
+    const name = nameOf(it);
+    await hangUp(it, 4505, "replaced");
+    assert.deepEqual([it.status().state, it.status().code, it.status().reason], ["closed", 4505, "replaced"]);
+    await it.clock.advance(120_000);
+    assert.equal(it.sockets.length, 1);
+    it.client.connect();
+    await establish(it);
+    assert.notEqual(nameOf(it), name);
+    assert.notEqual(await nameAt(page.navigate()), name);
+  });
+
+  test("may be the application's own, and stays its own", async () => {
+    const it = await connectedWorld({ clientId: "installation-7", tabIds: null });
+    await hangUp(it, 4505, "replaced");
+    it.client.connect();
+    await establish(it);
+    assert.equal(nameOf(it), "installation-7");
+  });
+
+  for (const stored of ["nonsense", "7", '["", "a b", "é"]', `["${"x".repeat(65)}"]`]) {
+    test(`is a new one where ${stored.slice(0, 20)} is stored`, async () => {
+      assert.match(await nameAt(new FakePage({ "stomp-notify.client-ids": stored })), /^[0-9a-f]{32}$/);
+    });
+  }
+
+  test("is there without a storage, too", async () => {
+    const forbidding = {
+      get sessionStorage() {
+        throw new Error("SecurityError");
+      },
+      addEventListener: () => {},
+    };
+    for (const page of [{}, forbidding]) assert.match(await nameAt(page), /^[0-9a-f]{32}$/);
+  });
+});
+
 // ---------------------------------------------------------------------------------------------------- reconnecting
 
 describe("reconnecting", () => {
@@ -390,7 +510,7 @@ describe("reconnecting", () => {
     assert.equal(it.status().retryInMs, 250);
   });
 
-  for (const code of [4500, 4501, 4503, 4504, 4507, 4510]) {
+  for (const code of [4500, 4501, 4503, 4504, 4505, 4507, 4510]) {
     test(`${code} ends it for good`, async () => {
       const it = await connectedWorld();
       await receive(it, frame("ERROR", { message: "The token is illegal" }, "expired"));

@@ -5,6 +5,7 @@ import re
 import httpx
 import pytest
 from playwright.sync_api import Browser, expect
+from websockets.sync.client import connect
 
 from tests.interop.blocker import blocking_websockets
 from tests.interop.console import PAGE, Console
@@ -113,6 +114,43 @@ def test_disconnect_is_final_and_connect_starts_again(console: Console) -> None:
     expect(console.at("status")).to_have_text("closed")
     assert httpx.get(f"{console.server.url}/api/sessions/test-page-again").json()["items"] == []
     assert console.connect("test-page-again") != first
+
+
+def client_ids(console: Console, user: str) -> list[str]:
+    items = httpx.get(f"{console.server.url}/api/sessions/{user}").json()["items"]
+    return [item["client_id"] for item in items]
+
+
+def test_a_tab_keeps_its_name_over_a_reload_and_a_copy_of_it_gets_another(console: Console) -> None:
+    console.connect("test-page-tab")
+    (name,) = client_ids(console, "test-page-tab")
+    with console.page.expect_popup() as popup:
+        console.page.evaluate("window.open(location.href)")  # which copies the storage, as duplicating a tab does
+    copy = popup.value
+    copy.get_by_test_id("token").fill("test-page-tab")
+    copy.get_by_test_id("connect").click()
+    expect(copy.get_by_test_id("status")).to_have_text("connected")
+    first, second = client_ids(console, "test-page-tab")
+    assert (first, second == name) == (name, False)
+
+    console.page.reload()
+    console.connect("test-page-tab")
+    assert client_ids(console, "test-page-tab") == [second, name]
+    expect(copy.get_by_test_id("status")).to_have_text("connected")
+
+
+def test_a_tab_whose_session_was_taken_over_says_so_and_stays_away(console: Console) -> None:
+    console.connect("test-page-taken")
+    (name,) = client_ids(console, "test-page-taken")
+    with connect(console.server.websocket_url) as websocket:
+        websocket.send(f"CONNECT\naccept-version:1.2\nAuthorization:test-page-taken\nclient-id:{name}\n\n\0")
+        expect(console.at("status")).to_have_text("closed")
+        expect(console.page.locator("#status-detail")).to_have_text("another tab or window has taken over")
+        expect(console.at("last-close")).to_have_text("4505 replaced")
+        console.page.wait_for_timeout(1500)  # an attempt to reconnect would come within 0.5 s
+        assert console.connections == 1
+        console.connect("test-page-taken")
+        assert len(client_ids(console, "test-page-taken")) == 2
 
 
 def test_page_reconnects_by_itself_when_the_server_is_back(browser: Browser) -> None:
