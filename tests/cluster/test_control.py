@@ -43,6 +43,27 @@ async def test_all_other_nodes_answer_and_the_one_that_asks_does_not() -> None:
             assert one.control._asked == {}
 
 
+async def test_some_nodes_can_be_asked_alone() -> None:
+    with fresh_database() as url:
+        async with running_node(url, "n1") as one, running_node(url, "n2") as two, running_node(url, "n3") as three:
+            answer(two.control, "two")
+            answer(three.control, "three")
+            assert (await one.control.ask(NAME, {}, nodes=["n3"])).items == ["three"]
+            answers = await one.control.ask(NAME, {}, nodes=["n2", "dead"])
+            assert (answers.items, answers.unanswered) == (["two"], ["dead"])
+
+
+async def test_a_node_can_be_told_without_waiting_for_its_answer() -> None:
+    with fresh_database() as url:
+        async with running_node(url, "n1") as one, running_node(url, "n2") as two:
+            told: list[Any] = []
+            two.control.on(NAME, lambda question: [told.append(question)])
+            await one.control.tell("n2", NAME, {"a": 1})
+            await one.control.tell("dead", NAME, {"a": 1})
+            await eventually(lambda: told == [{"a": 1}])
+            assert one.control._asked == {}
+
+
 async def test_questions_at_the_same_time_get_their_own_answers() -> None:
     with fresh_database() as url:
         async with running_node(url, "n1") as one, running_node(url, "n2") as two:

@@ -6,6 +6,7 @@ from redis.crc import key_slot
 from app.cluster.keys import (
     EVERYBODY,
     broadcast_mark_key,
+    devices_key,
     full_mark_key,
     inbox_key,
     ledger_field,
@@ -20,7 +21,7 @@ from app.cluster.keys import (
 from app.messages.receivers import receiver_problem
 
 USERS = ["ann", "}", "}ann", "}}ann", "{ann", "{ann}", "a}b", "a{b}c", "{", "{}", "消息", "a::b", "x" * 128]
-BUILDERS = [inbox_key, read_mark_key, full_mark_key, sessions_key, user_channel]
+BUILDERS = [inbox_key, read_mark_key, full_mark_key, sessions_key, devices_key, user_channel]
 
 
 def test_keys_have_the_names_that_operators_know() -> None:

@@ -53,11 +53,15 @@ async def test_a_node_that_says_nothing_is_there_no_more_after_its_time() -> Non
             assert await one.members.look() == []
 
 
-async def test_those_that_hold_a_connection_answer() -> None:
+async def test_those_live_that_say_so_and_hold_a_connection() -> None:
     with fresh_database() as url:
-        async with running_node(url, "n1") as one, running_node(url, "n2"):
-            assert await one.members.answering(["n2", "dead", "n1"]) == ["n2", "n1"]
-            assert await one.members.answering([]) == []
+        async with running_node(url, "n1") as one, running_node(url, "n2"), running_node(url, "n3"):
+            valkey().command("ZADD", NODES, 9_999_999_999_999, "killed")
+            await eventually(lambda: {"n2", "n3"} < set(nodes()))
+            assert await one.members.living(["n3", "n2", "killed", "unknown"]) == ["n3", "n2"]
+            assert await one.members.living([]) == ()
+            valkey().command("ZREM", NODES, "n3")
+            assert await one.members.living(["n3", "n2"]) == ["n2"]
 
 
 async def test_a_node_that_was_taken_for_dead_tells_those_who_have_entries() -> None:

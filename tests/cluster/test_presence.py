@@ -8,6 +8,7 @@ import pytest
 from app.cluster.keys import NODES, devices_key, sessions_key
 from app.cluster.node import ClusterNode
 from app.errors import SessionLimit, Unavailable
+from tests.contracts.test_presence import Judge
 from tests.eventually import eventually
 from tests.nodes import proxied_node, running_node
 from tests.valkey import fresh_database, valkey
@@ -115,6 +116,167 @@ async def test_sessions_of_a_node_that_runs_stay_and_those_of_a_dead_one_fade() 
             with pytest.raises(SessionLimit):
                 await joined(node, "s3", limit=1)
             assert entries() == ["n1::s1"]
+
+
+# Devices
+
+
+def devices() -> dict[str, str]:
+    """The sessions, without their turns."""
+    found: dict[str, str] = valkey().command("HGETALL", devices_key("ann"))
+    return {device: value.partition(" ")[2] for device, value in found.items()}
+
+
+def replaced_of(node: ClusterNode) -> list[str]:
+    """Grows by the sessions that the node is told to end, and counts them out."""
+    ended: list[str] = []
+
+    def end(session_id: str) -> None:
+        ended.append(session_id)
+        node.presence.leave("ann", session_id)
+
+    node.presence.on_replaced = end
+    return ended
+
+
+async def test_a_session_of_another_node_is_ended_there_at_once() -> None:
+    with fresh_database() as url:
+        async with running_node(url, "n1") as one, running_node(url, "n2") as two:
+            ended = replaced_of(one)
+            await one.presence.join("ann", "s1", 1, "phone")
+            assert await two.presence.join("ann", "s2", 1, "phone") is None
+            await eventually(lambda: ended == ["s1"])
+            await one.presence.flush()
+            assert (entries(), devices()) == (["n2::s2"], {"phone": "n2::s2"})
+
+
+async def test_devices_are_forgotten_with_the_sessions_of_their_user() -> None:
+    with fresh_database() as url:
+        async with running_node(url, "n1", life_ms=600) as node:
+            await node.presence.join("ann", "s1", 1, "phone")
+            await asyncio.sleep(0.8)
+            assert devices() == {"phone": "n1::s1"}, "they live as long"
+            node.presence.leave("ann", "s1")
+            await eventually(lambda: valkey().command("DBSIZE") == 1)  # the nodes
+
+
+async def test_devices_of_a_user_who_is_always_there_do_not_pile_up() -> None:
+    with fresh_database() as url:
+        async with running_node(url, "n1") as node:
+            await node.presence.join("ann", "stays", 10, "desk")
+            for n in range(50):
+                await node.presence.join("ann", f"s{n}", 10, f"tab-{n}")
+                node.presence.leave("ann", f"s{n}")
+                await node.presence.flush()
+            assert len(devices()) <= 4
+            assert devices()["desk"] == "n1::stays"
+
+
+async def test_a_node_that_was_away_learns_what_was_replaced_when_it_is_back() -> None:
+    async with proxied_node("n1") as (proxy, away), running_node(valkey().url, "n2") as node:
+        ended = replaced_of(away)
+        await away.presence.join("ann", "s1", 2, "phone")
+        await away.presence.join("ann", "s2", 2, "desk")
+        proxy.refuse()
+        proxy.cut()
+        await eventually(lambda: not away.client.is_up)
+        await node.presence.join("ann", "s3", 2, "phone")
+        assert entries() == ["n1::s2", "n2::s3"]
+        await proxy.allow()
+        await eventually(lambda: ended == ["s1"])
+        away.presence.refresh_soon()
+        await away.presence.flush()
+        await asyncio.sleep(0.1)
+        assert (entries(), ended) == (["n1::s2", "n2::s3"], ["s1"])
+
+
+@pytest.mark.parametrize("first", [0, 1])
+async def test_after_redis_lost_all_the_latest_session_of_a_device_stays(first: int) -> None:
+    async with proxied_node("n1") as (proxy, away), running_node(valkey().url, "n2") as node:
+        nodes = [away, node]
+        ended = replaced_of(away)
+        await away.presence.join("ann", "s1", 1, "phone")
+        proxy.refuse()
+        proxy.cut()
+        await eventually(lambda: not away.client.is_up)
+        await node.presence.join("ann", "s2", 1, "phone")
+        valkey().command("DEL", KEY, devices_key("ann"))
+        if first == 0:
+            await proxy.allow()
+            await eventually(lambda: entries() == ["n1::s1"])
+        for one in nodes[::-1]:
+            one.presence.refresh_soon()
+            await eventually(lambda: "n2::s2" in entries())
+        await proxy.allow()
+        await eventually(lambda: away.client.is_up)
+        away.presence.refresh_soon()
+        await eventually(lambda: ended == ["s1"])
+        await eventually(lambda: (entries(), devices()) == (["n2::s2"], {"phone": "n2::s2"}))
+
+
+async def test_a_mapping_that_is_older_than_a_session_does_not_end_it() -> None:
+    """A replica that took over may not know of the latest session of a device."""
+    with fresh_database() as url:
+        async with running_node(url, "n1") as node:
+            ended = replaced_of(node)
+            await node.presence.join("ann", "s1", 1, "phone")
+            before = valkey().command("HGET", devices_key("ann"), "phone")
+            await node.presence.join("ann", "s2", 1, "phone")
+            node.presence.leave("ann", "s1")
+            await node.presence.flush()
+            valkey().command("HSET", devices_key("ann"), "phone", before)
+            valkey().command("DEL", KEY)
+            valkey().command("ZADD", KEY, 9_999_999_999_999, "n1::s1")
+            node.presence.refresh_soon()
+            await eventually(lambda: (entries(), devices()) == (["n1::s2"], {"phone": "n1::s2"}))
+            assert "s2" not in ended
+
+
+async def test_without_a_client_id_a_session_takes_one_command_to_join() -> None:
+    with fresh_database() as url:
+        async with running_node(url, "n1") as node:
+            await eventually(lambda: not node.presence._refresh_now.is_set())
+            await eventually(lambda: valkey().command("ZCARD", NODES))
+            before = node.client.commands
+            await joined(node, "s1")
+            assert node.client.commands == before + 1
+            await node.presence.join("ann", "s2", 10, "phone")
+            assert node.client.commands == before + 2
+            assert devices() == {"phone": "n1::s2"}
+
+
+# Overdue sessions of other nodes
+
+
+async def test_a_session_of_another_node_that_is_overdue_makes_room() -> None:
+    with fresh_database() as url:
+        async with running_node(url, "n1") as one, running_node(url, "n2") as two:
+            await joined(one, "s1", "s2")
+            judge = Judge(one.presence, "s2")
+            await joined(two, "s3", limit=2)
+            assert (entries(), judge.questions) == (["n1::s1", "n2::s3"], [("ann", False)])
+            with pytest.raises(SessionLimit):
+                await joined(two, "s4", limit=2)
+
+
+async def test_who_has_a_session_on_a_node_that_does_not_answer_may_come_again() -> None:
+    with fresh_database() as url:
+        async with running_node(url, "n1") as node, running_node(url, "hung") as hung:
+            await joined(hung, "s1")
+            hung.control.receive = lambda parcel: None  # type: ignore[method-assign]
+            with pytest.raises(Unavailable, match="do not answer: hung"):
+                await joined(node, "s2", limit=1)
+            await joined(node, "s2", limit=2)
+
+
+async def test_only_nodes_with_sessions_of_the_user_are_asked() -> None:
+    with fresh_database() as url:
+        async with running_node(url, "n1") as one, running_node(url, "n2") as two, running_node(url, "n3") as three:
+            judges = [Judge(node.presence) for node in (one, two, three)]
+            await joined(two, "s1")
+            with pytest.raises(SessionLimit):
+                await joined(one, "s2", limit=1)
+            assert [len(judge.questions) for judge in judges] == [1, 1, 0]
 
 
 # Losses

@@ -201,25 +201,83 @@ def test_an_inbox_can_be_read_while_the_server_is_out_of_memory() -> None:
 # Sessions
 
 
+SESSIONS, DEVICES = "sessions::{ann}", "devices::{ann}"
+
+
+def join(server: Valkey, member: str, most: int = 2, device: str = "", *ended: str, life_ms: int = 5_000) -> Any:
+    """Without the turn: the member that was replaced, or who is there."""
+    came, *_, last = run(server, JOIN, [SESSIONS, DEVICES], member, most, life_ms, device, *ended)
+    assert came == isinstance(last, str)
+    return last
+
+
+def refresh(server: Valkey, *arguments: str | int) -> Any:
+    return run(server, REFRESH, [SESSIONS, DEVICES], 5_000, *arguments)
+
+
+def members(server: Valkey) -> Any:
+    return server.command("ZRANGE", SESSIONS, 0, -1)
+
+
 def test_a_session_joins_below_the_limit_and_is_told_who_is_there_above_it(server: Valkey) -> None:
-    assert run(server, JOIN, ["s"], "n1::a", 2, 5_000) == [1]
-    assert run(server, JOIN, ["s"], "n2::b", 2, 5_000) == [1]
-    assert run(server, JOIN, ["s"], "n1::c", 2, 5_000) == [0, ["n1::a", "n2::b"]]
-    assert run(server, JOIN, ["s"], "n1::a", 2, 5_000) == [1], "who is there already is no more of them"
-    assert 4_000 < life_ms(server, "s") <= 5_000
+    assert join(server, "n1::a") == ""
+    assert join(server, "n2::b") == ""
+    assert join(server, "n1::c") == ["n1::a", "n2::b"]
+    assert join(server, "n1::a") == "", "who is there already is no more of them"
+    assert 4_000 < life_ms(server, SESSIONS) <= 5_000
+    assert server.command("EXISTS", DEVICES) == 0
 
 
 def test_sessions_that_have_faded_do_not_count(server: Valkey) -> None:
-    server.command("ZADD", "s", 1, "n1::a", 2, "n1::b")
-    assert run(server, JOIN, ["s"], "n1::c", 1, 5_000) == [1]
-    assert server.command("ZRANGE", "s", 0, -1) == ["n1::c"]
+    server.command("ZADD", SESSIONS, 1, "n1::a", 2, "n1::b")
+    assert join(server, "n1::c", 1) == ""
+    assert members(server) == ["n1::c"]
+
+
+def test_sessions_that_have_ended_make_room_in_the_same_step(server: Valkey) -> None:
+    for member in ("n1::a", "n1::b"):
+        join(server, member)
+    assert join(server, "n2::c", 2, "", "n1::b", "n9::never") == ""
+    assert members(server) == ["n1::a", "n2::c"]
+
+
+def test_a_session_takes_the_place_of_the_one_before_it_on_its_device(server: Valkey) -> None:
+    assert join(server, "n1::a", 1, "phone") == ""
+    assert join(server, "n2::b", 1, "phone") == "n1::a"
+    assert join(server, "n2::b", 1, "phone") == "", "it is there already"
+    assert join(server, "n2::c", 1, "desk") == ["n2::b"]
+    assert members(server) == ["n2::b"]
+    assert 4_000 < life_ms(server, DEVICES) <= 5_000
+    server.command("ZADD", SESSIONS, "+inf", "n3::more")
+    assert join(server, "n1::d", 1, "phone") == "n2::b", "one for one, also above the limit"
+
+
+def test_turns_grow_though_the_clock_of_the_server_goes_back(server: Valkey) -> None:
+    future = int(time.time() * 1_000) + 3_600_000
+    server.command("HSET", DEVICES, "phone", f"{future} n1::a")
+    assert run(server, JOIN, [SESSIONS, DEVICES], "n1::b", 2, 5_000, "phone") == [1, future + 1, ""]
+    assert server.command("HGET", DEVICES, "phone") == f"{future + 1} n1::b"
+    assert refresh(server, "n1::a", "phone", future, "n1::b", "phone", future + 1) == [["n1::a"]]
+    assert members(server) == ["n1::b"]
 
 
 def test_refreshing_keeps_sessions_and_brings_back_lost_ones(server: Valkey) -> None:
-    run(server, REFRESH, ["s"], 5_000, "n1::a", "n1::b")
-    assert server.command("ZRANGE", "s", 0, -1) == ["n1::a", "n1::b"]
+    assert refresh(server, "n1::a", "", 0, "n1::b", "phone", 7) == [[]]
+    assert members(server) == ["n1::a", "n1::b"]
     for member in ("n1::a", "n1::b"):
-        assert float(server.command("ZSCORE", "s", member)) == pytest.approx(time.time() * 1_000 + 5_000, abs=1_000)
+        score = float(server.command("ZSCORE", SESSIONS, member))
+        assert score == pytest.approx(time.time() * 1_000 + 5_000, abs=1_000)
+    assert server.command("HGETALL", DEVICES) == {"phone": "7 n1::b"}
+    assert 4_000 < life_ms(server, DEVICES) <= 5_000
+
+
+def test_refreshing_tells_what_was_replaced_and_takes_back_what_was_not(server: Valkey) -> None:
+    refresh(server, "n1::old", "phone", 5)
+    assert refresh(server, "n2::new", "phone", 6, "n2::other", "", 0) == [[]]
+    assert members(server) == ["n2::new", "n2::other"]
+    assert refresh(server, "n1::old", "phone", 5, "n1::mine", "", 0) == [["n1::old"]]
+    assert members(server) == ["n1::mine", "n2::new", "n2::other"]
+    assert server.command("HGETALL", DEVICES) == {"phone": "6 n2::new"}
 
 
 # Nodes

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
+from app.cluster.overdue import Verdict
 from app.errors import SessionLimit
 from app.gateway.presence import Presence
 from tests.contracts.implementations import PRESENCES
@@ -72,3 +73,98 @@ async def test_leaving_twice_or_without_having_come_is_no_error(presences: Seque
     await asyncio.sleep(0.05)
     came = [await joins(here, f"t{n}") for n in range(LIMIT + 1)]
     assert came == [True] * LIMIT + [False]
+
+
+# Devices
+
+
+async def test_a_device_has_one_session_which_is_the_latest(presences: Sequence[Presence]) -> None:
+    """Two and more of it count once; the caller is told which one of its own has to end."""
+    here, _ = presences
+    assert await here.join("ann", "s1", LIMIT, "phone") is None
+    assert await here.join("ann", "s2", LIMIT, "phone") == "s1"
+    here.leave("ann", "s1")
+    assert await here.join("ann", "s3", LIMIT, "phone") == "s2"
+    here.leave("ann", "s2")
+    assert [await joins(here, f"t{n}") for n in range(LIMIT)] == [True] * (LIMIT - 1) + [False]
+
+
+async def test_a_device_comes_back_though_its_user_is_at_the_limit(presences: Sequence[Presence]) -> None:
+    here, there = presences
+    assert await here.join("ann", "s1", LIMIT, "phone") is None
+    assert [await joins(here, f"t{n}") for n in range(LIMIT)] == [True] * (LIMIT - 1) + [False]
+    await there.join("ann", "s2", LIMIT, "phone")
+    with pytest.raises(SessionLimit):
+        await there.join("ann", "s3", LIMIT, "desk")
+
+
+async def test_a_device_of_another_user_is_another_device(presences: Sequence[Presence]) -> None:
+    here, _ = presences
+    assert await here.join("ann", "s1", LIMIT, "phone") is None
+    assert await here.join("bob", "s2", LIMIT, "phone") is None
+    assert await here.join("ann", "s3", LIMIT, "desk") is None
+    assert await here.join("bob", "s4", LIMIT, "phone") == "s2"
+
+
+async def test_a_device_that_left_is_forgotten(presences: Sequence[Presence]) -> None:
+    here, _ = presences
+    await here.join("ann", "s1", LIMIT, "phone")
+    here.leave("ann", "s1")
+    await asyncio.sleep(0.05)
+    assert await here.join("ann", "s2", LIMIT, "phone") is None
+
+
+# The overdue
+
+
+class Judge:
+    """Ends what it was told to, one at a time; a session of None is still to be asked for a sign of life."""
+
+    def __init__(self, presence: Presence, *overdue: str | None) -> None:
+        self.presence = presence
+        self.overdue = list(overdue)
+        self.questions: list[tuple[str, bool]] = []
+        presence.end_overdue = self
+
+    def __call__(self, user: str, again: bool) -> Verdict:
+        self.questions.append((user, again))
+        session_id = self.overdue.pop(0) if self.overdue else ""
+        if session_id is None:
+            return Verdict(asked=True)
+        if not session_id:
+            return Verdict()
+        self.presence.leave(user, session_id)
+        return Verdict(ended=[session_id])
+
+
+async def test_who_is_at_the_limit_gets_the_place_of_who_is_overdue(presences: Sequence[Presence]) -> None:
+    here, _ = presences
+    judge = Judge(here, "s1")
+    for n in range(LIMIT):
+        await here.join("ann", f"s{n}", LIMIT)
+    assert judge.questions == []
+    assert await joins(here, "late")
+    assert not await joins(here, "later")
+    assert judge.questions == [("ann", False)] * 2
+
+
+async def test_who_was_asked_has_the_time_to_answer(
+    presences: Sequence[Presence], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.cluster.overdue.LOOK_AGAIN_S", 0.01)
+    here, _ = presences
+    judge = Judge(here, None, "s0", None, "")
+    for n in range(LIMIT):
+        await here.join("ann", f"s{n}", LIMIT)
+    assert await joins(here, "late")
+    assert not await joins(here, "later")
+    assert judge.questions == [("ann", False), ("ann", True)] * 2
+
+
+async def test_no_place_is_given_away_twice(presences: Sequence[Presence]) -> None:
+    here, _ = presences
+    judge = Judge(here, "s0", "s1")
+    for n in range(LIMIT):
+        await here.join("ann", f"s{n}", LIMIT)
+    came = await asyncio.gather(*(joins(here, f"t{n}") for n in range(10)))
+    assert (sum(came), judge.overdue) == (2, [])

@@ -259,6 +259,36 @@ async def test_ping_is_answered(scene: Scene) -> None:
     assert await client.receive() == (PONG, b"there?")
 
 
+@pytest.mark.parametrize("answer", [masked(PONG, b""), masked(TEXT, b"\n"), masked(TEXT, b"SEND")[:7]])
+async def test_client_that_can_be_asked_for_a_sign_of_life_gives_it_with_any_byte(answer: bytes, scene: Scene) -> None:
+    client = await scene.raw()
+    transport = scene.session.transport
+    assert not transport.is_asked
+    if scene.transport == "asgi":  # which has no word for it
+        assert not transport.ask()
+        assert not transport.is_asked
+        return
+    for byte in answer:
+        assert transport.ask()
+        assert await client.receive() == (PING, b"")
+        await settle()
+        assert transport.is_asked
+        await client.send(bytes([byte]))
+        await eventually(lambda: not transport.is_asked)
+
+
+async def test_client_is_not_asked_while_nobody_would_hear_it(scene: Scene) -> None:
+    client = await scene.raw()
+    transport = scene.session.transport
+    transport.pause_reading()
+    assert not transport.ask()
+    assert not transport.is_asked
+    transport.resume_reading()
+    scene.session.end(FORCED)
+    assert not transport.ask()
+    assert await client.closed() == FORCED.code
+
+
 async def test_foreign_origin_is_refused_before_anything_is_made(scene: Scene) -> None:
     with pytest.raises(InvalidStatus, match="403"):
         await connect(scene.url, origin=Origin("https://evil.example"))

@@ -132,6 +132,14 @@ async def scene(request: pytest.FixtureRequest) -> AsyncIterator[Scene]:
         yield scene
 
 
+async def test_only_a_websocket_can_be_asked_for_a_sign_of_life(scene: Scene) -> None:
+    await scene.connected()
+    transport = scene.session.transport
+    assert transport.ask() == (scene.transport == "websocket")
+    assert transport.is_asked == (scene.transport == "websocket")
+    await eventually(lambda: not transport.is_asked)
+
+
 async def texts(client: StompClient, count: int) -> Sequence[str]:
     return [str(await client.websocket.recv()) for _ in range(count)]
 

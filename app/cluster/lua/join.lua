@@ -16,9 +16,9 @@ local known = device ~= '' and redis.call('HGET', devices, device) or ''
 local before, older = known:match('^(%d+) (.*)$')
 if before then
   turn = math.max(now, before + 1)
-  if redis.call('ZREM', sessions, older) == 1 then replaced = older end
+  if older ~= member and redis.call('ZREM', sessions, older) == 1 then replaced = older end
 end
-if replaced == '' and redis.call('ZCARD', sessions) >= most then
+if replaced == '' and redis.call('ZCARD', sessions) >= most and not redis.call('ZSCORE', sessions, member) then
   return {0, redis.call('ZRANGE', sessions, 0, -1)}
 end
 redis.call('ZADD', sessions, now + life, member)
