@@ -216,7 +216,7 @@ def refresh(server: Valkey, *arguments: str | int) -> Any:
 
 
 def members(server: Valkey) -> Any:
-    return server.command("ZRANGE", SESSIONS, 0, -1)
+    return sorted(server.command("ZRANGE", SESSIONS, 0, -1))
 
 
 def test_a_session_joins_below_the_limit_and_is_told_who_is_there_above_it(server: Valkey) -> None:

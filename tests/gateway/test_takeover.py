@@ -98,7 +98,7 @@ async def test_the_older_session_is_ended_for_good_and_does_not_count(stage: Sta
     assert (older.close_code, stage.acks.open_records, len(stage.hub)) == (4505, 0, 1)
     assert not older.transport.reason.may_reconnect  # type: ignore[union-attr]
     await newer.subscribe("/topic/a")
-    (receipt, again) = await newer.talk("SUBSCRIBE", {"id": "0", "destination": "/user/queue/msg", "receipt": "r"})
+    _, again = await newer.talk("SUBSCRIBE", {"id": "0", "destination": "/user/queue/msg", "receipt": "r"})
     assert again.headers["message-id"] == message_id
 
 
