@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 
 class Connection:
-    """The transport calls `receive` and `closed`, the gateway's timer `look`. Nothing here waits."""
+    """The transport calls `receive` and `closed`, the gateway's timer `look`. Only `retire` waits."""
 
     __slots__ = (
         "_bucket",

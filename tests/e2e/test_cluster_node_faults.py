@@ -11,7 +11,7 @@ import pytest
 
 from tests.client import StompClient, listening, stomp_client
 from tests.databases import migrated_database
-from tests.e2e.accounts import TRY_AGAIN, Accounts, listeners, publishing
+from tests.e2e.accounts import Accounts, listeners, publishing
 from tests.e2e.backend import Backend, eventually
 from tests.e2e.faults import sleeping
 from tests.e2e.trio import QUICK, ask, keys, ledger, living, open_backends, running_nodes
@@ -120,11 +120,8 @@ async def try_to_join(url: str) -> int:
         return 0 if (await client.receive()).command == "CONNECTED" else (await client.closed())[0]
 
 
-async def test_sessions_of_a_killed_node_keep_nobody_out_for_longer_than_its_life(
-    nodes: Sequence[Backend], redis: Valkey
-) -> None:
+async def test_sessions_of_a_killed_node_keep_nobody_out(nodes: Sequence[Backend], redis: Valkey) -> None:
     a, b, _ = nodes
-    loop = asyncio.get_running_loop()
     async with AsyncExitStack() as stack:
         for _ in range(10):
             await stack.enter_async_context(listening(a.server.websocket_url, "test-ten"))
@@ -132,11 +129,7 @@ async def test_sessions_of_a_killed_node_keep_nobody_out_for_longer_than_its_lif
 
         await kill(a.server)
 
-        killed_s = loop.time()
-        codes = {await try_to_join(b.server.websocket_url)}
-        await eventually(lambda: try_to_join(b.server.websocket_url), lambda code: code == 0, NODE_LIFE_S + 0.5)
-        assert loop.time() - killed_s < NODE_LIFE_S + 0.5
-        assert codes == {TRY_AGAIN}, "he may come back"
+        assert await try_to_join(b.server.websocket_url) == 0, "at the first attempt"
     await eventually(lambda: keys(redis, "stomp::sessions::*"), lambda left: not left)
 
 
