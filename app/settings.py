@@ -37,7 +37,7 @@ class Settings(BaseSettings):
     node_ttl_ms: int = Field(
         15_000,
         ge=300,
-        description="how long a node that hangs is taken for alive; its sessions count towards MAX_SESSIONS_PER_USER as long",
+        description="how long a node that hangs is taken for alive, and its sessions count in MAX_SESSIONS_PER_USER",
     )
     redis_timeout_ms: int = Field(
         3000, ge=100, description="time Redis has to answer before it counts as away and pushes are refused"
