@@ -6,9 +6,7 @@ from collections.abc import Awaitable
 
 from app.disconnects import (
     BAD_REQUEST,
-    CONNECT_TIMEOUT,
     GONE,
-    HEARTBEAT_LOST,
     INTERNAL_ERROR,
     NORMAL,
     RATE_LIMITED,
@@ -18,7 +16,7 @@ from app.disconnects import (
 )
 from app.errors import ServiceError
 from app.gateway.admission import admit
-from app.gateway.liveness import Liveness, Silence
+from app.gateway.liveness import Liveness
 from app.gateway.rate import TokenBucket
 from app.gateway.routing import Rejected, told
 from app.gateway.services import Services
@@ -28,7 +26,6 @@ from app.messages.destinations import APP_ACK, USER_ERRORS
 from app.stomp.codec import HEARTBEAT
 from app.stomp.errors import FrameTooLarge, ProtocolError
 from app.stomp.events import Ack, Commit, Connect, Disconnect, Event, Send, Subscribe, Unsubscribe
-from app.stomp.heartbeat import LOST, SEND
 from app.stomp.session import ServerSession
 
 RETIRE_S = 1.0
@@ -38,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 
 class Connection:
-    """The transport calls `receive` and `closed`, the gateway's timer `look`. Only `retire` waits."""
+    """The transport calls `receive` and `closed`, the gateway all else. Only `retire` waits."""
 
     __slots__ = (
         "_bucket",
@@ -109,31 +106,10 @@ class Connection:
         if self._is_gone:
             self._services.gone(self)
 
-    def look(self, now_s: float, late_s: float) -> float | None:
-        """Heart-beats, and the time limit for CONNECT.
-
-        When to look again, which may happen `late_s` later than that; None: never.
-        """
-        session = self.session
-        if session is None:
-            if now_s - self.life.opened_s > self._services.options.connect_timeout_s:
-                self.end(CONNECT_TIMEOUT)
-            return now_s
-        if self._work is not None:  # little or nothing is read while there is work
-            self.life.heard_s = now_s
-        has_sent, session.has_sent = session.has_sent, False
-        due, look_s = self.life.look(now_s, late_s, has_sent)
-        if due is LOST:
-            self.end(HEARTBEAT_LOST)
-        elif due is SEND:
-            self.transport.send(HEARTBEAT)
-        return look_s
-
-    def judge(self, now_s: float, again: bool) -> Silence:
-        """Whether its place may be given to somebody else."""
-        if self.session is None or self._work is not None:
-            return Silence.ALIVE
-        return self.life.judge(self.transport, now_s, again)
+    @property
+    def is_busy(self) -> bool:
+        """A frame is being worked on; little or nothing is read meanwhile."""
+        return self._work is not None
 
     async def retire(self) -> None:
         """A newer session of its device has come: what the client has sent is done or dropped when this returns."""

@@ -13,7 +13,7 @@ from app.delivery.delivery import Delivery
 from app.disconnects import FORCED, HEARTBEAT_LOST, REPLACED, RESTART, DisconnectReason
 from app.gateway.connection import Connection
 from app.gateway.dispatch import Dispatcher
-from app.gateway.liveness import Silence
+from app.gateway.liveness import Silence, judge, look_after
 from app.gateway.presence import Presence
 from app.gateway.routing import DestinationRoutes
 from app.gateway.services import ConnectionOptions, Services
@@ -132,7 +132,7 @@ class Gateway:
         """For `Presence.end_overdue`."""
         now_s = self._clock.monotonic()
         connections = [self._sessions[session.id] for session in self._services.hub.sessions_of(user)]
-        silences = {connection: connection.judge(now_s, again) for connection in connections}
+        silences = {connection: judge(connection, now_s, again) for connection in connections}
         overdue = [connection for connection, silence in silences.items() if silence is Silence.OVERDUE]
         if not overdue:
             return Verdict(asked=Silence.ASKED in silences.values())
@@ -155,9 +155,12 @@ class Gateway:
         return self._schedule.pop_due(self._clock.monotonic())
 
     def look_after(self, connections: Iterable[Connection]) -> None:
-        now_s = self._clock.monotonic()
+        now_s, late_s = self._clock.monotonic(), LATE_TICKS * self._tick_s
+        connect_timeout_s = self._services.options.connect_timeout_s
         for connection in connections:
-            look_s = connection.look(now_s, LATE_TICKS * self._tick_s) if connection in self._connections else None
+            if connection not in self._connections:
+                continue
+            look_s = look_after(connection, now_s, late_s, connect_timeout_s)
             if look_s is not None and connection in self._connections:
                 self._connections[connection] = self._schedule.add(connection, look_s)
 
