@@ -3,13 +3,13 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import httpx
 import pytest
 from redis.crc import key_slot
 
-from tests.client import StompClient, listening
+from tests.client import StompClient, listening, stomp_client
 from tests.e2e.accounts import Accounts, listeners, publishing
 from tests.e2e.backend import Backend, eventually
 from tests.e2e.faults import cut
@@ -100,6 +100,23 @@ async def nothing_left(primaries: Sequence[Valkey]) -> None:
 
 
 # Redis Cluster
+
+
+async def test_nodes_tell_and_ask_one_another_about_sessions(cluster_nodes: Sequence[Backend]) -> None:
+    a, b, _ = cluster_nodes
+    async with AsyncExitStack() as stack:
+        for user in USERS[:5]:
+            older = await stack.enter_async_context(stomp_client(a.server.websocket_url))
+            await older.connect(user, **{"client-id": "phone"})
+            newer = await stack.enter_async_context(stomp_client(b.server.websocket_url))
+            await newer.connect(user, **{"client-id": "phone"})
+            assert (await older.closed())[0] == 4505
+        for _ in range(9):
+            client = await stack.enter_async_context(stomp_client(a.server.websocket_url))
+            await client.connect(USERS[0])
+        refused = await stack.enter_async_context(stomp_client(b.server.websocket_url))
+        await refused.send("CONNECT", {"accept-version": "1.2", "Authorization": USERS[0]})
+        assert (await refused.closed())[0] == 4504, "all have answered that they are alive"
 
 
 def move_slot(key: str, cluster: ValkeyCluster, *, slowly_s: float = 0.0) -> None:
