@@ -1,0 +1,63 @@
+"""Fault injection: `python -m tests.chaos` runs every scenario, `python -m tests.chaos valkey-restart --seed 1` one.
+
+The exit status is 1 if a promise was broken. A run of everything writes docs/chaos.md.
+"""
+
+import argparse
+import asyncio
+import signal
+import sys
+from pathlib import Path
+
+from tests.chaos.report import DOCUMENT, as_text, broken, details, write
+from tests.chaos.runner import FULL, SHORT, Run, run
+from tests.chaos.scenarios import BREAKS, SCENARIOS
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    if arguments.list:
+        for scenario in SCENARIOS.values():
+            say(f"{scenario.name:24} {scenario.what}")
+        for name, item in BREAKS.items():
+            say(f"--break {name:16} {item.what}")
+        return
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # an exception, so that everything started is ended
+    runs = [measured(name, arguments) for name in arguments.names or SCENARIOS]
+    say("\n" + as_text(runs))
+    if (not arguments.names and not arguments.broken) or arguments.report:
+        write(runs, arguments.seed, arguments.report or DOCUMENT)
+    if any(broken(item) for item in runs):
+        sys.exit(1)
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser.add_argument("names", nargs="*", choices=[[], *SCENARIOS], metavar="NAME", help="default: all")
+    parser.add_argument("--list", action="store_true", help="print the scenarios")
+    parser.add_argument("--seed", type=int, default=1, help="of what is pushed and how clients behave")
+    parser.add_argument("--short", action="store_true", help="less load and less time, as in CI")
+    parser.add_argument("--break", dest="broken", choices=[*BREAKS], help="break something on purpose")
+    parser.add_argument("--report", type=Path, help="where to write the table of a run")
+    parser.add_argument("--examples", type=int, default=4, help="lines to print for each column that is not 0")
+    parser.add_argument("--keep", action="store_true", help="keep logs and data of the processes")
+    return parser.parse_args()
+
+
+def measured(name: str, arguments: argparse.Namespace) -> Run:
+    pace = SHORT if arguments.short else FULL
+    item = BREAKS[arguments.broken] if arguments.broken else None
+    result = asyncio.run(run(SCENARIOS[name], arguments.seed, pace, item, arguments.keep))
+    verdict = ", ".join(f"{column} {len(lines)}" for column, lines in broken(result).items()) or "all promises kept"
+    say(f"{name}, {result.seconds:.0f} s, {result.account.accepted} accepted: {verdict}")
+    say(details(result, arguments.examples))
+    return result
+
+
+def say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
