@@ -111,25 +111,23 @@ class Client:
         self._journal.sessions.append(session)
         subscribe = {"id": "s", "destination": "/user/queue/msg", "receipt": "subscribed"}
         await websocket.send(encode("SUBSCRIBE", subscribe))
-        async with asyncio.TaskGroup() as tasks:
-            helpers = [tasks.create_task(self._send_acks(websocket)), tasks.create_task(_beat(websocket))]
-            try:
-                await self._read(inbound, session, tasks)
-            except* ConnectionClosed as group:
-                raise group.exceptions[0] from None
-            finally:
-                for helper in helpers:
-                    helper.cancel()
+        helpers = [asyncio.create_task(self._send_acks(websocket)), asyncio.create_task(_beat(websocket))]
+        try:
+            await self._read(inbound, session)
+        finally:
+            for helper in helpers:
+                helper.cancel()
+            await asyncio.gather(*helpers, return_exceptions=True)
 
-    async def _read(self, inbound: "Inbound", session: Session, tasks: asyncio.TaskGroup) -> None:
+    async def _read(self, inbound: "Inbound", session: Session) -> None:
         while (frame := await inbound.frame()) is not None:
             now_s = time.monotonic()
             if frame.command == "MESSAGE":
-                self._on_message(frame, session, now_s, tasks)
+                self._on_message(frame, session, now_s)
             elif frame.command == "RECEIPT":
                 self._on_receipt(frame.headers["receipt-id"], session, now_s)
 
-    def _on_message(self, frame: Frame, session: Session, now_s: float, tasks: asyncio.TaskGroup) -> None:
+    def _on_message(self, frame: Frame, session: Session, now_s: float) -> None:
         data = json.loads(frame.body)["data"]
         if not (isinstance(data, str) and data.startswith(TAG)):
             return
@@ -139,7 +137,7 @@ class Client:
         if is_first and self._source.random() < self._manner.drop:
             return
         redelivered = frame.headers.get("redelivered") == "true"
-        if all(message_id != earlier.message_id for earlier in session.received[-1:]) and is_first:
+        if is_first:
             self._journal.last_reception_s = now_s
         session.received.append(Reception(now_s, message_id, tag, redelivered))
         push = self._journal.pushes.get(tag)

@@ -12,6 +12,7 @@ from tests.chaos.world import World
 
 Fault = Callable[[World], Awaitable[None]]
 DOWN_S = 3.0
+APART_S = 1.0  # between the reconnections of nodes, as their growing pauses may have it
 
 
 async def nothing(world: World) -> None:
@@ -49,10 +50,13 @@ async def rolling_restart(world: World) -> None:
 
 
 async def restart_valkey(world: World) -> None:
-    """Kill Valkey with SIGKILL and start it again with its AOF."""
+    """Kill Valkey with SIGKILL and start it again with its AOF; the nodes reconnect one after the other."""
     await world.valkey.process.kill()
+    for link in world.valkey_links:
+        link.cut()
     await asyncio.sleep(DOWN_S)
     await world.valkey.start()
+    await _reopen(world)
 
 
 def freeze_valkey(seconds: float) -> Fault:
@@ -74,9 +78,7 @@ async def cut_all_links(world: World) -> None:
     for link in world.valkey_links:
         link.cut()
     await asyncio.sleep(5)
-    for link in world.valkey_links:
-        await link.open()
-        await asyncio.sleep(0.7)
+    await _reopen(world)
 
 
 async def cut_one_link(world: World) -> None:
@@ -159,6 +161,12 @@ async def fill_sqlite(world: World) -> None:
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (1, before[1]))
     await asyncio.sleep(10)
     resource.prlimit(pid, resource.RLIMIT_FSIZE, before)
+
+
+async def _reopen(world: World) -> None:
+    for link in world.valkey_links:
+        await link.open()
+        await asyncio.sleep(APART_S)
 
 
 async def _postgres_down(world: World, seconds: float) -> None:

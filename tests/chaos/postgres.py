@@ -26,7 +26,7 @@ class Postgres:
         self._directory = Path(tempfile.mkdtemp(prefix="chaos-postgres-"))
         if self._user:
             shutil.chown(self._directory, self._user)
-        settings = {
+        settings: dict[str, str | int] = {
             "port": self.port,
             "listen_addresses": "127.0.0.1",
             "unix_socket_directories": "",
@@ -35,7 +35,7 @@ class Postgres:
             "log_min_messages": "fatal",
         }
         arguments = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
-        command = [self._bin / "postgres", "-D", self._directory / "data", *arguments]
+        command: list[str | Path] = [self._bin / "postgres", "-D", self._directory / "data", *arguments]
         self.process = Process("postgres", command, self._directory, _ENVIRONMENT, self._user)
 
     @property

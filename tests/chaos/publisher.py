@@ -16,6 +16,7 @@ from tests.chaos.journal import TAG, Journal, Push
 PREFIX = "/vh-stomp-wsend"
 REQUEST_TIMEOUT_S = 8.0
 PATIENCE_S = 40.0
+MAX_PAUSE_S = 0.4
 BATCH = 5
 MAX_PADDING = 300
 PASSING = {409, 429, 503}
@@ -115,7 +116,7 @@ class Publisher:
                 return
             node += 1
             await asyncio.sleep(pause_s * self._source.uniform(0.5, 1.5))
-            pause_s = min(pause_s * 2, 1.0)
+            pause_s = min(pause_s * 2, MAX_PAUSE_S)
 
     async def _attempt(self, http: httpx.AsyncClient, url: str, request: Request) -> bool:
         """Return whether the request has to be repeated."""

@@ -33,7 +33,7 @@ NUMBERS = ["marked duplicates", "repeats", "unknown", "broadcasts unheard", "tra
 INTRODUCTION = """# Faults and promises
 
 `make chaos` runs the service as three processes with Valkey and PostgreSQL and breaks one thing at a time, while
-{sessions} sessions of 24 users receive what six publishers push. This file is the table that the last full run wrote.
+{sessions} sessions of 24 users receive what twelve publishers push. This file is written by a full run.
 
 How to read it:
 

@@ -16,7 +16,7 @@ from tests.chaos.scenarios import Break, Scenario
 from tests.chaos.world import World
 
 USERS = 24
-PUBLISHERS = 6
+PUBLISHERS = 12
 CONNECT_TIMEOUT_S = 60.0
 NORMAL, SLOW, SILENT = Manner(), Manner(ack_after_s=2.5), Manner(ack_after_s=None)
 
@@ -34,12 +34,12 @@ class Pace:
     calm_s: float = 3.0
     quiet_s: float = 20.0
     settle_s: float = 60.0
-    pause_s: float = 0.07
+    pause_s: float = 0.15
     connected_s: float = CONNECT_TIMEOUT_S
 
 
 FULL = Pace()
-SHORT = Pace(before_s=3, after_s=5, calm_s=2, pause_s=0.12)
+SHORT = Pace(before_s=3, after_s=5, calm_s=2, pause_s=0.25)
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ async def run(scenario: Scenario, seed: int, pace: Pace = FULL, broken: Break | 
             await _settle(journal, pace)
             await check_statuses(journal, urls, source)
             await check_history(journal, users, urls)
-        account = Accountant(journal).account()
+            account = Accountant(journal).account()  # before the clients end the sessions that are still open
         tracebacks = world.tracebacks()
     if not keep:
         world.forget()

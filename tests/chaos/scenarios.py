@@ -34,10 +34,8 @@ _ALL = [
     Scenario("node-freeze-6", "one node stopped for 6 s", faults.freeze_node(6)),
     Scenario("node-freeze-20", "one node stopped for 20 s", faults.freeze_node(20)),
     Scenario("rolling-restart", "SIGTERM and restart of every node in turn", faults.rolling_restart),
-    Scenario("valkey-restart", "Valkey killed, back with its AOF (everysec)", faults.restart_valkey),
-    Scenario(
-        "valkey-restart-always", "Valkey killed, back with its AOF (always)", faults.restart_valkey, valkey=ALWAYS
-    ),
+    Scenario("valkey-restart", "Valkey killed; its AOF is `everysec`; nodes return one by one", faults.restart_valkey),
+    Scenario("valkey-restart-always", "the same with `always`", faults.restart_valkey, valkey=ALWAYS),
     Scenario("valkey-freeze-5", "Valkey stopped for 5 s", faults.freeze_valkey(5)),
     Scenario("valkey-freeze-15", "Valkey stopped for 15 s", faults.freeze_valkey(15)),
     Scenario("valkey-full", "Valkey out of memory for 8 s", faults.fill_valkey),

