@@ -19,6 +19,8 @@ class Account:
     unknown: int = 0
     marked: int = 0
     resume_s: float = 0.0
+    slowest_push_s: float = 0.0
+    slowest_return_s: float = 0.0
     unheard: list[str] = field(default_factory=list)
     missed: list[str] = field(default_factory=list)
     missed_new: list[str] = field(default_factory=list)
@@ -62,6 +64,8 @@ class Accountant:
             repeated=sum(push.attempts - 1 for push in journal.pushes.values()),
             unknown=sum(push.outcome == "unknown" for push in journal.pushes.values()),
             resume_s=max(0.0, journal.last_trouble_s - journal.fault_ended_s),
+            slowest_push_s=max((push.accepted_s - push.began_s for push in accepted), default=0.0),
+            slowest_return_s=max(self._returns_s(), default=0.0),
             wrong_status=journal.wrong_statuses,
             closes=journal.unexpected_closes,
             bad_answers=journal.bad_answers,
@@ -186,6 +190,17 @@ class Accountant:
             else:
                 kind = "device" if session.has_device else "client without client-id"
                 result.unmarked.append(f"{self._copy(item, session)}, later session of the {kind}")
+
+    def _returns_s(self) -> Iterable[float]:
+        """Yield how long clients were without a session that had subscribed."""
+        ended_s: dict[str, float] = {}
+        for session in self._journal.sessions:
+            if session.subscribed_s is None:
+                continue
+            if session.client in ended_s:
+                yield session.subscribed_s - ended_s[session.client]
+            if session.ended_s is not None:
+                ended_s[session.client] = session.ended_s
 
     # Words
 

@@ -20,6 +20,15 @@ async def nothing(world: World) -> None:
     await asyncio.sleep(DOWN_S)
 
 
+# Clients
+
+
+async def change_network(world: World) -> None:
+    """Let the connections of all clients die without an end that their nodes can see."""
+    for link in world.client_links:
+        link.orphan()
+
+
 # Nodes
 
 

@@ -24,6 +24,7 @@ class Link:
         self._flowing.set()
         self._listener: asyncio.Server | None = None
         self._connections: dict[asyncio.Task[None], list[StreamWriter]] = {}
+        self._orphans: list[StreamWriter] = []
 
     @property
     def port(self) -> int:
@@ -46,6 +47,14 @@ class Link:
             for writer in writers:
                 _reset(writer)
 
+    def orphan(self) -> None:
+        """Reset the near side of every connection and leave the far side open, as a change of network does."""
+        for task, writers in self._connections.items():
+            _reset(writers[0])
+            self._orphans += writers[1:]
+            del writers[1:]
+            task.cancel()
+
     def stall(self) -> None:
         """Accept connections and bytes and pass nothing on, not even an end, until `flow`."""
         self._flowing.clear()
@@ -61,6 +70,8 @@ class Link:
         tasks = list(self._connections)
         self.cut()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for writer in self._orphans:
+            _reset(writer)
         self._port.close()
 
     # Connections

@@ -28,7 +28,17 @@ PROMISES = {
     "bad_answers": "wrong answers",
 }
 HEADINGS = ["scenario", "accepted", "received", *PROMISES.values()]
-NUMBERS = ["marked duplicates", "repeats", "unknown", "broadcasts unheard", "tracebacks", "resumed s", "took s"]
+NUMBERS = [
+    "marked duplicates",
+    "repeats",
+    "unknown",
+    "broadcasts unheard",
+    "tracebacks",
+    "resumed s",
+    "slowest push s",
+    "slowest return s",
+    "took s",
+]
 
 INTRODUCTION = """# Faults and promises
 
@@ -53,7 +63,9 @@ How to read it:
 - A number in brackets is allowed: a failover without `REDIS_WAIT_REPLICAS` may lose the last writes.
 - The second table has numbers without a promise. *Repeats* are requests that were sent again, *unknown* are pushes with
   neither id nor key whose answer did not come, *broadcasts unheard* are copies of broadcasts that an online session did
-  not get. *Resumed* is the time from the end of the fault to the last refused push or new subscription.
+  not get. *Resumed* is the time from the end of the fault to the last refused push or new subscription, *slowest push*
+  the longest time from the first request to the answer, and *slowest return* the longest time that a client was
+  without a subscribed session.
 
 """
 
@@ -102,7 +114,8 @@ def _promises(run: Run) -> list[str]:
 def _numbers(run: Run) -> list[str]:
     account = run.account
     counts = [account.marked, account.repeated, account.unknown, len(account.unheard), run.tracebacks]
-    return [run.scenario.name, *map(str, counts), f"{account.resume_s:.1f}", f"{run.seconds:.0f}"]
+    times_s = [account.resume_s, account.slowest_push_s, account.slowest_return_s]
+    return [run.scenario.name, *map(str, counts), *(f"{time_s:.1f}" for time_s in times_s), f"{run.seconds:.0f}"]
 
 
 def _markdown(rows: Sequence[Sequence[str]]) -> str:

@@ -18,7 +18,7 @@ from tests.chaos.world import World
 USERS = 24
 PUBLISHERS = 12
 CONNECT_TIMEOUT_S = 60.0
-NORMAL, SLOW, SILENT = Manner(), Manner(ack_after_s=2.5), Manner(ack_after_s=None)
+ACK_AFTER_S = (0.0, 2.5, 2.5, None)  # of third clients; None: never
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,7 @@ async def run(scenario: Scenario, seed: int, pace: Pace = FULL, broken: Break | 
     async with World(scenario.topology, env, scenario.valkey) as world:
         urls = [node.url for node in world.nodes]
         users = [f"test-{number}" for number in range(USERS)]
-        drop = broken.drop if broken else scenario.drop
-        clients = _clients(users, [node.port for node in world.nodes], journal, drop, source)
+        clients = _clients(users, world, scenario, journal, broken, source)
         async with _connected(clients, pace):
             publishers = [
                 Publisher(number, users, urls, journal, random.Random(source.random())) for number in range(PUBLISHERS)
@@ -90,16 +89,21 @@ async def _strike(scenario: Scenario, world: World, journal: Journal) -> None:
 
 
 def _clients(
-    users: Sequence[str], ports: Sequence[int], journal: Journal, drop: float, source: random.Random
+    users: Sequence[str],
+    world: World,
+    scenario: Scenario,
+    journal: Journal,
+    broken: Break | None,
+    source: random.Random,
 ) -> list[Client]:
     """Make one to three clients for each user; the third of some is slow or never acknowledges."""
+    ports = [item.port for item in (world.client_links if scenario.only_devices else world.nodes)]
+    drop = broken.drop if broken else scenario.drop
     clients: list[Client] = []
     for number, user in enumerate(users):
         for index in range(1 + number % 3):
-            manner = NORMAL
-            if index == 2:
-                manner = (NORMAL, SLOW, SLOW, SILENT)[number // 3 % 4]
-            manner = Manner(manner.ack_after_s, has_device=len(clients) % 2 == 0, drop=drop)
+            ack_after_s = ACK_AFTER_S[number // 3 % len(ACK_AFTER_S)] if index == 2 else 0.0
+            manner = Manner(ack_after_s, has_device=scenario.only_devices or len(clients) % 2 == 0, drop=drop)
             clients.append(Client(f"{user}-{index}", user, ports, journal, manner, random.Random(source.random())))
     return clients
 

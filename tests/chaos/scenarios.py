@@ -15,7 +15,11 @@ OPEN_WITHOUT_WAIT = frozenset({"missed", "missed_new", "lost", "twice", "unmarke
 
 @dataclass(frozen=True)
 class Scenario:
-    """`allowed` names columns that count no broken promise here; the table marks them."""
+    """`allowed` names columns that count no broken promise here; the table marks them.
+
+    `drop` is the share of first copies that clients lose. With `only_devices` every client sends its `client-id`,
+    and reaches the nodes over the client links.
+    """
 
     name: str
     what: str
@@ -25,11 +29,19 @@ class Scenario:
     valkey: Mapping[str, str | int] = field(default_factory=dict)
     allowed: frozenset[str] = frozenset()
     drop: float = 0.0
+    only_devices: bool = False
 
 
 _ALL = [
     Scenario("control", "no fault", faults.nothing),
     Scenario("lossy-clients", "clients lose 5 % of the first copies", faults.nothing, drop=0.05),
+    Scenario(
+        "network-change",
+        "connections of all clients die unseen by the nodes; at most 4 sessions for a user",
+        faults.change_network,
+        env={"MAX_SESSIONS_PER_USER": "4"},
+        only_devices=True,
+    ),
     Scenario("node-kill", "one node killed with SIGKILL, back after 8 s", faults.kill_node),
     Scenario("node-freeze-6", "one node stopped for 6 s", faults.freeze_node(6)),
     Scenario("node-freeze-20", "one node stopped for 20 s", faults.freeze_node(20)),

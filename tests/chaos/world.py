@@ -76,6 +76,7 @@ class World:
         self.nodes: list[Node] = []
         self.valkey_links: list[Link] = []
         self.postgres_links: list[Link] = []
+        self.client_links: list[Link] = []
         self._env = {**ENV, **env}
         self._valkey_options = valkey_options
         self._valkey: Valkey | None = None
@@ -127,6 +128,11 @@ class World:
     # Life
 
     async def _start(self) -> None:
+        await self._start_nodes()
+        for node in self.nodes:
+            self.client_links.append(await _opened(node.port))
+
+    async def _start_nodes(self) -> None:
         if self.topology == "sqlite":
             self.nodes.append(Node(0, self.directory, self._env))
             await self.nodes[0].start()
@@ -163,7 +169,7 @@ class World:
         """End everything, whatever fails meanwhile."""
         for node in self.nodes:
             node.close()
-        for link in (*self.valkey_links, *self.postgres_links):
+        for link in (*self.client_links, *self.valkey_links, *self.postgres_links):
             await link.close()
         for store in (self._valkey, self._sentinels, self._cluster, self._postgres):
             if store is not None:
