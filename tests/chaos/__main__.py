@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from tests.chaos.report import DOCUMENT, as_text, broken, details, write
-from tests.chaos.runner import FULL, SHORT, Run, run
+from tests.chaos.runner import FULL, SHORT, UNBROKEN, Run, run
 from tests.chaos.scenarios import BREAKS, SCENARIOS
 
 
@@ -46,7 +46,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def measured(name: str, arguments: argparse.Namespace) -> Run:
     pace = SHORT if arguments.short else FULL
-    item = BREAKS[arguments.broken] if arguments.broken else None
+    item = BREAKS.get(arguments.broken, UNBROKEN)
     result = asyncio.run(run(SCENARIOS[name], arguments.seed, pace, item, arguments.keep))
     verdict = ", ".join(f"{column} {len(lines)}" for column, lines in broken(result).items()) or "all promises kept"
     say(f"{name}, {result.seconds:.0f} s, {result.account.accepted} accepted: {verdict}")

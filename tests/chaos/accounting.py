@@ -143,7 +143,7 @@ class Accountant:
                 continue
             later = latest.setdefault(push.publisher, push)
             if push.accepted < later.begun:
-                result.disordered.append(f"{self._line(push, session)} after {_name(later)}")
+                result.disordered.append(f"{self._copy(item, session)} after {_name(later)}")
             elif push.begun > later.begun:
                 latest[push.publisher] = push
 

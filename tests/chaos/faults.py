@@ -4,13 +4,14 @@ import asyncio
 import resource
 import sqlite3
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from contextlib import closing, suppress
+from typing import Any
 
 from tests.chaos.processes import Process
 from tests.chaos.world import World
 
-Fault = Callable[[World], Awaitable[None]]
+Fault = Callable[[World], Coroutine[Any, Any, None]]
 DOWN_S = 3.0
 APART_S = 1.0  # between the reconnections of nodes, as their growing pauses may have it
 
@@ -18,6 +19,10 @@ APART_S = 1.0  # between the reconnections of nodes, as their growing pauses may
 async def nothing(world: World) -> None:
     """No fault, for as long as a short one."""
     await asyncio.sleep(DOWN_S)
+
+
+async def no_sabotage(_: World) -> None:
+    """Leave the service as it is."""
 
 
 # Clients

@@ -3,9 +3,10 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from tests.chaos.accounting import Account, Accountant
 from tests.chaos.checks import check_history, check_statuses
@@ -18,6 +19,7 @@ from tests.chaos.world import World
 USERS = 24
 PUBLISHERS = 12
 CONNECT_TIMEOUT_S = 60.0
+UNBROKEN = Break("nothing")
 ACK_AFTER_S = (0.0, 2.5, 2.5, None)  # of third clients; None: never
 
 
@@ -54,17 +56,17 @@ class Run:
     tracebacks: int
 
 
-async def run(scenario: Scenario, seed: int, pace: Pace = FULL, broken: Break | None = None, keep: bool = False) -> Run:
+async def run(scenario: Scenario, seed: int, pace: Pace = FULL, broken: Break = UNBROKEN, keep: bool = False) -> Run:
     """Run a scenario. The journal and the account are complete when it returns, and every process has ended."""
     started_s = time.monotonic()
     journal = Journal()
-    env = {**scenario.env, **(broken.env if broken else {})}
+    env = {**scenario.env, **broken.env}
     source = random.Random(f"{scenario.name}/{seed}")
     async with World(scenario.topology, env, scenario.valkey) as world:
         urls = [node.url for node in world.nodes]
         users = [f"test-{number}" for number in range(USERS)]
         clients = _clients(users, world, scenario, journal, broken, source)
-        async with _connected(clients, pace):
+        async with _beside(broken.sabotage(world)), _connected(clients, pace):
             publishers = [
                 Publisher(number, users, urls, journal, random.Random(source.random())) for number in range(PUBLISHERS)
             ]
@@ -93,12 +95,12 @@ def _clients(
     world: World,
     scenario: Scenario,
     journal: Journal,
-    broken: Break | None,
+    broken: Break,
     source: random.Random,
 ) -> list[Client]:
     """Make one to three clients for each user; the third of some is slow or never acknowledges."""
     ports = [item.port for item in (world.client_links if scenario.only_devices else world.nodes)]
-    drop = broken.drop if broken else scenario.drop
+    drop = broken.drop or scenario.drop
     clients: list[Client] = []
     for number, user in enumerate(users):
         for index in range(1 + number % 3):
@@ -106,6 +108,14 @@ def _clients(
             manner = Manner(ack_after_s, has_device=scenario.only_devices or len(clients) % 2 == 0, drop=drop)
             clients.append(Client(f"{user}-{index}", user, ports, journal, manner, random.Random(source.random())))
     return clients
+
+
+@asynccontextmanager
+async def _beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(work)
+        yield
+        task.cancel()
 
 
 @asynccontextmanager

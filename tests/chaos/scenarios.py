@@ -77,11 +77,15 @@ SCENARIOS = {scenario.name: scenario for scenario in _ALL}
 
 @dataclass(frozen=True)
 class Break:
-    """A way to break the service or its clients on purpose, which the accounting has to see."""
+    """A way to break the service or its clients on purpose, which the accounting has to see.
+
+    `sabotage` runs beside the whole scenario until it is cancelled.
+    """
 
     what: str
-    env: Mapping[str, str]
+    env: Mapping[str, str] = field(default_factory=dict)
     drop: float = 0.0
+    sabotage: Fault = faults.no_sabotage
 
 
 BREAKS = {
