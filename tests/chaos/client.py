@@ -132,16 +132,17 @@ class Client:
         if not (isinstance(data, str) and data.startswith(TAG)):
             return
         message_id, tag = frame.headers["message-id"], data.partition(" ")[0]
+        push = self._journal.pushes.get(tag)
+        is_private = push is not None and push.receiver is not None
         is_first = message_id not in self._seen
         self._seen.add(message_id)
-        if is_first and self._source.random() < self._manner.drop:
+        if is_first and is_private and self._source.random() < self._manner.drop:
             return
-        redelivered = frame.headers.get("redelivered") == "true"
         if is_first:
             self._journal.last_reception_s = now_s
+        redelivered = frame.headers.get("redelivered") == "true"
         session.received.append(Reception(now_s, message_id, tag, redelivered))
-        push = self._journal.pushes.get(tag)
-        if self._manner.ack_after_s is None or push is None or push.receiver is None:
+        if self._manner.ack_after_s is None or not is_private:
             return
         if self._manner.ack_after_s:
             delay_s = self._manner.ack_after_s * self._source.uniform(0.5, 1.5)
