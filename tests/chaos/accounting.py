@@ -47,7 +47,9 @@ class Accountant:
         self._journal = journal
         self._sessions: dict[str, list[Session]] = defaultdict(list)
         self._first_ack_s: dict[str, float] = {}
-        self._received = {id(session): {item.tag for item in session.received} for session in journal.sessions}
+        self._received = {
+            id(session): {item.tag for item in session.received if not item.dropped} for session in journal.sessions
+        }
         self._anywhere = set[str]().union(*self._received.values())
         for session in journal.sessions:
             self._sessions[session.user].append(session)

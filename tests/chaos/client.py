@@ -136,13 +136,12 @@ class Client:
         is_private = push is not None and push.receiver is not None
         is_first = message_id not in self._seen
         self._seen.add(message_id)
-        if is_first and is_private and self._source.random() < self._manner.drop:
-            return
         if is_first:
             self._journal.last_reception_s = now_s
+        is_dropped = is_first and is_private and self._source.random() < self._manner.drop
         redelivered = frame.headers.get("redelivered") == "true"
-        session.received.append(Reception(now_s, message_id, tag, redelivered))
-        if self._manner.ack_after_s is None or not is_private:
+        session.received.append(Reception(now_s, message_id, tag, redelivered, is_dropped))
+        if self._manner.ack_after_s is None or not is_private or is_dropped:
             return
         if self._manner.ack_after_s:
             delay_s = self._manner.ack_after_s * self._source.uniform(0.5, 1.5)

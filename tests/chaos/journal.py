@@ -35,10 +35,13 @@ class Push:
 
 @dataclass(frozen=True, slots=True)
 class Reception:
+    """A copy of a message. A dropped one was sent, but the client lost it."""
+
     at_s: float
     message_id: str
     tag: str
     redelivered: bool
+    dropped: bool = False
 
 
 @dataclass(slots=True)

@@ -118,6 +118,18 @@ def test_a_later_message_comes_first() -> None:
     assert broken(story.account()) == {"disordered"}
 
 
+def test_a_copy_that_the_client_lost_is_in_order_and_missed() -> None:
+    story = Story()
+    session = story.session()
+    story.push("1", at_s=2)
+    story.push("2", at_s=3)
+    session.received.append(Reception(2.1, "1", "1", redelivered=False, dropped=True))
+    receive(session, "2", at_s=3.1)
+    assert broken(story.account()) == {"missed", "lost"}
+    receive(session, "1", at_s=5, redelivered=True)
+    assert not broken(story.account())
+
+
 def test_order_is_open_for_what_was_stored_and_while_a_request_is_repeated() -> None:
     story = Story()
     session = story.session()
