@@ -7,6 +7,7 @@ import argparse
 import asyncio
 import signal
 import sys
+import traceback
 from pathlib import Path
 
 from tests.chaos.report import DOCUMENT, as_text, broken, details, write
@@ -23,11 +24,18 @@ def main() -> None:
             say(f"--break {name:16} {item.what}")
         return
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # an exception, so that everything started is ended
-    runs = [measured(name, arguments) for name in arguments.names or SCENARIOS]
-    say("\n" + as_text(runs))
+    runs: list[Run] = []
+    failures: dict[str, str] = {}
+    for name in arguments.names or SCENARIOS:
+        try:
+            runs.append(measured(name, arguments))
+        except Exception as error:
+            traceback.print_exc()
+            failures[name] = str(error).strip().partition("\n")[0]
+    say("\n" + as_text(runs) + "".join(f"\n{name} could not be run: {reason}" for name, reason in failures.items()))
     if (not arguments.names and not arguments.broken) or arguments.report:
-        write(runs, arguments.seed, arguments.report or DOCUMENT)
-    if any(broken(item) for item in runs):
+        write(runs, failures, arguments.seed, arguments.report or DOCUMENT)
+    if failures or any(broken(item) for item in runs):
         sys.exit(1)
 
 
@@ -51,6 +59,8 @@ def measured(name: str, arguments: argparse.Namespace) -> Run:
     verdict = ", ".join(f"{column} {len(lines)}" for column, lines in broken(result).items()) or "all promises kept"
     say(f"{name}, {result.seconds:.0f} s, {result.account.accepted} accepted: {verdict}")
     say(details(result, arguments.examples))
+    if arguments.keep:
+        say(f"  logs in {result.directory}")
     return result
 
 

@@ -19,9 +19,9 @@ SILENCE_S = 25.0
 HANDSHAKE_S = 8.0
 OPEN_S = 4.0
 ACK_PACE_S = 0.03  # below the frames per second that the service allows
-NOTHING, LOST, SILENT, REPLACED = 1000, 1006, -1, 4505
-COME_BACK = {NOTHING, 1001, LOST, 1012, 1013, 4008, 4011, 4012, 4013, SILENT}
-EXPECTED = COME_BACK - {4008, 4013}
+LOST, SILENT = 1006, -1  # no close frame; nothing heard for SILENCE_S
+EXPECTED = {1000, 1001, LOST, 1012, 1013, 4011, 4012, SILENT}
+COME_BACK = EXPECTED | {1009, 1011, 4008, 4013}  # after any other code a client stays away
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from tests.chaos.accounting import Account, Accountant
@@ -46,7 +47,7 @@ SHORT = Pace(before_s=3, after_s=5, calm_s=2, pause_s=0.25)
 
 @dataclass(frozen=True)
 class Run:
-    """What is kept of a scenario."""
+    """What is known of a scenario. `directory` had the logs of its processes."""
 
     scenario: Scenario
     account: Account
@@ -54,6 +55,7 @@ class Run:
     seconds: float
     sessions: int
     tracebacks: int
+    directory: Path
 
 
 async def run(scenario: Scenario, seed: int, pace: Pace = FULL, broken: Break = UNBROKEN, keep: bool = False) -> Run:
@@ -62,7 +64,7 @@ async def run(scenario: Scenario, seed: int, pace: Pace = FULL, broken: Break = 
     journal = Journal()
     env = {**scenario.env, **broken.env}
     source = random.Random(f"{scenario.name}/{seed}")
-    async with World(scenario.topology, env, scenario.valkey) as world:
+    async with World(scenario.topology, env, scenario.valkey, keep) as world:
         urls = [node.url for node in world.nodes]
         users = [f"test-{number}" for number in range(USERS)]
         clients = _clients(users, world, scenario, journal, broken, source)
@@ -79,9 +81,7 @@ async def run(scenario: Scenario, seed: int, pace: Pace = FULL, broken: Break = 
             await check_history(journal, users, urls)
             account = Accountant(journal).account()  # before the clients end the sessions that are still open
         tracebacks = world.tracebacks()
-    if not keep:
-        world.forget()
-    return Run(scenario, account, journal, time.monotonic() - started_s, len(clients), tracebacks)
+    return Run(scenario, account, journal, time.monotonic() - started_s, len(clients), tracebacks, world.directory)
 
 
 async def _strike(scenario: Scenario, world: World, journal: Journal) -> None:

@@ -68,9 +68,18 @@ class Node:
 
 
 class World:
-    """Everything that a scenario runs on. Enter it to start everything; its exit ends every process by pid."""
+    """Everything that a scenario runs on. Enter it to start everything; its exit ends every process by pid.
 
-    def __init__(self, topology: Topology, env: Mapping[str, str], valkey_options: Mapping[str, str | int]) -> None:
+    With `keep` the logs and data of the processes stay in `directory`.
+    """
+
+    def __init__(
+        self,
+        topology: Topology,
+        env: Mapping[str, str],
+        valkey_options: Mapping[str, str | int],
+        keep: bool = False,
+    ) -> None:
         self.topology = topology
         self.directory = Path(tempfile.mkdtemp(prefix="chaos-"))
         self.nodes: list[Node] = []
@@ -79,6 +88,7 @@ class World:
         self.client_links: list[Link] = []
         self._env = {**ENV, **env}
         self._valkey_options = valkey_options
+        self._keep = keep
         self._valkey: Valkey | None = None
         self._sentinels: Sentinels | None = None
         self._cluster: Cluster | None = None
@@ -138,8 +148,10 @@ class World:
             await self.nodes[0].start()
             return
         self._postgres = Postgres()
-        redis_url = await self._start_redis()
-        await self._postgres.start()
+        async with asyncio.TaskGroup() as tasks:
+            redis = tasks.create_task(self._start_redis())
+            tasks.create_task(self._postgres.start())
+        redis_url = redis.result()
         for number in range(NODES):
             self.postgres_links.append(await _opened(self._postgres.port))
             database = f"postgresql+asyncpg://postgres@127.0.0.1:{self.postgres_links[-1].port}/postgres"
@@ -174,10 +186,8 @@ class World:
         for store in (self._valkey, self._sentinels, self._cluster, self._postgres):
             if store is not None:
                 store.close()
-
-    def forget(self) -> None:
-        """Delete the logs and data of all processes."""
-        shutil.rmtree(self.directory, ignore_errors=True)
+        if not self._keep:
+            shutil.rmtree(self.directory, ignore_errors=True)
 
 
 async def _opened(port: int) -> Link:
