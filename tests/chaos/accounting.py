@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from tests.chaos.journal import Journal, Push, Reception, Session
+from tests.chaos.journal import LEFT, Journal, Push, Reception, Session
 
 GRACE_S = 30.0  # a session that ends within this time may leave what it missed to the next session
 
@@ -194,14 +194,14 @@ class Accountant:
                 result.unmarked.append(f"{self._copy(item, session)}, later session of the {kind}")
 
     def _returns_s(self) -> Iterable[float]:
-        """Yield how long clients were without a session that had subscribed."""
+        """Yield how long clients that did not leave by themselves were without a session that had subscribed."""
         ended_s: dict[str, float] = {}
         for session in self._journal.sessions:
             if session.subscribed_s is None:
                 continue
             if session.client in ended_s:
-                yield session.subscribed_s - ended_s[session.client]
-            if session.ended_s is not None:
+                yield session.subscribed_s - ended_s.pop(session.client)
+            if session.ended_s is not None and session.code != LEFT:
                 ended_s[session.client] = session.ended_s
 
     # Words
@@ -211,7 +211,11 @@ class Accountant:
         if session is None:
             return accepted
         subscribed = self._journal.since_fault(session.subscribed_s)
-        ended = "open" if session.ended_s is None else f"ended {self._journal.since_fault(session.ended_s)}"
+        ended = (
+            "open"
+            if session.ended_s is None
+            else f"ended {self._journal.since_fault(session.ended_s)} with {session.code}"
+        )
         return f"{accepted}, {session.client} on n{session.node} subscribed {subscribed}, {ended}"
 
     def _copy(self, item: Reception, session: Session) -> str:

@@ -11,24 +11,31 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage
 from websockets.typing import Subprotocol
 
-from tests.chaos.journal import TAG, Acks, Journal, Reception, Session
+from tests.chaos.journal import LEFT, TAG, Acks, Journal, Reception, Session
 from tests.chaos.stomp import HEARTBEAT, Decoder, Frame, encode
 
 HEARTBEAT_MS = 10_000
 SILENCE_S = 25.0
 HANDSHAKE_S = 8.0
 OPEN_S = 4.0
+STAY_S, AWAY_S = 5.0, 2.0  # of a client that wanders
 ACK_PACE_S = 0.03  # below the frames per second that the service allows
+MAX_PAUSE_S = 2.0
 LOST, SILENT = 1006, -1  # no close frame; nothing heard for SILENCE_S
-EXPECTED = {1000, 1001, LOST, 1012, 1013, 4011, 4012, SILENT}
+EXPECTED = {LEFT, 1001, LOST, 1012, 1013, 4011, 4012, SILENT}
 COME_BACK = EXPECTED | {1009, 1011, 4008, 4013}  # after any other code a client stays away
 
 
 @dataclass(frozen=True)
 class Manner:
-    """How a client behaves. `ack_after_s` None: it never acknowledges. `drop`: share of first copies that it loses."""
+    """How a client behaves.
+
+    `ack_after_s` None: it never acknowledges. `wanders`: it leaves every few seconds and comes back, until the run
+    settles. `drop` is the share of first copies that it loses.
+    """
 
     ack_after_s: float | None = 0.0
+    wanders: bool = False
     has_device: bool = False
     drop: float = 0.0
 
@@ -50,6 +57,7 @@ class Client:
         self._source = source
         self._acks = journal.acks.setdefault(name, Acks())
         journal.owners[name] = user
+        self._last_code = LEFT
         self._waiting: list[str] = []
         self._receipts: dict[str, list[str]] = {}
         self._numbers = 0
@@ -60,7 +68,7 @@ class Client:
         while True:
             session = Session(self.name, self._user, self._manner.has_device, node)
             self._session = session
-            code = await self._live(session)
+            code = session.code = self._last_code = await self._live(session)
             self._journal.closes[code] += 1
             if code not in EXPECTED:
                 self._journal.unexpected_closes.append(f"{code} at {self.name} ({self._user}) on n{node}")
@@ -68,7 +76,7 @@ class Client:
                 return
             if session.subscribed_s is not None:
                 pause_s = 0.0
-            pause_s = min(max(0.1, pause_s * 2), 2.0)
+            pause_s = AWAY_S if code == LEFT else min(max(0.1, pause_s * 2), MAX_PAUSE_S)
             await asyncio.sleep(pause_s * self._source.uniform(0.5, 1.5))
             node = self._source.randrange(len(self._ports))
 
@@ -111,13 +119,20 @@ class Client:
         self._journal.sessions.append(session)
         subscribe = {"id": "s", "destination": "/user/queue/msg", "receipt": "subscribed"}
         await websocket.send(encode("SUBSCRIBE", subscribe))
-        helpers = [asyncio.create_task(self._send_acks(websocket)), asyncio.create_task(_beat(websocket))]
+        work = [self._send_acks(websocket), self._wander(websocket), _beat(websocket)]
+        helpers = [asyncio.create_task(helper) for helper in work]
         try:
             await self._read(inbound, session)
         finally:
             for helper in helpers:
                 helper.cancel()
             await asyncio.gather(*helpers, return_exceptions=True)
+
+    async def _wander(self, websocket: ClientConnection) -> None:
+        if self._manner.wanders:
+            await asyncio.sleep(STAY_S * self._source.uniform(0.5, 1.5))
+            if not self._journal.is_settling:
+                await websocket.close()
 
     async def _read(self, inbound: "Inbound", session: Session) -> None:
         while (frame := await inbound.frame()) is not None:
@@ -157,7 +172,8 @@ class Client:
         if receipt == "subscribed":
             session.subscribed_s = now_s
             self.subscribed.set()
-            self._journal.last_trouble_s = max(self._journal.last_trouble_s, now_s)
+            if self._last_code != LEFT:
+                self._journal.last_trouble_s = now_s
             return
         for message_id in self._receipts.pop(receipt, ()):
             self._acks.confirmed_s.setdefault(message_id, now_s)

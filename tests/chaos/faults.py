@@ -9,9 +9,11 @@ from contextlib import closing, suppress
 from typing import Any
 
 from tests.chaos.processes import Process
+from tests.chaos.valkey import CommandError
 from tests.chaos.world import World
 
 Fault = Callable[[World], Coroutine[Any, Any, None]]
+_DELETE = "for _, key in ipairs(redis.call('KEYS', ARGV[1])) do redis.call('DEL', key) end"
 DOWN_S = 3.0
 APART_S = 1.0  # between the reconnections of nodes, as their growing pauses may have it
 
@@ -23,6 +25,18 @@ async def nothing(world: World) -> None:
 
 async def no_sabotage(_: World) -> None:
     """Leave the service as it is."""
+
+
+def delete_keys(pattern: str) -> Fault:
+    """Delete what matches from Valkey, twenty times a second, until cancelled."""
+
+    async def sabotage(world: World) -> None:
+        while True:
+            with suppress(OSError, EOFError, TimeoutError, CommandError):  # Valkey may be away
+                await world.valkey.command("EVAL", _DELETE, 0, pattern)
+            await asyncio.sleep(0.05)
+
+    return sabotage
 
 
 # Clients

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 TAG = "chaos/"
+LEFT = 1000  # close code of a session that its client ended
 
 
 @dataclass(slots=True)
@@ -79,6 +80,7 @@ class Journal:
     unexpected_closes: list[str] = field(default_factory=list)
     answers: Counter[str] = field(default_factory=Counter)
     bad_answers: list[str] = field(default_factory=list)
+    is_settling: bool = False
     last_trouble_s: float = 0.0
     last_reception_s: float = 0.0
     fault_began_s: float = 0.0

@@ -5,7 +5,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,16 @@ USERS = 24
 PUBLISHERS = 12
 CONNECT_TIMEOUT_S = 60.0
 UNBROKEN = Break("nothing")
-ACK_AFTER_S = (0.0, 2.5, 2.5, None)  # of third clients; None: never
+NORMAL, SLOW, SILENT, WANDERING = Manner(), Manner(ack_after_s=2.5), Manner(ack_after_s=None), Manner(wanders=True)
+# By number of further sessions of the user and index of the session, for every fourth user of the kind.
+MANNERS = {
+    (0, 0): (NORMAL, SLOW, WANDERING, replace(SLOW, wanders=True)),
+    (1, 0): (NORMAL, NORMAL, NORMAL, NORMAL),
+    (1, 1): (NORMAL, WANDERING, SLOW, WANDERING),
+    (2, 0): (NORMAL, NORMAL, NORMAL, NORMAL),
+    (2, 1): (NORMAL, NORMAL, NORMAL, WANDERING),
+    (2, 2): (NORMAL, SLOW, SLOW, SILENT),
+}
 
 
 @dataclass(frozen=True)
@@ -98,14 +107,16 @@ def _clients(
     broken: Break,
     source: random.Random,
 ) -> list[Client]:
-    """Make one to three clients for each user; the third of some is slow or never acknowledges."""
+    """Make one to three clients for each user."""
     ports = [item.port for item in (world.client_links if scenario.only_devices else world.nodes)]
-    drop = broken.drop or scenario.drop
     clients: list[Client] = []
     for number, user in enumerate(users):
         for index in range(1 + number % 3):
-            ack_after_s = ACK_AFTER_S[number // 3 % len(ACK_AFTER_S)] if index == 2 else 0.0
-            manner = Manner(ack_after_s, has_device=scenario.only_devices or len(clients) % 2 == 0, drop=drop)
+            manner = replace(
+                MANNERS[number % 3, index][number // 3 % 4],
+                has_device=scenario.only_devices or len(clients) % 2 == 0,
+                drop=broken.drop or scenario.drop,
+            )
             clients.append(Client(f"{user}-{index}", user, ports, journal, manner, random.Random(source.random())))
     return clients
 
@@ -145,6 +156,8 @@ async def _publishing(publishers: Sequence[Publisher], pace: Pace) -> AsyncItera
 
 
 async def _settle(journal: Journal, pace: Pace) -> None:
+    """Wait until nothing is missing or nothing comes any more. Clients that wander stay from now on."""
+    journal.is_settling = True
     begin_s = time.monotonic()
     while (now_s := time.monotonic()) < begin_s + pace.settle_s:
         quiet_s = now_s - max(begin_s, journal.last_reception_s)

@@ -98,4 +98,5 @@ BREAKS = {
         {"ACK_MAX_RETRY_COUNT": "0", "ACK_CHECK_WAIT_MS": "600000"},
         drop=0.05,
     ),
+    "mailbox": Break("what waits in the mailboxes is deleted", sabotage=faults.delete_keys("stomp::inbox::*")),
 }
