@@ -34,7 +34,7 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Every fault, with an account of what reached which session: about 25 minutes. A full run writes docs/chaos.md;
+# Every fault, with an account of what reached which session: about 20 minutes. A full run writes docs/chaos.md;
 # `make chaos SCENARIOS="valkey-restart link-cut"` runs some. It fails if a promise was broken.
 chaos: $(VENV)/.dev
 	$(BIN)/python -m tests.chaos $(SCENARIOS)
