@@ -10,6 +10,7 @@ import sys
 import traceback
 from pathlib import Path
 
+from tests.chaos.dump import dump
 from tests.chaos.report import DOCUMENT, as_text, broken, details, write
 from tests.chaos.runner import FULL, SHORT, UNBROKEN, Run, run
 from tests.chaos.scenarios import BREAKS, SCENARIOS
@@ -48,7 +49,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--break", dest="broken", choices=[*BREAKS], help="break something on purpose")
     parser.add_argument("--report", type=Path, help="where to write the table of a run")
     parser.add_argument("--examples", type=int, default=4, help="lines to print for each column that is not 0")
-    parser.add_argument("--keep", action="store_true", help="keep logs and data of the processes")
+    parser.add_argument("--keep", action="store_true", help="keep logs and data of the processes, and the journal")
     return parser.parse_args()
 
 
@@ -60,7 +61,8 @@ def measured(name: str, arguments: argparse.Namespace) -> Run:
     say(f"{name}, {result.seconds:.0f} s, {result.account.accepted} accepted: {verdict}")
     say(details(result, arguments.examples))
     if arguments.keep:
-        say(f"  logs in {result.directory}")
+        dump(result.journal, result.directory / "journal.jsonl")
+        say(f"  logs and journal.jsonl in {result.directory}")
     return result
 
 

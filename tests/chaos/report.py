@@ -43,9 +43,9 @@ NUMBERS = [
 INTRODUCTION = """# Faults and promises
 
 `make chaos` runs the service as three processes with Valkey and PostgreSQL and breaks one thing at a time, while
-{sessions} sessions of 24 users receive what twelve publishers push. Some clients acknowledge late or never, some leave and
-come back, half of them send a `client-id`. Publishers repeat what was not accepted, with the same id or key, through
-another node. This file is written by a full run.
+{sessions} sessions of 24 users receive what twelve publishers push. Some clients acknowledge late or never, some leave
+and come back, half of them send a `client-id`. Publishers repeat what was not accepted, with the same id or key,
+through another node. This file is written by a full run.
 
 How to read it:
 
