@@ -8,7 +8,9 @@ import asyncio
 import signal
 import sys
 import traceback
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
 from tests.chaos.dump import dump
 from tests.chaos.report import DOCUMENT, as_text, broken, details, write
@@ -24,7 +26,6 @@ def main() -> None:
         for name, item in BREAKS.items():
             say(f"--break {name:16} {item.what}")
         return
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # an exception, so that everything started is ended
     runs: list[Run] = []
     failures: dict[str, str] = {}
     for name in arguments.names or SCENARIOS:
@@ -56,7 +57,7 @@ def parse_arguments() -> argparse.Namespace:
 def measured(name: str, arguments: argparse.Namespace) -> Run:
     pace = SHORT if arguments.short else FULL
     item = BREAKS.get(arguments.broken, UNBROKEN)
-    result = asyncio.run(run(SCENARIOS[name], arguments.seed, pace, item, arguments.keep))
+    result = asyncio.run(until_sigterm(run(SCENARIOS[name], arguments.seed, pace, item, arguments.keep)))
     verdict = ", ".join(f"{column} {len(lines)}" for column, lines in broken(result).items()) or "all promises kept"
     say(f"{name}, {result.seconds:.0f} s, {result.account.accepted} accepted: {verdict}")
     say(details(result, arguments.examples))
@@ -64,6 +65,16 @@ def measured(name: str, arguments: argparse.Namespace) -> Run:
         dump(result.journal, result.directory / "journal.jsonl")
         say(f"  logs and journal.jsonl in {result.directory}")
     return result
+
+
+async def until_sigterm(work: Coroutine[Any, Any, Run]) -> Run:
+    """Cancel the work at SIGTERM, so that it ends what it started; SystemExit follows."""
+    task = asyncio.create_task(work)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        sys.exit(1)
 
 
 def say(text: str) -> None:

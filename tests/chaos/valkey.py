@@ -4,6 +4,7 @@ import asyncio
 import time
 from asyncio import StreamReader
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -117,8 +118,9 @@ class Sentinels:
         await until(self._is_promoted, "the failover")
 
     def close(self) -> None:
-        for server in self.servers:
-            server.close()
+        with ExitStack() as stack:
+            for server in self.servers:
+                stack.callback(server.close)
 
     async def _is_whole(self) -> bool:
         for sentinel in self.sentinels:
@@ -183,10 +185,10 @@ class Cluster:
         await until(is_promoted, "the failover")
 
     def close(self) -> None:
-        for node in self.nodes:
-            node.close()
-        for port in self._bus:
-            port.close()
+        with ExitStack() as stack:
+            items: list[Port | Valkey] = [*self._bus, *self.nodes]
+            for item in items:
+                stack.callback(item.close)
 
     async def is_whole(self) -> bool:
         """Every node that runs serves, and every replica among them has its data."""

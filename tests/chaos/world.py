@@ -5,6 +5,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal
 
@@ -178,16 +179,15 @@ class World:
         return self._cluster.url
 
     async def _close(self) -> None:
-        """End everything, whatever fails meanwhile."""
-        for node in self.nodes:
-            node.close()
+        """End everything, whatever fails meanwhile: processes first, because that waits for nothing else."""
+        stores = [self._valkey, self._sentinels, self._cluster, self._postgres]
+        with ExitStack() as stack:
+            if not self._keep:
+                stack.callback(shutil.rmtree, self.directory, ignore_errors=True)
+            for item in (*self.nodes, *(store for store in stores if store is not None)):
+                stack.callback(item.close)
         for link in (*self.client_links, *self.valkey_links, *self.postgres_links):
             await link.close()
-        for store in (self._valkey, self._sentinels, self._cluster, self._postgres):
-            if store is not None:
-                store.close()
-        if not self._keep:
-            shutil.rmtree(self.directory, ignore_errors=True)
 
 
 async def _opened(port: int) -> Link:
