@@ -38,6 +38,8 @@ class Channels:
         self._confirmed: dict[str, Link] = {}
         self._missed: set[str] = set()  # something may have been published meanwhile, and nobody was told yet
         self._pending: dict[str, asyncio.Future[None]] = {}
+        self.on_lost: Callable[[Sequence[str]], None] = lambda channels: None
+        """Called at once with channels on which something may be missed from now on."""
 
     def __contains__(self, channel: str) -> bool:
         """Whether the server has confirmed it."""
@@ -64,6 +66,13 @@ class Channels:
         if self._pending.get(channel) is done:
             del self._pending[channel]
 
+    def renew(self, channel: str) -> None:
+        """Subscribe once more to a channel that the server may have lost without a word."""
+        link = self._confirmed.get(channel)
+        if link is not None:
+            with contextlib.suppress(Unavailable):
+                link.change_channels(self._subscribe, [channel])
+
     def unsubscribe(self, channel: str) -> None:
         self._wanted.discard(channel)
         self._missed.discard(channel)
@@ -78,7 +87,7 @@ class Channels:
         What `subscribe` has brought back meanwhile is among them: who asked for that missed nothing, but others did.
         """
         missing = [channel for channel in self._wanted if channel not in self._confirmed]
-        self._missed.update(missing)
+        self._miss(missing)
         for start in range(0, len(missing), CHANNELS_UNDER_WAY):
             part = missing[start : start + CHANNELS_UNDER_WAY]
             await asyncio.gather(*self._subscribe_all([channel for channel in part if channel in self._wanted]))
@@ -121,9 +130,10 @@ class Channels:
 
     def lose(self, link: Link) -> None:
         """The connection has ended."""
-        for channel in [channel for channel, other in self._confirmed.items() if other is link]:
+        channels = [channel for channel, other in self._confirmed.items() if other is link]
+        for channel in channels:
             del self._confirmed[channel]
-            self._missed.add(channel)
+        self._miss(channels)
 
     def drop(self, channel: str) -> None:
         """The server ended it. After all that is confirmed already and takes another turn of the loop to be noted."""
@@ -131,5 +141,9 @@ class Channels:
 
     def _forget(self, channel: str) -> None:
         if self._confirmed.pop(channel, None) is not None:
-            self._missed.add(channel)
+            self._miss([channel])
             self._look_again()
+
+    def _miss(self, channels: Sequence[str]) -> None:
+        self._missed.update(channels)
+        self.on_lost(channels)

@@ -11,9 +11,9 @@ from hiredis import ReplyError
 
 from app.cluster.address import Host, RedisAddress
 from app.cluster.channels import Channels
-from app.cluster.link import Argument, Link, OnMessage, open_link, pack, unavailable
-from app.cluster.scripts import ALL, Script
-from app.cluster.topology import ClusterTopology, SingleTopology, Topology
+from app.cluster.link import Argument, Link, OnMessage, OnReply, forget, open_link, pack, unavailable
+from app.cluster.scripts import Script
+from app.cluster.topology import ClusterTopology, SingleTopology, Topology, host_of_redirection, prepare
 from app.errors import Unavailable
 
 FIRST_DELAY_S, LONGEST_DELAY_S = 0.05, 2.0
@@ -44,6 +44,8 @@ class RedisClient:
         topology = ClusterTopology if address.kind == "cluster" else SingleTopology
         self._topology: Topology = topology(address, timeout_s)
         *verbs, self.publish_verb = self._topology.channel_verbs
+        self.is_sharded = address.kind == "cluster"
+        """Whether keys lie in slots, and a script reaches those of one slot only."""
         self._links: dict[Host, Link] = {}
         self._stale = asyncio.Event()
         self._changed = asyncio.Event()
@@ -87,15 +89,27 @@ class RedisClient:
         except ReplyError as error:
             return await self._recover(key, pack(*command), error)
 
-    async def run_script(self, script: Script, keys: Sequence[str], *arguments: Argument) -> Any:
-        """`keys` lie in one slot."""
-        link = self._link_of(keys[0])
+    def send(self, key: str, *command: Argument) -> None:
+        """As `call`, without waiting: an error is dropped. Raises Unavailable if the server is away."""
+        self._link_of(key).send(*command).add_done_callback(forget)
+
+    async def run_script(
+        self, script: Script, keys: Sequence[str], *arguments: Argument, on_reply: OnReply | None = None
+    ) -> Any:
+        """`keys` are in one slot. `on_reply`: see `Link.send_packed`."""
         try:
-            return await link.send("EVALSHA", script.digest, len(keys), *keys, *arguments)
+            return await self.send_script(script, keys, *arguments, on_reply=on_reply)
         except ReplyError as error:
             verb, text = ("EVAL", script.source) if str(error).startswith("NOSCRIPT") else ("EVALSHA", script.digest)
             packed = pack(verb, text, len(keys), *keys, *arguments)
-            return await self._recover(keys[0], packed, error)
+            return await self._recover(keys[0], packed, error, on_reply)
+
+    def send_script(
+        self, script: Script, keys: Sequence[str], *arguments: Argument, on_reply: OnReply | None = None
+    ) -> "asyncio.Future[Any]":
+        """As `run_script`, without a coroutine for each and without its second try: it may raise ReplyError."""
+        packed = pack("EVALSHA", script.digest, len(keys), *keys, *arguments)
+        return self._link_of(keys[0]).send_packed(packed, on_reply)
 
     async def replicated(self, key: str, replicas: int) -> None:
         """Returns once so many replicas have what was sent to the server of the key before. Raises Unavailable.
@@ -135,7 +149,7 @@ class RedisClient:
             raise unavailable("Redis is away")
         return link
 
-    async def _recover(self, key: str, packed: bytes, error: ReplyError) -> Any:
+    async def _recover(self, key: str, packed: bytes, error: ReplyError, on_reply: OnReply | None = None) -> Any:
         """The answer was no answer: where the command belongs elsewhere, or the script was forgotten, once more."""
         for _ in range(MAX_REDIRECTIONS):
             kind, _, detail = str(error).partition(" ")
@@ -151,9 +165,9 @@ class RedisClient:
             try:
                 link = self._link_of(key)
                 if kind == "ASK":
-                    link = self._links.get(_host(detail)) or link
+                    link = self._links.get(host_of_redirection(detail)) or link
                     link.send("ASKING")
-                return await link.send_packed(packed)
+                return await link.send_packed(packed, on_reply)
             except ReplyError as again:
                 error = again
         raise unavailable(f"Redis sends this from one node to another: {error}")
@@ -263,7 +277,7 @@ class RedisClient:
                     on_lost=self._lost,
                     on_dropped=self.channels.drop,
                 )
-                await _prepare(link)
+                await prepare(link)
         except (Unavailable, OSError, TimeoutError, ReplyError) as error:
             logger.info("Redis at %s:%d cannot be had: %s", *host, error)
             return False
@@ -280,20 +294,3 @@ class RedisClient:
                 self.is_up = False
         self.channels.lose(link)
         self._stale.set()
-
-
-async def _prepare(link: Link) -> None:
-    """Ends the link unless it can be used. Raises ReplyError, or Unavailable if it is not the one to write to."""
-    try:
-        await asyncio.gather(*(link.send("SCRIPT", "LOAD", script.source) for script in ALL))
-        if (await link.send("ROLE"))[0] != b"master":
-            raise unavailable("it is a replica")
-    except BaseException:
-        link.abort()
-        raise
-
-
-def _host(detail: str) -> Host:
-    """Of `ASK 3999 127.0.0.1:6381`."""
-    name, _, port = detail.rpartition(" ")[2].rpartition(":")
-    return name, int(port)

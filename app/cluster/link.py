@@ -23,6 +23,7 @@ _MORE = object()
 
 Argument = str | bytes | int
 OnMessage = Callable[[str, bytes], None]
+OnReply = Callable[[Any], None]
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +37,16 @@ class _Channels:
         self.done = done
         self.kind = verb.lower().encode()
         self.channels = {channel.encode() for channel in channels}
+
+
+class _Observed:
+    """A command whose reply is shown to `on_reply` in its place in the stream."""
+
+    __slots__ = ("done", "on_reply")
+
+    def __init__(self, done: "asyncio.Future[Any]", on_reply: OnReply) -> None:
+        self.done = done
+        self.on_reply = on_reply
 
 
 class Link(asyncio.Protocol):
@@ -56,7 +67,7 @@ class Link(asyncio.Protocol):
         self._on_lost = on_lost
         self._on_dropped = on_dropped
         self._reader = Reader(notEnoughData=_MORE)
-        self._waiting: deque[asyncio.Future[Any] | _Channels] = deque()
+        self._waiting: deque[asyncio.Future[Any] | _Channels | _Observed] = deque()
         self._unsent: list[bytes] = []
         self._congested = False
         self._paused = False
@@ -75,10 +86,14 @@ class Link(asyncio.Protocol):
         """
         return self.send_packed(pack(*command))
 
-    def send_packed(self, packed: bytes) -> "asyncio.Future[Any]":
-        """As `send`, for what `pack` made."""
+    def send_packed(self, packed: bytes, on_reply: OnReply | None = None) -> "asyncio.Future[Any]":
+        """As `send`, for what `pack` made.
+
+        `on_reply` is called with the reply, unless it is an error, at its place among what is published: who awaits
+        the future sees it a turn of the loop later. It is called also when the future was cancelled.
+        """
         done: asyncio.Future[Any] = self._loop.create_future()
-        self._push(packed, done)
+        self._push(packed, done if on_reply is None else _Observed(done, on_reply))
         return done
 
     def change_channels(self, verb: str, channels: Sequence[str]) -> "asyncio.Future[Any]":
@@ -87,7 +102,7 @@ class Link(asyncio.Protocol):
         self._push(pack(verb, *channels), _Channels(done, verb, channels))
         return done
 
-    def _push(self, packed: bytes, waiting: "asyncio.Future[Any] | _Channels") -> None:
+    def _push(self, packed: bytes, waiting: "asyncio.Future[Any] | _Channels | _Observed") -> None:
         if self.lost or self._congested or len(self._waiting) >= MAX_WAITING:
             raise unavailable("Redis is away" if self.lost else "Redis does not keep up")
         if not self._waiting:
@@ -109,7 +124,7 @@ class Link(asyncio.Protocol):
             return False
         if not self._waiting:
             if not self.lost:
-                self.send("PING").add_done_callback(_forget)
+                self.send("PING").add_done_callback(forget)
             return False
         return self._loop.time() - self._silent_since_s > timeout_s
 
@@ -164,10 +179,10 @@ class Link(asyncio.Protocol):
         self.lost = True
         waiting, self._waiting = self._waiting, deque()
         for one in waiting:
-            done = one.done if isinstance(one, _Channels) else one
+            done = one if isinstance(one, asyncio.Future) else one.done
             if not done.done():
                 done.set_exception(unavailable(why))
-                done.add_done_callback(_forget)
+                done.add_done_callback(forget)
         self._on_lost(self)
 
     # Answers
@@ -175,14 +190,22 @@ class Link(asyncio.Protocol):
     def _settle(self, reply: Any) -> None:
         """Answers come in the order of the commands."""
         waiting = self._waiting.popleft()
-        done = waiting.done if isinstance(waiting, _Channels) else waiting
+        done = waiting if isinstance(waiting, asyncio.Future) else waiting.done
+        if type(waiting) is _Observed and not isinstance(reply, ReplyError):
+            self._show(waiting, reply)
         if done.done():  # who asked has gone
             return
         if isinstance(reply, ReplyError):
             done.set_exception(reply)
-            done.add_done_callback(_forget)
+            done.add_done_callback(forget)
         else:
             done.set_result(reply)
+
+    def _show(self, observed: _Observed, reply: Any) -> None:
+        try:
+            observed.on_reply(reply)
+        except Exception:  # the outer edge: a defect of one observer must not end the stream
+            logger.exception("a reply of Redis could not be handled")
 
     def _receive_push(self, push: list[Any]) -> None:
         kind = push[0]
@@ -257,7 +280,7 @@ def unavailable(detail: str) -> Unavailable:
     return Unavailable(detail, retry_after_s=RETRY_AFTER_S)
 
 
-def _forget(done: "asyncio.Future[Any]") -> None:
+def forget(done: "asyncio.Future[Any]") -> None:
     """Marks its error as seen: not everyone who sends waits for the answer."""
     if not done.cancelled():
         done.exception()

@@ -10,6 +10,7 @@ from redis.crc import key_slot
 
 from app.cluster.address import Host, RedisAddress
 from app.cluster.link import Link, open_link, unavailable
+from app.cluster.scripts import ALL
 from app.errors import Unavailable
 
 SLOTS = 16_384
@@ -135,3 +136,20 @@ class ClusterTopology:
         if host is None:
             raise unavailable("nobody in the Redis Cluster has the key")
         return host
+
+
+async def prepare(link: Link) -> None:
+    """Ends the link unless it can be used. Raises ReplyError, or Unavailable if it is not the one to write to."""
+    try:
+        await asyncio.gather(*(link.send("SCRIPT", "LOAD", script.source) for script in ALL))
+        if (await link.send("ROLE"))[0] != b"master":
+            raise unavailable("it is a replica")
+    except BaseException:
+        link.abort()
+        raise
+
+
+def host_of_redirection(detail: str) -> Host:
+    """Of `ASK 3999 127.0.0.1:6381`."""
+    name, _, port = detail.rpartition(" ")[2].rpartition(":")
+    return name, int(port)

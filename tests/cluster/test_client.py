@@ -7,7 +7,7 @@ import pytest
 from app.cluster import channels as channels_module
 from app.cluster.address import parse_redis_url
 from app.cluster.client import AWAY, RedisClient
-from app.cluster.scripts import BEAT
+from app.cluster.scripts import BEAT, Script
 from app.errors import Unavailable
 from tests.cluster.clients import Ear, connected, connections, listeners, subscribed, url_of
 from tests.cluster.scripted import ScriptedServer
@@ -38,6 +38,35 @@ async def test_a_script_that_the_server_has_forgotten_is_told_again(server: Valk
     assert len(replies) == 50
     assert server.command("SCRIPT", "EXISTS", BEAT.digest) == [True]
     assert server.command("ZCARD", "nodes") == 50
+
+
+async def test_the_reply_of_a_script_that_was_told_again_is_shown_once(server: Valkey, client: RedisClient) -> None:
+    server.command("SCRIPT", "FLUSH")
+    seen: list[int] = []
+    keys = ("nodes",)
+
+    async def beat(n: int) -> None:
+        await client.run_script(BEAT, keys, f"n{n}", 5_000, on_reply=lambda reply: seen.append(n))
+
+    await asyncio.gather(*map(beat, range(5)))
+    assert seen == [0, 1, 2, 3, 4]
+    await beat(5)
+    assert seen == [0, 1, 2, 3, 4, 5]
+
+
+async def test_the_reply_of_a_script_is_shown_in_its_place_among_what_is_published(
+    server: Valkey, client: RedisClient
+) -> None:
+    """What a script publishes itself, its own connection gets after its reply."""
+    ear = Ear(client)
+    await subscribed(client, "c")
+    script = Script("redis.call('PUBLISH', KEYS[1], ARGV[1]) return ARGV[1]")
+    waiting = [
+        client.run_script(script, ("c",), f"{n}", on_reply=lambda reply: ear.heard.append(b"reply " + reply))
+        for n in range(100)
+    ]
+    await asyncio.gather(*waiting)
+    assert ear.heard == [text for n in range(100) for text in (b"reply %d" % n, b"%d" % n)]
 
 
 async def test_a_server_that_became_a_replica_is_left() -> None:

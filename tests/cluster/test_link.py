@@ -9,7 +9,7 @@ import pytest
 from hiredis import ReplyError
 
 from app.cluster import link as link_module
-from app.cluster.link import Link, open_link
+from app.cluster.link import Link, open_link, pack
 from app.errors import Unavailable
 from tests.cluster.scripted import OK, ScriptedServer
 from tests.eventually import eventually
@@ -292,3 +292,64 @@ async def test_pushes_of_other_kinds_are_passed_over(
             scripted.say(b">2\r\n$10\r\ninvalidate\r\n*0\r\n")
             assert await link.send("PING") == b"PONG"
     assert (heard.messages, heard.dropped, caplog.text) == ([], [], "")
+
+
+# Replies that are shown in their place
+
+
+async def test_a_reply_is_shown_in_its_place_among_what_is_published(scripted: ScriptedServer) -> None:
+    seen: list[object] = []
+    async with opened(scripted.port, on_message=lambda channel, payload: seen.append(payload)) as link:
+        scripted.answers[b"EVAL"] = (
+            b">3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$6\r\nbefore\r\n"
+            b"$5\r\nreply\r\n"
+            b">3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$5\r\nafter\r\n"
+        )
+        done = link.send_packed(pack("EVAL"), seen.append)
+        done.add_done_callback(lambda done: seen.append("awaited"))
+        assert await done == b"reply"
+    assert seen == [b"before", b"reply", b"after", "awaited"]
+
+
+async def test_an_error_is_not_shown(scripted: ScriptedServer) -> None:
+    seen: list[object] = []
+    async with opened(scripted.port) as link:
+        scripted.answers[b"EVAL"] = b"-ERR no\r\n"
+        with pytest.raises(ReplyError, match="no"):
+            await link.send_packed(pack("EVAL"), seen.append)
+    assert seen == []
+
+
+async def test_a_reply_that_cannot_be_handled_ends_nothing(
+    scripted: ScriptedServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(reply: object) -> None:
+        raise ValueError("a defect")
+
+    async with opened(scripted.port) as link:
+        scripted.answers[b"EVAL"] = b":7\r\n"
+        first, second = link.send_packed(pack("EVAL"), fail), link.send("EVAL")
+        assert [await first, await second] == [7, 7]
+        assert not link.lost
+    assert "a reply of Redis could not be handled" in caplog.text
+
+
+async def test_a_reply_is_shown_although_nobody_waits_for_it_any_more(scripted: ScriptedServer) -> None:
+    """The message is accepted, and the sessions of this node get it from here alone."""
+    seen: list[object] = []
+    async with opened(scripted.port) as link:
+        scripted.answers[b"EVAL"] = b":7\r\n"
+        link.send_packed(pack("EVAL"), seen.append).cancel()
+        await link.send("PING")
+    assert seen == [7]
+
+
+async def test_what_waits_for_a_reply_to_be_shown_ends_with_the_connection(scripted: ScriptedServer) -> None:
+    seen: list[object] = []
+    async with opened(scripted.port) as link:
+        scripted.answers[b"EVAL"] = None
+        done = link.send_packed(pack("EVAL"), seen.append)
+        link.abort()
+        with pytest.raises(Unavailable):
+            await done
+    assert seen == []

@@ -7,12 +7,15 @@ from collections.abc import Iterator
 import pytest
 from redis.crc import key_slot
 
+from app.clock import SystemClock
 from app.cluster.address import parse_redis_url
 from app.cluster.client import RedisClient
-from app.cluster.keys import EVERYBODY, full_mark_key, inbox_key, read_mark_key, user_channel
-from app.cluster.scripts import PENDING, PUT
+from app.cluster.keys import EVERYBODY, user_channel
 from app.cluster.topology import ClusterTopology, SingleTopology
+from app.delivery.mailbox import Fate, Kind, MailboxLimits, Missed
+from app.delivery.redis_mailbox import RedisMailbox
 from app.errors import Unavailable
+from app.messages.message import Envelope, MessageEncoder, NotifyMessage
 from tests.cluster.scripted import ScriptedServer, scripted_server
 from tests.eventually import eventually
 from tests.nodes import running
@@ -31,6 +34,12 @@ def dead_port() -> int:
     with reserve_port() as reservation:
         port: int = reservation.getsockname()[1]
     return port
+
+
+def envelope(id: str, user: str) -> Envelope:
+    now_ms = time.time_ns() // 1_000_000
+    message = NotifyMessage(id=id, type="STRING_MSG", receiver=user, data="x", viewed=False, created=now_ms)
+    return Envelope(message, MessageEncoder(message), now_ms + 60_000)
 
 
 def slots_answer(*ranges: tuple[int, int, bytes, int]) -> bytes:
@@ -172,14 +181,21 @@ async def test_the_scripts_touch_keys_and_channels_of_one_slot_alone(cluster: Va
     client = RedisClient(parse_redis_url(cluster.url), name="test")
     async with running(client.run):
         await client.wait_until_up(5)
+        mailbox = RedisMailbox(client, limits=MailboxLimits(), clock=SystemClock(), node="n1")
         for user in ("ann", "}brace", "a}b", "{x}"):
-            inbox, keys = inbox_key(user), (inbox_key(user), full_mark_key(user))
-            now_ms = time.time_ns() // 1_000_000
-            arguments = ("m1", "{}", now_ms + 60_000, 1, now_ms, user_channel(user), "SPUBLISH", "head", "always")
-            assert await client.run_script(PUT, keys, *arguments) == [0, 1]
-            assert await client.run_script(PUT, keys, "m2", *arguments[1:]) == [-2]
-            _, complete, values = await client.run_script(PENDING, (inbox, read_mark_key(user)), 1_000)
-            assert (complete, len(values)) == (1, 1)
+            for kind in Kind:
+                placed = await mailbox.put(envelope(kind.value, user), kind=kind, digest="1")
+                assert (placed.known, placed.kept) == (None, True)
+            mailbox.acknowledge(user, "new")
+            await mailbox.flush()
+            heads: list[int] = []
+            waiting = await mailbox.read(user, time.time_ns() // 1_000_000, heads.append)
+            assert [one.message.id for one in waiting] == ["given", "stored", "again"]
+            missed: list[Missed] = []
+            await mailbox.catch_up(user, 0, missed.append)
+            assert [one.message.id for one in missed[0].envelopes] == ["new", "given", "stored", "again"]
+            assert heads == [missed[0].head]
+            assert await mailbox.fate(user, "new") is Fate.ACKNOWLEDGED
 
 
 async def test_a_slot_that_moves_away_is_looked_for_anew(cluster: ValkeyCluster, scripted: ScriptedServer) -> None:
