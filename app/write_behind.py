@@ -55,6 +55,7 @@ class WriteBehind(Generic[T]):
         self._waiting: dict[T, None] = {}
         self._writing: dict[T, None] = {}
         self._left_over: dict[T, None] = {}  # what was tried in vain, until all others have been tried
+        self._tried: asyncio.Future[None] | None = None  # done at the end of the next try to write
         self._wake = asyncio.Event()
         self._turn = asyncio.Lock()
 
@@ -69,6 +70,13 @@ class WriteBehind(Generic[T]):
         yield from self._left_over
         yield from self._writing
         yield from self._waiting
+
+    async def written(self, item: T) -> None:
+        """Return once the note is written, however long that takes."""
+        while item in self:
+            if self._tried is None:
+                self._tried = asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._tried)
 
     def note(self, item: T) -> None:
         if len(self._waiting) >= self._max_waiting and item not in self._waiting:
@@ -137,6 +145,9 @@ class WriteBehind(Generic[T]):
                 self._remember(batch)
         finally:
             self._writing = {}
+            if self._tried is not None:
+                self._tried.set_result(None)
+                self._tried = None
 
     # What was written
 

@@ -247,3 +247,86 @@ async def test_no_more_is_remembered_than_may_wait(monkeypatch: pytest.MonkeyPat
         notes.note(item)
         await notes.flush()
     assert notes.recent() == [2, 3, 4]
+
+
+# Waiting for one note
+
+
+async def test_what_is_written_already_is_waited_for_no_more() -> None:
+    async with running(Table()) as notes:
+        await asyncio.wait_for(notes.written(1), 5)
+        notes.note(1)
+        await until_written(notes)
+        await asyncio.wait_for(notes.written(1), 5)
+
+
+async def test_each_note_is_waited_for_until_its_own_batch_is_written() -> None:
+    table = Table()
+    notes = WriteBehind(table.write)
+    for number in range(MAX_ITEMS + 1):
+        notes.note(number)
+    first, last = (asyncio.create_task(notes.written(number)) for number in (0, MAX_ITEMS))
+    done: list[int] = []
+    first.add_done_callback(lambda _: done.append(len(table.batches)))
+    last.add_done_callback(lambda _: done.append(len(table.batches)))
+    await asyncio.sleep(0)
+    assert done == []
+    await notes.flush()
+    await asyncio.gather(first, last)
+    assert len(table.batches) == 2
+    assert done[0] <= done[1] == 2
+
+
+async def test_a_note_that_cannot_be_written_is_waited_for_until_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(write_behind, "RETRY_S", 0.001)
+    shards = Shards()
+    notes = WriteBehind(shards.write, gather_s=0.0)
+    task = asyncio.create_task(notes.run())
+    notes.note(1)
+    notes.note(2)
+    odd, even = (asyncio.create_task(notes.written(number)) for number in (1, 2))
+    await asyncio.wait_for(even, 5)
+    await asyncio.sleep(0.02)
+    assert not odd.done()
+    shards.away = False
+    await asyncio.wait_for(odd, 5)
+    assert sorted(shards.written) == [1, 2]
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_who_waits_no_more_keeps_nobody_else_from_being_told() -> None:
+    notes = WriteBehind(Table().write)
+    notes.note(1)
+    gone, waiting = asyncio.create_task(notes.written(1)), asyncio.create_task(notes.written(1))
+    await asyncio.sleep(0)
+    gone.cancel()
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    await notes.flush()
+    await asyncio.wait_for(waiting, 5)
+
+
+async def test_a_note_that_comes_again_while_it_is_written_is_waited_for_until_it_is_written_again() -> None:
+    """It may stand for something newer."""
+    writing, free = asyncio.Event(), asyncio.Event()
+
+    async def write(items: Sequence[int]) -> None:
+        writing.set()
+        await free.wait()
+        free.clear()
+
+    notes = WriteBehind(write)
+    notes.note(1)
+    flushing = asyncio.create_task(notes.flush())
+    await writing.wait()
+    notes.note(1)
+    waiting = asyncio.create_task(notes.written(1))
+    writing.clear()
+    free.set()
+    await writing.wait()
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    free.set()
+    await asyncio.wait_for(waiting, 5)
+    await flushing

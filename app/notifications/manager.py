@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -15,10 +15,10 @@ from app.delivery.delivery import Delivery
 from app.delivery.log import PushOutcome
 from app.errors import IdConflict, Unavailable
 from app.messages.message import Envelope, MessageEncoder, NotifyMessage
-from app.messages.types import NOTIFY_DELETED, NOTIFY_VIEWED
-from app.notifications.repository import Cursor, NotifyRepository
+from app.notifications.marks import Marks
+from app.notifications.repository import NotifyRepository, PushMark
 from app.notifications.tables import NotifyLog
-from app.write_behind import WriteBehind
+from app.notifications.unrelayed import Unrelayed
 
 DAY_MS = 86_400_000
 RECOVERY_SLICE = 200  # rows of one recovery transaction
@@ -44,27 +44,38 @@ class NotifyManager:
         self._delivery = delivery
         self._clock = clock
         self._policy = policy
-        self.inserts: Batcher[NotifyLog, bool] = Batcher(self._insert)
+        self.inserts: Batcher[NotifyLog, bool] = Batcher(
+            self._insert, late=self._stored_late, uncertain=self._perhaps_stored
+        )
         self._waiting: Batcher[str, bool] = Batcher(self._are_waited_for)
-        self._pushed: WriteBehind[str] = WriteBehind(self._mark_pushed)
-        self._delivered: WriteBehind[tuple[str, str]] = WriteBehind(self._mark_delivered)
+        self._marks = Marks(database=database, clock=clock)
+        self._unrelayed = Unrelayed(
+            push=self._publish_again,
+            reaches=delivery.reaches,
+            find_unpushed=self._find_unpushed,
+            clock=clock,
+            uncertain_s=policy.grace_ms / 1000,
+        )
 
     async def run(self) -> None:
         """Until it is cancelled."""
         async with asyncio.TaskGroup() as group:
-            for worker in (self.inserts, self._waiting, self._pushed, self._delivered):
+            for worker in (self.inserts, self._waiting, self._marks, self._unrelayed):
                 group.create_task(worker.run())
 
     async def close(self) -> None:
         """Writes what was noted; what cannot be written is found again by recovery, or sent once more."""
-        for notes in (self._delivered, self._pushed):
-            try:
-                await notes.flush()
-            except Unavailable as error:
-                logger.warning("%d notes are lost: %s", len(self._delivered) + len(self._pushed), error.detail)
-                break
+        await self._marks.flush()
 
     # Pushing
+
+    def _stored_late(self, row: NotifyLog, is_new: bool) -> None:
+        """Its caller was told to try again; it is pushed all the same, and the next try finds it."""
+        if is_new:
+            self._unrelayed.add(message_of(row))
+
+    def _perhaps_stored(self, rows: Sequence[NotifyLog]) -> None:
+        self._unrelayed.add_uncertain([row.id for row in rows])
 
     async def save_and_publish(self, message: NotifyMessage) -> PushOutcome:
         """Pushes after the commit: from then on the message is safe, whatever happens to this process.
@@ -76,31 +87,45 @@ class NotifyManager:
         if trace is not None and not trace.persisted:
             raise IdConflict(f"the id {message.id} was pushed before, without being stored")
         self._delivery.require_relay(message.receiver or "")
-        if not await self.inserts.submit(_row(message)):
+        row = _row(message)
+        row.sent = self._delivery.has_listener(row.receiver)  # so that it holds if the process dies right after
+        if not await self.inserts.submit(row):
             return await self._replay(message)
+        return await self._publish_or_postpone(message)
+
+    async def _publish_or_postpone(self, message: NotifyMessage, *, again: bool = False) -> PushOutcome:
         try:
-            return await self._publish(message)
+            return await self._publish(message, again=again)
         except Unavailable as error:
             logger.warning("message %s is stored, and pushed later: %s", message.id, error.detail)
+            self._unrelayed.add(message)
             return PushOutcome(id=message.id, receiver=message.receiver, status="stored", sessions=0)
 
-    async def _publish(self, message: NotifyMessage) -> PushOutcome:
-        outcome = await self._delivery.push(self._envelope(message))
-        self._pushed.note(message.id)
+    async def _publish(self, message: NotifyMessage, *, again: bool = False) -> PushOutcome:
+        envelope = self._envelope(message).without_data()
+        outcome = await self._delivery.push(envelope, again=again)
+        self._marks.pushed(PushMark(message.id, envelope.seq or None, outcome.status == "sent"))
         return outcome
 
-    def _envelope(self, message: NotifyMessage) -> Envelope:
+    async def _publish_again(self, message: NotifyMessage) -> None:
+        await self._publish(message, again=True)
+
+    def _envelope(self, message: NotifyMessage, *, was_sent: bool = False, seq: int | None = None) -> Envelope:
         return Envelope(
             message=message,
             encoder=MessageEncoder(message),
             expires_ms=self._clock.epoch_ms() + self._policy.ack_ttl_ms,
             persisted=True,
+            was_sent=was_sent,
+            seq=seq or 0,
         )
 
     async def _replay(self, message: NotifyMessage) -> PushOutcome:
         row = await self.find(message.id)
         if row is None or _content(message_of(row)) != _content(message):
             raise IdConflict(f"the id {message.id} was pushed before with other content")
+        if row.pushed_at is None and not self._marks.is_pushed(row.id):  # the first try only stored it
+            return replace(await self._publish_or_postpone(message_of(row), again=True), replayed=True)
         trace = self._delivery.trace(message.id)
         if trace is not None and trace.outcome is not None:
             return PushOutcome(
@@ -131,6 +156,9 @@ class NotifyManager:
     async def pending(self, receiver: str, *, limit: int) -> tuple[Sequence[Envelope], int]:
         """What no session of the receiver has acknowledged, oldest first, and how many more there are."""
         since_ms = self._since_ms()
+        unwritten = (
+            self._marks.unwritten_deliveries()
+        )  # acknowledgements from before the query may not be in the database yet
         with _defects_contained():
             async with self._database.read() as session:
                 repository = NotifyRepository(session)
@@ -138,7 +166,12 @@ class NotifyManager:
                 total = len(rows)
                 if total == limit:
                     total = await repository.count_undelivered(receiver, since_ms=since_ms)
-            return [self._envelope(message_of(row)).without_data() for row in rows], max(0, total - len(rows))
+            envelopes = [self._archived(row) for row in rows if (receiver, row.id) not in unwritten]
+            return envelopes, max(0, total - len(rows))
+
+    def _archived(self, row: NotifyLog) -> Envelope:
+        (mark,) = self._marks.of([row.id])
+        return self._envelope(message_of(row), was_sent=mark.sent or row.sent, seq=mark.seq or row.seq).without_data()
 
     async def _are_waited_for(self, receivers: Sequence[str]) -> Sequence[bool]:
         with _defects_contained():
@@ -150,53 +183,13 @@ class NotifyManager:
         return self._clock.epoch_ms() - self._policy.retention_days * DAY_MS
 
     def delivered(self, receiver: str, message_id: str) -> None:
-        self._delivered.note((receiver, message_id))
+        self._marks.delivered(receiver, message_id)
 
-    # What a user does
+    def confirmation(self, receiver: str, message_id: str) -> Awaitable[None] | None:
+        return self._marks.confirmation(receiver, message_id)
 
-    async def history(
-        self, user: str, *, before: Cursor | int | None, offset: int, limit: int
-    ) -> tuple[Sequence[NotifyLog], Cursor | None]:
-        """A page, newest first, and where the next one begins."""
-        async with self._database.read() as session:
-            rows = await NotifyRepository(session).history(user, before=before, offset=offset, limit=limit + 1)
-        page = rows[:limit]
-        return page, Cursor(page[-1].created, page[-1].id) if len(rows) > limit else None
-
-    async def unread_count(self, user: str) -> int:
-        async with self._database.read() as session:
-            return await NotifyRepository(session).unread_count(user)
-
-    async def mark_viewed(self, user: str, ids: Sequence[str]) -> tuple[int, int]:
-        """How many were unread, and how many are left. All devices of the user are told."""
-        async with self._database.transaction() as session:
-            repository = NotifyRepository(session)
-            changed = await repository.mark_viewed(user, ids, self._clock.epoch_ms())
-            unread = await repository.unread_count(user)
-        await self._tell_devices(user, NOTIFY_VIEWED, changed, unread)
-        return len(changed), unread
-
-    async def delete(self, user: str, ids: Sequence[str]) -> tuple[int, int]:
-        """As `mark_viewed`, for rows that are to go."""
-        async with self._database.transaction() as session:
-            repository = NotifyRepository(session)
-            changed = await repository.delete(user, ids)
-            unread = await repository.unread_count(user)
-        await self._tell_devices(user, NOTIFY_DELETED, changed, unread)
-        return len(changed), unread
-
-    async def _tell_devices(self, user: str, type: str, ids: Sequence[str], unread: int) -> None:
-        if not ids:
-            return
-        message = NotifyMessage(
-            id=self._delivery.new_id(),
-            type=type,
-            receiver=user,
-            data={"ids": list(ids), "unread": unread},
-            viewed=False,
-            created=self._clock.epoch_ms(),
-        )
-        self._delivery.tell(message, withdrawn=ids)
+    def replayed(self, message_id: str) -> None:
+        self._marks.sent(message_id)
 
     # Jobs
 
@@ -210,10 +203,10 @@ class NotifyManager:
             )
             messages = [message_of(row) for row in rows]
             for message in messages:
-                if message.id not in self._pushed:  # it was pushed, and only the note of it waits
-                    await self._publish(message)  # the note counts if this transaction fails at its end
+                if not self._marks.is_pushed(message.id):  # it was pushed, and only the note of it waits
+                    await self._publish(message, again=True)  # the note counts if this transaction fails at its end
             if messages:
-                await repository.mark_pushed([message.id for message in messages], self._clock.epoch_ms())
+                await repository.mark_pushed(self._marks.of([one.id for one in messages]), self._clock.epoch_ms())
         if messages:
             logger.warning("%d stored messages had not been pushed", len(messages))
         return len(messages)
@@ -248,13 +241,10 @@ class NotifyManager:
             new = await NotifyRepository(session).insert(list(unique.values()))
         return [row.id in new and unique[row.id] is row for row in rows]
 
-    async def _mark_pushed(self, ids: Sequence[str]) -> None:
-        async with self._database.transaction() as session:
-            await NotifyRepository(session).mark_pushed(ids, self._clock.epoch_ms())
-
-    async def _mark_delivered(self, ids: Sequence[tuple[str, str]]) -> None:
-        async with self._database.transaction() as session:
-            await NotifyRepository(session).mark_delivered(ids, self._clock.epoch_ms())
+    async def _find_unpushed(self, ids: Sequence[str]) -> Sequence[NotifyMessage]:
+        async with self._database.read() as session:
+            rows = await NotifyRepository(session).unpushed(ids)
+        return [message_of(row) for row in rows]
 
 
 @contextmanager

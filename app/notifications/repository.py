@@ -3,9 +3,9 @@
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, delete, func, select, tuple_, update
+from sqlalchemy import Boolean, ColumnElement, bindparam, delete, func, or_, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert as postgres_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -23,6 +23,14 @@ class Cursor:
 
     def __str__(self) -> str:
         return f"{self.created}_{self.id}"
+
+
+class PushMark(NamedTuple):
+    """A row that was pushed: its place, None if that is not known, and whether a session got it."""
+
+    id: str
+    seq: int | None
+    sent: bool
 
 
 def _insert(session: AsyncSession, table: type[SQLModel]) -> Any:
@@ -101,9 +109,24 @@ class NotifyRepository:
     async def get(self, message_id: str) -> NotifyLog | None:
         return await self._session.get(NotifyLog, message_id)
 
-    async def mark_pushed(self, ids: Sequence[str], now_ms: int) -> None:
-        rows = _locked(col(NotifyLog.id).in_(ids), col(NotifyLog.pushed_at).is_(None))
-        await self._session.execute(update(NotifyLog).where(rows).values(pushed_at=now_ms).execution_options(**_BLIND))
+    async def mark_pushed(self, marks: Sequence["PushMark"], now_ms: int) -> None:
+        """In the order of the ids, as `_locked` does it."""
+        table = SQLModel.metadata.tables["notify_log"]
+        statement = (
+            update(table)
+            .where(table.c.id == bindparam("row_id"), table.c.seq.is_(None))
+            .values(
+                pushed_at=func.coalesce(table.c.pushed_at, now_ms),
+                seq=bindparam("place"),
+                sent=or_(table.c.sent, bindparam("is_sent", type_=Boolean)),  # a replay may have sent it before
+            )
+        )
+        rows = [{"row_id": mark.id, "place": mark.seq, "is_sent": mark.sent} for mark in sorted(marks)]
+        await self._session.execute(statement, rows)
+
+    async def mark_sent(self, ids: Sequence[str]) -> None:
+        rows = _locked(col(NotifyLog.id).in_(ids), col(NotifyLog.sent).is_(False))
+        await self._session.execute(update(NotifyLog).where(rows).values(sent=True).execution_options(**_BLIND))
 
     async def mark_delivered(self, ids: Sequence[tuple[str, str]], now_ms: int) -> None:
         """`ids` are (receiver, id): nobody acknowledges for another. Recovery has nothing to do with them any more."""
@@ -132,6 +155,15 @@ class NotifyRepository:
             .order_by(col(NotifyLog.created), col(NotifyLog.id))
             .limit(limit)
             .with_for_update(skip_locked=True)
+        )
+        return rows.scalars().all()
+
+    async def unpushed(self, ids: Collection[str]) -> Sequence[NotifyLog]:
+        """Those of the ids that are stored and have not been pushed, oldest first."""
+        rows = await self._session.execute(
+            select(NotifyLog)
+            .where(col(NotifyLog.id).in_(ids), col(NotifyLog.pushed_at).is_(None))
+            .order_by(col(NotifyLog.created), col(NotifyLog.id))
         )
         return rows.scalars().all()
 

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Column, Dialect, Index, Text, TypeDecorator, text
+from sqlalchemy import JSON, BigInteger, Column, Dialect, Index, Text, TypeDecorator, false, text
 from sqlmodel import Field, SQLModel
 
 
@@ -21,7 +21,10 @@ class JsonText(TypeDecorator[Any]):
 
 
 class NotifyLog(SQLModel, table=True):
-    """A persisted message. Times are ms since 1970; without `pushed_at` it has yet to be pushed."""
+    """A persisted message. Times are ms since 1970; without `pushed_at` it has yet to be pushed.
+
+    `seq` is its place among the messages of its receiver, `sent` whether a session was sent it.
+    """
 
     __tablename__ = "notify_log"
     __table_args__ = (
@@ -55,6 +58,8 @@ class NotifyLog(SQLModel, table=True):
     version: int = 0
     pushed_at: int | None = Field(default=None, sa_type=BigInteger)
     delivered_at: int | None = Field(default=None, sa_type=BigInteger)
+    seq: int | None = Field(default=None, sa_type=BigInteger)
+    sent: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
 
 
 class UnreadCount(SQLModel, table=True):

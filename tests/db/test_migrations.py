@@ -23,6 +23,7 @@ from tests.databases import empty_database, postgres, run_apart
 ROOT = Path(__file__).resolve().parents[2]
 DESIGNED = {
     "id", "type", "receiver", "data", "viewed", "created", "last_modified", "version", "pushed_at", "delivered_at",
+    "seq", "sent",
 }  # fmt: skip
 
 assert tables, "the import fills the metadata"

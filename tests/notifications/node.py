@@ -12,15 +12,17 @@ from app.cluster.memory import MemoryBus
 from app.db.database import Database
 from app.delivery.ack_manager import AckManager
 from app.delivery.delivery import Delivery
-from app.delivery.inbox import InboxLimits, MemoryInbox
 from app.delivery.ledger import MemoryLedger
 from app.delivery.log import DeliveryLog, PushOutcome
+from app.delivery.mailbox import MailboxLimits
+from app.delivery.memory_mailbox import MemoryMailbox, MemoryStore
 from app.delivery.retry import RetryPolicy
 from app.hub.hub import Hub
 from app.hub.session import Session
 from app.messages.destinations import USER_ERRORS, USER_MESSAGES
 from app.messages.ids import id_factory
 from app.messages.message import NotifyMessage
+from app.notifications.history import NotifyHistory
 from app.notifications.manager import NotifyManager, NotifyPolicy
 from app.stomp.events import Subscription
 from app.stomp.frames import AckMode, Frame, Version
@@ -37,17 +39,20 @@ class Node:
         self.database = Database(url)
         self.hub = Hub()
         self.acks = AckManager(hub=self.hub, ledger=MemoryLedger(), policy=RetryPolicy(), clock=clock, log_events=False)
+        self.mailbox = MemoryMailbox(MemoryStore(MailboxLimits(window_ms=0), clock))
+        self.relay, self.tasks = MemoryBus().relay(), TaskOwner()
         self.delivery = Delivery(
             hub=self.hub,
             acks=self.acks,
-            inbox=MemoryInbox(InboxLimits()),
-            relay=MemoryBus().relay(),
+            mailbox=self.mailbox,
+            relay=self.relay,
             log=DeliveryLog(log_size),
             clock=clock,
             new_id=id_factory(clock),
-            tasks=TaskOwner(),
+            tasks=self.tasks,
         )
         self.manager = NotifyManager(database=self.database, delivery=self.delivery, clock=clock, policy=NotifyPolicy())
+        self.history = NotifyHistory(database=self.database, delivery=self.delivery, clock=clock)
         self.delivery.use_archive(self.manager, limit=INBOX_LIMIT)
         self._sessions = 0
 
@@ -83,7 +88,7 @@ class Node:
 
     async def listening(self, user: str = "ann") -> "Device":
         device = self.device(user)
-        await device.drain()
+        await device.replay()
         return device
 
     # What the database holds
@@ -108,7 +113,7 @@ class Node:
 
 
 class Device:
-    """A session that listens to its messages and errors; `drain` begins its life."""
+    """A session that listens to its messages and errors; `replay` begins its life."""
 
     def __init__(self, node: Node, user: str, session_id: str, transport: FakeTransport) -> None:
         self.node = node
@@ -120,14 +125,20 @@ class Device:
         node.hub.join(self.session)
         for destination in (USER_MESSAGES, USER_ERRORS):
             node.hub.subscribe(self.session, Subscription(destination, destination, AckMode.AUTO))
-        node.delivery.begin_drain(self.session)
+        node.delivery.begin_replay(self.session)
+        node.delivery.watch(self.session, USER_MESSAGES)
 
-    async def drain(self) -> None:
-        await self.node.delivery.drain(self.session)
+    async def replay(self) -> None:
+        """Returns when all that waits has been sent."""
+        replay = self.session.replay
+        if (reading := self.node.delivery.replay(self.session)) is not None:
+            await reading
+        while self.session.replay is not None and self.session.replay is replay:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
 
     def ack(self, *ids: str) -> None:
         for id in ids:
-            self.node.delivery.acknowledge(self.session, id)
+            self.node.delivery.acknowledgements.acknowledge(self.session, id)
 
     def leave(self) -> None:
         if self.node.hub.leave(self.session):

@@ -1,6 +1,7 @@
-"""A failing archive never costs a transient message: a replay sends what the inbox holds all the same."""
+"""A failing archive never costs a transient message: a replay sends what the inbox has all the same."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from itertools import cycle
 from typing import Any
 
@@ -10,6 +11,7 @@ from app.db.database import Database
 from app.errors import Unavailable
 from app.messages.message import Envelope, MessageEncoder
 from app.notifications.manager import NotifyManager, NotifyPolicy
+from app.notifications.repository import NotifyRepository, PushMark
 from tests.databases import migrated_database
 from tests.db.scripted import DRIVER_ERRORS, Moment, ScriptedDriver, name_of
 from tests.eventually import eventually
@@ -41,7 +43,7 @@ async def test_a_transient_message_is_replayed_whatever_the_driver_raises(
     driver = ScriptedDriver(node.database, moment, error)
     await push_transient(node, "transient")
     device = node.device()
-    replay = asyncio.create_task(device.drain())
+    replay = asyncio.create_task(device.replay())
     received: list[str] = []
 
     def has_received(id: str) -> bool:
@@ -54,6 +56,24 @@ async def test_a_transient_message_is_replayed_whatever_the_driver_raises(
     await replay
 
 
+MARKS: dict[str, Callable[[NotifyRepository], Awaitable[None]]] = {
+    "pushed": lambda repository: repository.mark_pushed([PushMark("a", 1, True)], 1),
+    "sent": lambda repository: repository.mark_sent(["a"]),
+    "delivered": lambda repository: repository.mark_delivered([("ann", "a")], 1),
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("mark", MARKS)
+async def test_a_mark_that_the_driver_cannot_write_is_unavailable(url: str, mark: str, moment: Moment) -> None:
+    database = Database(url)
+    ScriptedDriver(database, moment, DRIVER_ERRORS[0])
+    with pytest.raises(Unavailable):
+        async with database.transaction() as session:
+            await MARKS[mark](NotifyRepository(session))
+    await database.aclose()
+
+
 async def test_a_row_that_cannot_be_read_is_in_the_log_and_costs_no_transient_message(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -63,7 +83,7 @@ async def test_a_row_that_cannot_be_read_is_in_the_log_and_costs_no_transient_me
             await node.sql("UPDATE notify_log SET data = '{'")
             await push_transient(node, "transient")
             device = node.device()
-            replay = asyncio.create_task(device.drain())
+            replay = asyncio.create_task(device.replay())
             await eventually(lambda: "transient" in device.got())
             replay.cancel()
             await asyncio.gather(replay, return_exceptions=True)
@@ -79,7 +99,7 @@ async def test_a_defect_of_our_own_is_in_the_log_and_costs_no_transient_message(
     work = asyncio.create_task(manager.run())
     await push_transient(node, "transient")
     device = node.device()
-    replay = asyncio.create_task(device.drain())
+    replay = asyncio.create_task(device.replay())
     await eventually(lambda: "transient" in device.got())
     with pytest.raises(Unavailable):
         await manager.pending("ann", limit=INBOX_LIMIT)

@@ -8,7 +8,7 @@ from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.database import Database
-from app.notifications.repository import Cursor, NotifyRepository
+from app.notifications.repository import Cursor, NotifyRepository, PushMark
 from tests.databases import migrated_database, postgres
 
 ROWS = 1_000_000
@@ -90,7 +90,9 @@ STATEMENTS = {
     "unpushed": lambda repository: repository.lock_unpushed(before_ms=1800000000000, after_ms=1900000000000, limit=200),
     "view": lambda repository: repository.mark_viewed("ann", RECENT_IDS, 1),
     "delete": lambda repository: repository.delete("ann", RECENT_IDS),
-    "mark pushed": lambda repository: repository.mark_pushed(RECENT_IDS, 1),
+    "mark pushed": lambda repository: repository.mark_pushed(
+        [PushMark(id, n, True) for n, id in enumerate(RECENT_IDS)], 1
+    ),
     "mark delivered": lambda repository: repository.mark_delivered([("ann", id) for id in RECENT_IDS], 1),
     "retention": lambda repository: repository.delete_older(1700000000000 + ROWS // 3, 1_000),
 }

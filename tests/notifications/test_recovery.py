@@ -13,6 +13,7 @@ from app.messages.message import Envelope
 from app.notifications.manager import DAY_MS, RECOVERY_SLICE, NotifyPolicy
 from app.notifications.repository import NotifyRepository
 from tests.clock import FakeClock
+from tests.eventually import eventually
 from tests.fakes import FakeTransport
 from tests.notifications.node import INBOX_LIMIT, Device, Node, running_node
 
@@ -99,7 +100,7 @@ async def test_what_was_pushed_is_not_recovered(node: Node) -> None:
 async def test_what_the_user_has_read_in_the_meantime_is_not_recovered(node: Node) -> None:
     device = await node.listening()
     await node.store("m")
-    await node.manager.mark_viewed("ann", ["m"])
+    await node.history.mark_viewed("ann", ["m"])
     device.got()
     node.clock.advance(GRACE_S + 1)
     await node.manager.recover()
@@ -129,7 +130,7 @@ async def test_the_job_recovers_everything_oldest_first(node: Node) -> None:
 async def test_rows_stay_unpushed_if_the_push_fails(node: Node) -> None:
     transport = BrokenTransport()
     device = node.device(transport=transport)
-    await device.drain()
+    await device.replay()
     await node.store("m", "n")
     node.clock.advance(GRACE_S + 1)
     with pytest.raises(RuntimeError):
@@ -225,7 +226,7 @@ async def test_who_comes_back_gets_what_nobody_of_his_acknowledged_oldest_first(
         gone = await node.listening()
         gone.ack("y")
         gone.leave()
-        await node.manager.mark_viewed("ann", ["x"])
+        await node.history.mark_viewed("ann", ["x"])
         await node.noted()
     async with running_node(url) as restarted:
         restarted.clock.advance(86_400)
@@ -249,7 +250,7 @@ async def test_beyond_the_limit_the_user_is_told_how_many_are_left(node: Node, c
     ids = await store_many(node, count)
     node.clock.advance(60)
     device = node.device()
-    await device.drain()
+    await device.replay()
     frames = device.transport.frames()
     messages = [frame for frame in frames if frame.headers["destination"] != USER_ERRORS]
     told = [json.loads(frame.body) for frame in frames if frame.headers["destination"] == USER_ERRORS]
@@ -269,24 +270,24 @@ async def test_what_was_given_up_for_a_session_waits_for_the_next(node: Node) ->
     assert (await node.listening()).got() == ["m"]
 
 
-async def start_slow_drain(node: Node) -> tuple[Device, "asyncio.Task[None]"]:
+async def start_slow_replay(node: Node) -> tuple[Device, "asyncio.Task[None]"]:
     """A device that comes back and takes nothing yet."""
     device = node.device()
     device.transport.room.clear()
-    draining = asyncio.create_task(device.drain())
+    replay = asyncio.create_task(device.replay())
     await asyncio.sleep(0.1)
-    return device, draining
+    return device, replay
 
 
 @pytest.mark.parametrize("age_s", [60.0, 0.0])
 @pytest.mark.parametrize("count", [3, INBOX_LIMIT + 5])
-async def test_what_arrives_during_a_drain_reaches_the_live_session(node: Node, count: int, age_s: float) -> None:
+async def test_what_arrives_during_a_replay_reaches_the_live_session(node: Node, count: int, age_s: float) -> None:
     ids = await store_many(node, count)
     node.clock.advance(age_s)
-    device, draining = await start_slow_drain(node)
+    device, replay = await start_slow_replay(node)
     await node.push("young")
     device.transport.room.set()
-    await draining
+    await replay
     await node.push("younger")
     assert device.got() == [*ids[:INBOX_LIMIT], "young", "younger"]
 
@@ -311,26 +312,33 @@ class FlakyArchive:
     def delivered(self, receiver: str, message_id: str) -> None:
         self._node.manager.delivered(receiver, message_id)
 
+    def confirmation(self, receiver: str, message_id: str) -> Awaitable[None] | None:
+        return self._node.manager.confirmation(receiver, message_id)
+
+    def replayed(self, message_id: str) -> None:
+        self._node.manager.replayed(message_id)
+
 
 @pytest.mark.parametrize("count", [3, INBOX_LIMIT + 5])
 async def test_what_arrives_while_the_archive_cannot_be_read_reaches_the_live_session(
     node: Node, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.delivery.drain.RETRY_S", 0.01)
+    monkeypatch.setattr("app.delivery.replay.RETRY_S", 0.01)
     ids = await store_many(node, count)
     node.clock.advance(60)
     node.delivery.use_archive(FlakyArchive(node, lambda: node.push("young")), limit=INBOX_LIMIT)
     device = await node.listening()
-    assert sorted(device.got()) == [*ids[:INBOX_LIMIT], "young"]
+    await eventually(lambda: len(node.tasks) == 0)
+    assert device.got() == ["young", *ids[:INBOX_LIMIT]]
 
 
-async def test_what_is_deleted_during_a_drain_is_not_sent_any_more(node: Node) -> None:
+async def test_what_is_deleted_during_a_replay_is_not_sent_any_more(node: Node) -> None:
     await store_many(node, 3)
-    device, draining = await start_slow_drain(node)
-    await node.manager.delete("ann", ["m0001"])
+    device, replay = await start_slow_replay(node)
+    await node.history.delete("ann", ["m0001"])
     device.frames()
     device.transport.room.set()
-    await draining
+    await replay
     assert device.got() == ["m0000", "m0002"]
 
 
@@ -352,7 +360,7 @@ async def test_what_recovery_pushed_and_could_not_mark_is_not_pushed_again(
     assert device.got() == ["m1"]
 
 
-async def test_what_a_drain_has_sent_before_recovery_keeps_its_account(node: Node) -> None:
+async def test_what_a_replay_has_sent_before_recovery_keeps_its_account(node: Node) -> None:
     await node.store("m1")
     device = await node.listening()
     assert device.got() == ["m1"]
@@ -365,3 +373,46 @@ async def test_what_a_drain_has_sent_before_recovery_keeps_its_account(node: Nod
     assert trace is not None
     assert (trace.attempts, trace.status(node.clock.epoch_ms())) == (1, "delivered")
     assert device.got() == []
+
+
+# What is marked as sent
+
+
+async def test_what_a_replay_has_sent_before_recovery_comes_again_as_redelivered(url: str) -> None:
+    async with running_node(url) as node:
+        await node.store("m1")
+        first = await node.listening()
+        assert first.got() == ["m1"]
+        first.leave()
+        await node.noted()
+        node.clock.advance(GRACE_S + 1)
+        await node.manager.recover()
+        await node.noted()
+        assert await node.ids("sent") == ["m1"]
+    async with running_node(url) as restarted:
+        second = await restarted.listening()
+        assert [frame.headers.get("redelivered") for frame in second.frames()] == ["true"]
+
+
+async def test_the_place_of_a_message_is_stored_with_its_push(node: Node) -> None:
+    device = await node.listening()
+    await node.push("m1")
+    await node.push("m2", to="bob")
+    await node.push("m3")
+    await node.noted()
+    rows = {id: (seq, sent) for id, seq, sent in await node.sql("SELECT id, seq, sent FROM notify_log")}
+    assert [bool(rows[id][1]) for id in ("m1", "m2", "m3")] == [True, False, True]
+    assert rows["m1"][0] < rows["m2"][0] < rows["m3"][0]
+    archived, _ = await node.manager.pending("ann", limit=10)
+    assert [(one.seq, one.was_sent) for one in archived] == [(rows[id][0], True) for id in ("m1", "m3")]
+    assert device.got() == ["m1", "m3"]
+
+
+async def test_a_place_that_is_not_written_yet_is_known_all_the_same(node: Node) -> None:
+    await node.push("m1", to="bob")
+    (archived,), _ = await node.manager.pending("bob", limit=10)
+    assert archived.seq > 0
+    assert not archived.was_sent
+    await node.noted()
+    ((seq,),) = await node.sql("SELECT seq FROM notify_log")
+    assert seq == archived.seq

@@ -30,7 +30,7 @@ class Witness(FakeTransport):
 async def test_the_row_is_committed_before_the_message_is_sent(postgres_url: str) -> None:
     async with running_node(postgres_url) as node:
         witness = Witness(postgres_url)
-        await node.device(transport=witness).drain()
+        await node.device(transport=witness).replay()
         await node.push("first")
         assert witness.rows == [["first", ""]]
 
@@ -85,7 +85,7 @@ async def test_the_same_id_with_the_same_content_is_answered_as_before_and_sent_
 async def test_the_same_id_is_known_after_a_restart_and_after_it_was_read(url: str) -> None:
     async with running_node(url) as node:
         await node.push("m")
-        await node.manager.mark_viewed("ann", ["m"])
+        await node.history.mark_viewed("ann", ["m"])
     async with running_node(url) as restarted:
         device = await restarted.listening()
         restarted.clock.advance(1)
@@ -168,7 +168,7 @@ async def test_data_comes_back_as_it_was(node: Node) -> None:
     for number, data in enumerate([*DATA, deep]):
         await node.push(f"m{number:02}", data=data)
         node.clock.advance(0.001)
-    page, _ = await node.manager.history("ann", before=None, offset=0, limit=100)
+    page, _ = await node.history.page("ann", before=None, offset=0, limit=100)
     assert [repr(row.data) for row in reversed(page)] == [repr(data) for data in [*DATA, deep]]
     device = await node.listening()
     assert [repr(body["data"]) for body in device.received()] == [repr(data) for data in DATA[:10]]
@@ -197,7 +197,7 @@ async def test_a_message_that_no_database_takes_fails_alone(node: Node, bad: str
 async def test_nothing_is_sent_while_the_database_is_away() -> None:
     async with running_node("postgresql://postgres@127.0.0.1:1/notify") as node:
         device = node.device()
-        node.delivery.leave(device.session)  # its drain would wait for the database
+        node.delivery.leave(device.session)  # its replay would wait for the database
         with pytest.raises(Unavailable) as refused:
             await node.push()
         assert refused.value.retry_after_s

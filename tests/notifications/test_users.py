@@ -12,7 +12,7 @@ from sqlalchemy import text
 from app.errors import IdConflict
 from app.messages.types import NOTIFY_DELETED, NOTIFY_VIEWED
 from app.notifications.manager import DAY_MS, RETENTION_SLICE, NotifyPolicy
-from app.notifications.repository import NotifyRepository
+from app.notifications.repository import NotifyRepository, PushMark
 from tests.clock import FakeClock
 from tests.databases import KINDS, Kind, migrated_database, run_apart
 from tests.notifications.node import Node, running_node
@@ -30,7 +30,7 @@ async def pair(postgres_url: str) -> AsyncIterator[tuple[Node, Node]]:
 async def pages(node: Node, user: str = "ann", limit: int = 3) -> list[list[str]]:
     found, place = [], None
     while True:
-        rows, following = await node.manager.history(user, before=place, offset=0, limit=limit)
+        rows, following = await node.history.page(user, before=place, offset=0, limit=limit)
         found.append([row.id for row in rows])
         if following is None:
             return found
@@ -54,12 +54,12 @@ async def test_a_page_that_is_just_full_is_the_last(node: Node) -> None:
 
 async def test_new_messages_shift_no_page(node: Node) -> None:
     await node.store("a", "b", "c", "d")
-    rows, place = await node.manager.history("ann", before=None, offset=0, limit=2)
+    rows, place = await node.history.page("ann", before=None, offset=0, limit=2)
     await node.store("z0", "z1")
     node.clock.advance(1)
     await node.store("y")
     assert [row.id for row in rows] == ["d", "c"]
-    rows, _ = await node.manager.history("ann", before=place, offset=0, limit=2)
+    rows, _ = await node.history.page("ann", before=place, offset=0, limit=2)
     assert [row.id for row in rows] == ["b", "a"]
 
 
@@ -68,9 +68,9 @@ async def test_history_is_that_of_the_user_alone_and_of_before_a_moment(node: No
     await node.store("bobs", to="bob")
     node.clock.advance(0.001)
     await node.store("b")
-    rows, _ = await node.manager.history("ann", before=node.clock.epoch_ms(), offset=0, limit=10)
+    rows, _ = await node.history.page("ann", before=node.clock.epoch_ms(), offset=0, limit=10)
     assert [row.id for row in rows] == ["a"]
-    rows, _ = await node.manager.history("ann", before=None, offset=1, limit=10)
+    rows, _ = await node.history.page("ann", before=None, offset=1, limit=10)
     assert [row.id for row in rows] == ["a"]
 
 
@@ -85,8 +85,8 @@ async def test_viewing_counts_each_message_once_and_tells_every_device(node: Nod
     await node.push("bobs", to="bob")
     for device in (*devices, bob):
         device.got()
-    assert await node.manager.mark_viewed("ann", ["a", "a", "bobs", "none"]) == (1, 1)
-    assert await node.manager.mark_viewed("ann", ["a"]) == (0, 1)
+    assert await node.history.mark_viewed("ann", ["a", "a", "bobs", "none"]) == (1, 1)
+    assert await node.history.mark_viewed("ann", ["a"]) == (0, 1)
     for device in devices:
         (told,) = device.received()
         assert (told["type"], told["data"]) == (NOTIFY_VIEWED, {"ids": ["a"], "unread": 1})
@@ -102,8 +102,8 @@ async def test_a_message_that_was_viewed_or_deleted_is_sent_to_nobody_again(node
     device = await node.listening()
     for id in ("a", "b", "c"):
         await node.push(id)
-    await node.manager.mark_viewed("ann", ["a"])
-    await node.manager.delete("ann", ["b"])
+    await node.history.mark_viewed("ann", ["a"])
+    await node.history.delete("ann", ["b"])
     device.got()
     for _ in range(40):
         node.clock.advance(0.25)
@@ -117,9 +117,9 @@ async def test_deleting_tells_every_device_and_leaves_the_rows_of_others(node: N
     await node.push("a")
     await node.push("b")
     await node.push("bobs", to="bob")
-    await node.manager.mark_viewed("ann", ["a"])
+    await node.history.mark_viewed("ann", ["a"])
     device.got()
-    assert await node.manager.delete("ann", ["a", "b", "bobs"]) == (2, 0)
+    assert await node.history.delete("ann", ["a", "b", "bobs"]) == (2, 0)
     (told,) = device.received()
     assert told["type"] == NOTIFY_DELETED
     assert sorted(told["data"]["ids"]) == ["a", "b"]
@@ -131,8 +131,8 @@ async def test_deleting_tells_every_device_and_leaves_the_rows_of_others(node: N
 async def test_the_devices_are_not_told_of_nothing(node: Node) -> None:
     device = await node.listening()
     await node.push("bobs", to="bob")
-    assert await node.manager.mark_viewed("ann", ["bobs"]) == (0, 0)
-    assert await node.manager.delete("ann", ["bobs"]) == (0, 0)
+    assert await node.history.mark_viewed("ann", ["bobs"]) == (0, 0)
+    assert await node.history.delete("ann", ["bobs"]) == (0, 0)
     assert device.received() == []
 
 
@@ -152,11 +152,11 @@ async def take(node: Node, step: Step) -> None:
     if what == "push":
         await asyncio.gather(*(node.push(id, to=user) for id in ids), return_exceptions=True)
     elif what == "view":
-        count, unread = await node.manager.mark_viewed(user, ids)
-        assert unread == await node.manager.unread_count(user)
+        count, unread = await node.history.mark_viewed(user, ids)
+        assert unread == await node.history.unread_count(user)
         assert 0 <= count <= len(ids)
     elif what == "delete":
-        await node.manager.delete(user, ids)
+        await node.history.delete(user, ids)
     elif what == "wait":
         node.clock.advance(RETENTION_S / 3)
     else:
@@ -194,9 +194,9 @@ async def test_the_count_is_exact_when_two_nodes_change_the_same_rows_at_once(pa
         order = some if number % 4 < 2 else some[::-1]
         match number % 5:
             case 0 | 1:
-                await node.manager.mark_viewed(user, order)
+                await node.history.mark_viewed(user, order)
             case 2:
-                await node.manager.delete(user, order[::3])
+                await node.history.delete(user, order[::3])
             case 3:
                 async with node.database.transaction() as session:
                     await NotifyRepository(session).mark_delivered([(user, id) for id in order], 1)
@@ -225,7 +225,7 @@ async def test_rows_are_locked_in_the_order_of_their_ids_so_that_nobody_waits_in
                 case "delete":
                     await repository.delete("ann", ["b", "a"])
                 case "pushed":
-                    await repository.mark_pushed(["b", "a"], 1)
+                    await repository.mark_pushed([PushMark("b", 1, True), PushMark("a", 2, True)], 1)
                 case "delivered":
                     await repository.mark_delivered([("ann", "b"), ("ann", "a")], 1)
 
