@@ -12,10 +12,11 @@ from app.cluster.control import Control, LocalControl
 from app.cluster.keys import ledger_keys
 from app.cluster.memory import MemoryBus, MemoryPresence
 from app.cluster.node import PATIENCE_S, ClusterNode, unique_node_name
-from app.delivery.inbox import Inbox, InboxLimits, MemoryInbox
 from app.delivery.ledger import Ledger, MemoryLedger
-from app.delivery.redis_inbox import RedisInbox
+from app.delivery.mailbox import Mailbox, MailboxLimits
+from app.delivery.memory_mailbox import MemoryMailbox, MemoryStore
 from app.delivery.redis_ledger import RedisLedger
+from app.delivery.redis_mailbox import RedisMailbox
 from app.delivery.relay import Relay
 from app.errors import Unavailable
 from app.gateway.presence import Presence
@@ -29,14 +30,14 @@ class Backplane:
     """`jobs` must be running from the start; `close` writes what waits, while they still are."""
 
     node: str
-    inbox: Inbox
+    mailbox: Mailbox
     ledger: Ledger
     relay: Relay
     presence: Presence
     control: Control
     cluster: ClusterNode | None = None
     jobs: Sequence[tuple[str, Callable[[], Coroutine[Any, Any, None]]]] = ()
-    writers: Sequence[RedisInbox | RedisLedger] = field(default=())
+    writers: Sequence[RedisMailbox | RedisLedger] = field(default=())
 
     async def wait_until_up(self) -> None:
         if self.cluster is not None:
@@ -57,11 +58,16 @@ class Backplane:
 def build_backplane(settings: Settings, clock: Clock) -> Backplane:
     """Connects to nothing yet. Raises ConfigurationError."""
     name = unique_node_name(settings.node_name)
-    limits = InboxLimits(max_messages=settings.inbox_max_messages, max_bytes=settings.max_inboxes_bytes)
+    limits = MailboxLimits(
+        max_messages=settings.inbox_max_messages,
+        max_bytes=settings.max_inboxes_bytes,
+        window_ms=settings.mailbox_window_ms if settings.redis_url else 0,
+        remember_ms=settings.ack_remember_ms,
+    )
     if settings.redis_url is None:
         return Backplane(
             node=name,
-            inbox=MemoryInbox(limits),
+            mailbox=MemoryMailbox(MemoryStore(limits, clock)),
             ledger=MemoryLedger(),
             relay=MemoryBus().relay(),
             presence=MemoryPresence(),
@@ -75,12 +81,12 @@ def build_backplane(settings: Settings, clock: Clock) -> Backplane:
         timeout_s=settings.redis_timeout_ms / 1000,
         ledgers=ledger_keys(partitions),
     )
-    inbox = RedisInbox(cluster.client, limits=limits, clock=clock, node=name, replicas=settings.redis_wait_replicas)
+    mailbox = RedisMailbox(cluster.client, limits=limits, clock=clock, node=name, replicas=settings.redis_wait_replicas)
     ledger = MemoryLedger() if settings.enable_local_ack else RedisLedger(cluster, partitions=partitions)
-    writers: list[RedisInbox | RedisLedger] = [inbox, ledger] if isinstance(ledger, RedisLedger) else [inbox]
+    writers: list[RedisMailbox | RedisLedger] = [mailbox, ledger] if isinstance(ledger, RedisLedger) else [mailbox]
     return Backplane(
         node=name,
-        inbox=inbox,
+        mailbox=mailbox,
         ledger=ledger,
         relay=cluster.relay,
         presence=cluster.presence,

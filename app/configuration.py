@@ -61,6 +61,8 @@ def _combination_problems(settings: Settings, extensions: Extensions) -> Iterato
         yield f"WORKERS={settings.workers} needs REDIS_URL, or the processes would not know of each other's sessions"
     if settings.redis_url is None and not settings.enable_local_ack:
         yield "ENABLE_LOCAL_ACK=false needs REDIS_URL"
+    if settings.ack_remember_ms < settings.mailbox_window_ms:
+        yield "ACK_REMEMBER_MS must not be less than MAILBOX_WINDOW_MS, or acknowledged messages would come again"
     if settings.app_env == "prod":
         if extensions.authenticator is None and not jwt_keys(settings):
             yield "APP_ENV=prod needs a way to verify tokens: JWT_SECRET, JWT_PUBLIC_KEY or JWT_JWKS_URL"

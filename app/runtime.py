@@ -19,6 +19,7 @@ from app.delivery.ack_manager import AckManager
 from app.delivery.delivery import Delivery
 from app.delivery.job import retry_job
 from app.delivery.log import DeliveryLog
+from app.delivery.status import AcknowledgementsOfOthers
 from app.gateway.core_routes import core_routes
 from app.gateway.directory import Directory
 from app.gateway.gateway import Gateway
@@ -26,6 +27,7 @@ from app.gateway.routing import DestinationRoutes
 from app.hub.hub import Hub
 from app.messages.ids import id_factory
 from app.messages.types import TypeRegistry
+from app.notifications.history import NotifyHistory
 from app.notifications.idempotency import RENEWAL_S, IdempotencyStore
 from app.notifications.jobs import every
 from app.notifications.manager import NotifyManager, NotifyPolicy
@@ -51,6 +53,7 @@ class Runtime:
     directory: Directory
     database: Database
     notify: NotifyManager
+    history: NotifyHistory
     idempotency: IdempotencyStore
     authenticator: Authenticator
     access: PushAccess
@@ -104,7 +107,9 @@ def _build(
     hub = Hub()
     backplane = build_backplane(settings, clock)
     acks = _ack_manager(settings, hub, backplane, clock)
-    delivery = _delivery(settings, hub, acks, backplane, clock, tasks)
+    log = DeliveryLog(settings.delivery_log_size)
+    delivery = _delivery(hub, acks, backplane, log, clock, tasks)
+    _connect(backplane, delivery, log, clock, tasks)
     authenticator = _authenticator(settings, extensions, clock, stack)
     gateway = _gateway(settings, extensions, hub, delivery, backplane, authenticator, clock)
     directory = Directory(
@@ -112,6 +117,7 @@ def _build(
         hub=hub,
         acks=acks,
         delivery=delivery,
+        mailbox=backplane.mailbox,
         gateway=gateway,
         control=backplane.control,
         clock=clock,
@@ -126,6 +132,7 @@ def _build(
         directory=directory,
         database=database,
         notify=notify,
+        history=NotifyHistory(database=database, delivery=delivery, clock=clock),
         idempotency=IdempotencyStore(database=database, clock=clock, ttl_ms=settings.idempotency_ttl_ms),
         authenticator=authenticator,
         access=_access(settings, authenticator),
@@ -137,15 +144,28 @@ def _build(
     )
 
 
+def _connect(backplane: Backplane, delivery: Delivery, log: DeliveryLog, clock: Clock, tasks: TaskOwner) -> None:
+    """What the cluster tells the delivery beside messages."""
+    if backplane.cluster is None:
+        return
+    backplane.cluster.presence.on_head = delivery.streams.read
+    others = AcknowledgementsOfOthers(log=log, mailbox=backplane.mailbox, clock=clock)
+
+    def take_over() -> None:
+        tasks.start(others.take_over(), "acknowledgements of an ended node")
+
+    backplane.cluster.members.on_departed(take_over)
+
+
 def _delivery(
-    settings: Settings, hub: Hub, acks: AckManager, backplane: Backplane, clock: Clock, tasks: TaskOwner
+    hub: Hub, acks: AckManager, backplane: Backplane, log: DeliveryLog, clock: Clock, tasks: TaskOwner
 ) -> Delivery:
     return Delivery(
         hub=hub,
         acks=acks,
-        inbox=backplane.inbox,
+        mailbox=backplane.mailbox,
         relay=backplane.relay,
-        log=DeliveryLog(settings.delivery_log_size),
+        log=log,
         clock=clock,
         new_id=id_factory(clock),
         tasks=tasks,

@@ -48,6 +48,14 @@ class Settings(BaseSettings):
     enable_local_ack: bool | None = Field(
         None, description="the record of what is not acknowledged is in memory alone; default: true without REDIS_URL"
     )
+    mailbox_window_ms: int = Field(
+        60_000,
+        ge=1_000,
+        description="how long Redis keeps messages for nodes that lose it; after that, sessions are closed with 1012",
+    )
+    ack_remember_ms: int = Field(
+        600_000, ge=1_000, description="how long Redis remembers acknowledgements, for push_status and late repeats"
+    )
     ack_redis_partitions: int = Field(
         1, ge=1, le=1024, description="hashes in Redis that this record is spread over, for a Redis Cluster"
     )

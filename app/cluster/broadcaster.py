@@ -23,6 +23,13 @@ class Once(NamedTuple):
     digest: int
 
 
+class _Heard(NamedTuple):
+    """The number of nodes that listened; `seq`: see `Publication`."""
+
+    listeners: int
+    seq: int = 0
+
+
 class Broadcaster:
     def __init__(self, client: RedisClient, members: Members, *, node: str) -> None:
         self._client = client
@@ -32,7 +39,9 @@ class Broadcaster:
         client.on_up(lambda channels: self._silent_since_s.clear())
 
     async def broadcast(self, channel: str, payload: bytes, once: Once | None) -> Published:
-        """Publish on EVERYBODY or on the channel of a topic.
+        """Publish on EVERYBODY, with the time on the server's clock, or on the channel of a topic.
+
+        `payload` is a label and a JSON object, into which the script writes the seq.
 
         Raises Unavailable, also if no other member can hear, until those members had RETURN_S to reconnect. Raises
         IdConflict if the id was published with other content.
@@ -45,46 +54,46 @@ class Broadcaster:
             unreached = await self._unreached(await self._listeners())
         if once is None:
             await self._client.publish(channel, payload)
-        elif await self._publish_once(channel, payload, once, least=0) is None:
+        elif await self._run(channel, payload, once, least=0) is None:
             return Published(is_repeat=True)
         return Published(unreached)
 
     async def _tell_all(self, payload: bytes, once: Once | None) -> Published:
         least = 2 if self._members.expected else 0  # this node and another
-        if once is None:
-            heard: int | None = await self._client.publish(EVERYBODY, payload)
-        else:
-            heard = await self._publish_once(EVERYBODY, payload, once, least=least)
+        heard = await self._run(EVERYBODY, payload, once, least=least)
         if heard is None:
             return Published(is_repeat=True)
-        unreached = await self._unreached(heard)
-        if once is not None and heard < least:
+        unreached = await self._unreached(heard.listeners)
+        if once is not None and heard.listeners < least:
             key = broadcast_mark_key(EVERYBODY, once.id)
             await self._client.call(key, "SET", key, self._mark(once), "PX", MARK_LIFE_MS)
-        return Published(unreached)
+        return Published(unreached, seq=heard.seq)
 
-    async def _publish_once(self, channel: str, payload: bytes, once: Once, *, least: int) -> int | None:
-        """Return the number of listeners, or None if another node has published the id. Raises IdConflict.
+    async def _run(self, channel: str, payload: bytes, once: Once | None, *, least: int) -> _Heard | None:
+        """Return None if another node has published the id. Raises IdConflict.
 
         A mark of this node means that the answer to its first attempt was lost before its own sessions got the
         message: that counts as published now.
         """
+        label, brace, fields = payload.partition(b"\n{")
         reply = await self._client.run_script(
             BROADCAST,
-            (broadcast_mark_key(channel, once.id),),
-            self._mark(once),
+            (broadcast_mark_key(channel, once.id if once else ""),),
+            self._mark(once) if once else "",
             MARK_LIFE_MS,
             channel,
             self._client.publish_verb,
-            payload,
+            label + brace + b'"seq":',
+            b"," + fields,
             least,
         )
-        if isinstance(reply, int):
-            return reply
-        digest, _, node = reply.decode().partition(" ")
+        return await self._known(reply.decode(), once) if once and isinstance(reply, bytes) else _Heard(*reply)
+
+    async def _known(self, mark: str, once: Once) -> _Heard | None:
+        digest, _, node = mark.partition(" ")
         if digest != str(once.digest):
             raise IdConflict(f"the id {once.id} was pushed before with other content")
-        return await self._listeners() if node == self._node else None
+        return _Heard(await self._listeners()) if node == self._node else None
 
     def _mark(self, once: Once) -> str:
         return f"{once.digest} {self._node}"
@@ -115,7 +124,7 @@ class Broadcaster:
         may_return = any(now_s - since_s < RETURN_S for since_s in self._silent_since_s.values())
         if others <= 0 and expected and (may_return or not silent):
             raise unavailable("no other node hears broadcasts now")
-        # If fewer are silent than were missing, some reconnected in between: nobody can tell which missed it.
+        # If fewer are silent than were missing, some reconnected in between: any of them may have missed it.
         return silent if len(silent) >= len(expected) - others else expected
 
     async def _ask_members(self) -> tuple[Sequence[str], Sequence[str]]:

@@ -4,6 +4,8 @@ A user stands in braces, the hash tag of Redis Cluster: all that is his lies in 
 and publish ("Redis cluster specification", "Hash tags").
 """
 
+from functools import lru_cache
+from typing import NamedTuple
 from zlib import crc32
 
 PENDING = "stomp::pending_messages"
@@ -16,14 +18,39 @@ def inbox_key(user: str) -> str:
     return f"stomp::inbox::{_tag(user)}"
 
 
-def read_mark_key(user: str) -> str:
-    """When the inbox was last sent to a session, in µs of the server's clock."""
-    return f"stomp::inbox_read::{_tag(user)}"
+def unread_mark_key(user: str) -> str:
+    """The seq of the first message that no session has been sent."""
+    return f"stomp::inbox_unread::{_tag(user)}"
 
 
 def full_mark_key(user: str) -> str:
     """There while a full inbox has been searched for expired messages a moment ago."""
     return f"stomp::inbox_full::{_tag(user)}"
+
+
+def log_key(user: str) -> str:
+    """The latest messages for the user, acknowledged or not, in their order."""
+    return f"stomp::log::{_tag(user)}"
+
+
+def head_key(user: str) -> str:
+    """`<seq of the latest message> <floor: seq of the last one that the log has dropped>`."""
+    return f"stomp::head::{_tag(user)}"
+
+
+def acknowledged_key(user: str) -> str:
+    """Ids that were acknowledged or withdrawn a while ago at most, by that time in ms."""
+    return f"stomp::acknowledged::{_tag(user)}"
+
+
+def known_key(user: str, message_id: str) -> str:
+    """The digest of a message whose id its caller chose, for as long as the message lives."""
+    return f"stomp::known::{_tag(user)}::{message_id}"
+
+
+def message_key(message_id: str) -> str:
+    """Whose message it is, and the little that push_status says of one that no node remembers."""
+    return f"stomp::message::{message_id}"
 
 
 def sessions_key(user: str) -> str:
@@ -52,6 +79,21 @@ def topic_channel(destination: str) -> str:
     if "}" in destination:
         return f"{EVERYBODY}::{{{destination.replace('}', '')}}}::{destination}"
     return f"{EVERYBODY}::{destination}"
+
+
+class UserKeys(NamedTuple):
+    """The keys of the scripts that come with every push, and the channel of the user."""
+
+    put: tuple[str, str, str, str, str]
+    acknowledge: tuple[str, str]
+    channel: str
+
+
+@lru_cache(maxsize=4_096)
+def user_keys(user: str) -> UserKeys:
+    inbox, acknowledged = inbox_key(user), acknowledged_key(user)
+    put = inbox, full_mark_key(user), log_key(user), head_key(user), unread_mark_key(user)
+    return UserKeys(put, (inbox, acknowledged), user_channel(user))
 
 
 def node_channel(node: str) -> str:

@@ -31,6 +31,7 @@ class Members:
         self._beat_now = asyncio.Event()
         self._some_died = asyncio.Event()
         self._on_lapse: list[Callable[[], None]] = []
+        self._on_departed: list[Callable[[], None]] = []
         self.cleaned = 0
         self._absent: set[str] = set()
         self._absent_until_s = 0.0
@@ -40,6 +41,10 @@ class Members:
         """Called when this node had been taken for dead, and its entries may be gone."""
         self._on_lapse.append(call)
 
+    def on_departed(self, call: Callable[[], None]) -> None:
+        """Called when a node is seen to have left or died."""
+        self._on_departed.append(call)
+
     @property
     def others(self) -> Sequence[str]:
         """The nodes that said lately that they live, without this one."""
@@ -47,21 +52,38 @@ class Members:
 
     @property
     def expected(self) -> Sequence[str]:
-        """`others`, and for `life_ms` after a loss of Redis the members known before it: they may be reconnecting."""
+        """`others`, and for `life_ms` those that may be reconnecting: members known before a loss of Redis, and members
+        that stopped saying that they live.
+        """
         if self._absent and asyncio.get_running_loop().time() < self._absent_until_s:
             return [*self.others, *sorted(self._absent.difference(self._living))]
         return self.others
 
     def _resume(self) -> None:
         """Remember the members known before Redis was lost: no node could beat, so the list may lack live ones."""
-        self._absent = set(self.expected)
-        self._absent_until_s = asyncio.get_running_loop().time() + self._life_ms / 1000
+        self._expect(self.expected)
         self._beat_now.set()
+
+    def _expect(self, nodes: Sequence[str]) -> None:
+        now_s = asyncio.get_running_loop().time()
+        if now_s >= self._absent_until_s:
+            self._absent.clear()
+        self._absent.update(nodes)
+        self._absent_until_s = now_s + self._life_ms / 1000
 
     async def look(self) -> Sequence[str]:
         """As `others`, asked now. Raises Unavailable."""
         await self._beat()
         return self.others
+
+    async def living(self, nodes: Sequence[str]) -> Sequence[str]:
+        """Those of them that say that they live and hold a connection to Redis at this moment, which a process that
+        died does not. Raises Unavailable.
+        """
+        if not nodes:
+            return ()
+        others, answering = await asyncio.gather(self.look(), self.answering(nodes))
+        return [node for node in answering if node in others]
 
     async def answering(self, nodes: Sequence[str]) -> Sequence[str]:
         """Those of them that hold a connection to Redis at this moment: a process that died has none."""
@@ -70,18 +92,6 @@ class Members:
             *(self._client.call(channel, *verbs, channel) for channel in map(node_channel, nodes))
         )
         return [node for node, reply in zip(nodes, replies, strict=True) if count_of(reply)]
-    async def living(self, nodes: Sequence[str]) -> Sequence[str]:
-        """Those of them that say that they live and hold a connection to Redis at this moment, which a process that
-        died does not. Raises Unavailable.
-        """
-        if not nodes:
-            return ()
-        verb = "SHARDNUMSUB" if self._client.publish_verb == "SPUBLISH" else "NUMSUB"
-        replies = await asyncio.gather(
-            self.look(), *(self._client.call(channel, "PUBSUB", verb, channel) for channel in map(node_channel, nodes))
-        )
-        others, *counts = replies
-        return [node for node, count in zip(nodes, counts, strict=True) if node in others and _count(count)]
 
     async def run(self) -> None:
         """Until it is cancelled."""
@@ -106,9 +116,13 @@ class Members:
 
     async def _beat(self) -> None:
         lapsed, living, self._dead = await self._client.run_script(BEAT, (NODES,), self._node, self._life_ms)
-        self._living = [node.decode(errors="replace") for node in living]
+        before, self._living = self._living, [node.decode(errors="replace") for node in living]
         self._absent.difference_update(self._living)
+        if not set(before) <= {*self._living, self._node}:
+            for departed in self._on_departed:
+                departed()
         if self._dead:
+            self._expect([node.decode(errors="replace") for node in self._dead])
             self._some_died.set()
         if lapsed:
             for call in self._on_lapse:

@@ -58,6 +58,9 @@ class MemoryRelay:
     def reaches(self, user: str) -> bool:
         return True
 
+    def in_order(self, action: Callable[[], None]) -> None:
+        action()
+
     def turn(self) -> None:
         """Nothing ever waits."""
 
@@ -66,15 +69,18 @@ class MemoryRelay:
             if notice.user in relay._users:
                 receiver.receive_notice(notice)
 
-    def forward(self, envelope: Envelope) -> int:
-        """To the others that watch the receiver: how many."""
+    def forward(self, envelope: Envelope, previous: int) -> int:
+        """Send it to the other nodes that watch its receiver; return how many they are."""
         watching = [receiver for relay, receiver in self._others() if envelope.receiver in relay._users]
         for receiver in watching:
-            receiver.receive_message(envelope)
+            receiver.receive_message(envelope, previous)
         return len(watching)
 
     def watch_user(self, user: str) -> None:
         self._users.add(user)
+
+    def renew_user(self, user: str) -> None:
+        """A subscription here cannot be lost."""
 
     def unwatch_user(self, user: str) -> None:
         self._users.discard(user)

@@ -1,4 +1,4 @@
-"""Sessions of which nothing has been heard for too long: whoever is one too many gets the place of one of them."""
+"""Overdue sessions, silent for too long: a new session of a user at the limit takes the place of one of them."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -12,7 +12,7 @@ class Verdict(NamedTuple):
     """On the sessions that a user has on some nodes."""
 
     ended: Sequence[str] = ()
-    """These were overdue, and are no more."""
+    """Members whose overdue sessions have ended."""
     asked: bool = False
     """Clients have been asked for a sign of life: look again after LOOK_AGAIN_S."""
 

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from app.cluster.client import RedisClient
 from app.cluster.control import Answer, Question, RedisControl
-from app.cluster.keys import devices_key, sessions_key
-from app.cluster.link import Argument, unavailable
+from app.cluster.keys import devices_key, head_key, sessions_key
+from app.cluster.link import Argument, forget, unavailable
 from app.cluster.members import Members
 from app.cluster.overdue import EndOverdue, Verdict, all_are_alive, look_twice
 from app.cluster.scripts import JOIN, REFRESH
@@ -46,6 +46,8 @@ class RedisPresence:
         self._users: dict[str, dict[str, Device | None]] = {}
         self._left: WriteBehind[tuple[str, str]] = WriteBehind(self._remove, gather_s=0.0, pause_s=PAUSE_S)
         self._refresh_now = asyncio.Event()
+        self.on_head: Callable[[str, int], None] = lambda user, head: None
+        """Called with the seq of a user's latest message, in its place among what is published."""
         self.on_replaced: Callable[[str], None] = lambda session_id: None
         self.end_overdue: EndOverdue = all_are_alive
         client.on_up(lambda channels: self.refresh_soon())
@@ -71,6 +73,8 @@ class RedisPresence:
             reply = await self._join(user, session_id, limit, client_id, *ended)
         _, turn, replaced = reply
         self._users.setdefault(user, {})[session_id] = None if client_id is None else Device(client_id, turn)
+        if client_id is not None:
+            self._confirm(user)
         return await self._tell_replaced(replaced.decode(errors="replace")) if replaced else None
 
     async def _join(self, user: str, session_id: str, limit: int, client_id: str | None, *ended: Argument) -> Any:
@@ -182,13 +186,24 @@ class RedisPresence:
         if failed is not None:
             raise failed
 
-    async def _refresh_user(self, user: str) -> None:
+    def _confirm(self, user: str) -> None:
+        """Say without waiting that the session of a device lives: only then does it end an older one elsewhere."""
+        keys, arguments = _refresh_keys(user), self._refresh_arguments(user)
+        with contextlib.suppress(Unavailable):
+            self._client.send_script(REFRESH, keys, self._life_ms, *arguments).add_done_callback(forget)
+
+    def _refresh_arguments(self, user: str) -> Sequence[Argument]:
         arguments: list[Argument] = []
         for session_id, device in self._users.get(user, {}).items():
             arguments += self._member(session_id), *(device or ("", 0))
-        if arguments:
-            keys = sessions_key(user), devices_key(user)
-            replaced, *_ = await self._client.run_script(REFRESH, keys, self._life_ms, *arguments)
+        return arguments
+
+    async def _refresh_user(self, user: str) -> None:
+        if arguments := self._refresh_arguments(user):
+            keys = _refresh_keys(user)
+            replaced, _ = await self._client.run_script(
+                REFRESH, keys, self._life_ms, *arguments, on_reply=lambda reply: self.on_head(user, reply[1])
+            )
             for member in replaced:
                 self.on_replaced(member.decode().partition(SEPARATOR)[2])
 
@@ -202,6 +217,10 @@ class RedisPresence:
 
     def _member(self, session_id: str) -> str:
         return f"{self._node}{SEPARATOR}{session_id}"
+
+
+def _refresh_keys(user: str) -> tuple[str, str, str]:
+    return sessions_key(user), devices_key(user), head_key(user)
 
 
 def _node_of(member: bytes) -> str:

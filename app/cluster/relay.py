@@ -5,6 +5,7 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
+from app.clock import Clock, SystemClock
 from app.cluster.broadcaster import Broadcaster, Once
 from app.cluster.client import RedisClient
 from app.cluster.keys import EVERYBODY, topic_channel, user_channel
@@ -34,13 +35,14 @@ logger = logging.getLogger(__name__)
 class RedisRelay:
     """`run` must be running. `on_other` gets the parcels that are not the relay's own: questions, answers, letters."""
 
-    def __init__(self, client: RedisClient, members: Members, *, node: str) -> None:
+    def __init__(self, client: RedisClient, members: Members, *, node: str, clock: Clock | None = None) -> None:
         self._client = client
+        self._clock = clock or SystemClock()
         self._broadcaster = Broadcaster(client, members, node=node)
         self._node = node
         self._receiver: Receiver | None = None
         self._users: dict[str, str] = {}  # by channel
-        self._waiting: deque[Parcel | asyncio.Future[None]] = deque()
+        self._waiting: deque[Parcel | asyncio.Future[None] | Callable[[], None]] = deque()
         self._wake = asyncio.Event()
         self._busy = False
         self._paused = False
@@ -51,6 +53,7 @@ class RedisRelay:
         self.received = 0
         client.listen(self._receive)
         client.on_up(self._resume)
+        client.channels.on_lost = self._lose
         client.channels.subscribe(EVERYBODY)
 
     @property
@@ -82,6 +85,12 @@ class RedisRelay:
         except Unavailable as error:
             logger.warning("other nodes were not told of a change: %s", error)
 
+    def in_order(self, action: Callable[[], None]) -> None:
+        if self._busy:
+            self._waiting.append(action)
+        else:
+            action()
+
     def turn(self) -> Awaitable[None] | None:
         if not self._busy:
             return None
@@ -96,6 +105,9 @@ class RedisRelay:
         self._users[channel] = user
         return self._client.channels.subscribe(channel)
 
+    def renew_user(self, user: str) -> None:
+        self._client.channels.renew(user_channel(user))
+
     def unwatch_user(self, user: str) -> None:
         if self._users.pop(user_channel(user), None) is not None:
             self._client.channels.unsubscribe(user_channel(user))
@@ -106,10 +118,16 @@ class RedisRelay:
     def unwatch_topic(self, destination: str) -> None:
         self._client.channels.unsubscribe(topic_channel(destination))
 
+    def _lose(self, channels: Sequence[str]) -> None:
+        if self._receiver is not None and (users := self._users_of(channels)):
+            self._receiver.lose(users)
+
     def _resume(self, channels: Sequence[str]) -> None:
-        users = [self._users[channel] for channel in channels if channel in self._users]
-        if self._receiver is not None and users:
+        if self._receiver is not None and (users := self._users_of(channels)):
             self._receiver.resume(users)
+
+    def _users_of(self, channels: Sequence[str]) -> Sequence[str]:
+        return [self._users[channel] for channel in channels if channel in self._users]
 
     # Receiving
 
@@ -156,12 +174,14 @@ class RedisRelay:
                     self._paused = False
                     self._client.resume_reading()
 
-    async def _handle(self, parcel: Parcel | asyncio.Future[None]) -> None:
+    async def _handle(self, parcel: Parcel | asyncio.Future[None] | Callable[[], None]) -> None:
         try:
             if isinstance(parcel, asyncio.Future):
                 if not parcel.done():  # who waited may have gone
                     parcel.set_result(None)
                     await asyncio.sleep(0)  # his turn, before what came after him
+            elif not isinstance(parcel, Parcel):
+                parcel()
             elif parcel.kind is Kind.PUBLICATION and self._receiver is not None:
                 await self._receiver.receive_publication(decode_publication(parcel.content))
             else:
@@ -173,7 +193,7 @@ class RedisRelay:
         if self._receiver is None:
             return
         if parcel.kind is Kind.MESSAGE:
-            self._receiver.receive_message(decode_envelope(parcel.content))
+            self._receiver.receive_message(*decode_envelope(parcel.content, self._clock.epoch_ms()))
         elif parcel.kind is Kind.NOTICE:
             self._receiver.receive_notice(decode_notice(parcel.content))
 

@@ -21,7 +21,9 @@ def _read(name: str) -> Script:
 
 
 PUT = _read("put")
-PENDING = _read("pending")
+READ = _read("read")
+CATCH_UP = _read("catch_up")
+ACKNOWLEDGE = _read("acknowledge")
 JOIN = _read("join")
 REFRESH = _read("refresh")
 BEAT = _read("beat")
@@ -29,4 +31,4 @@ CLEAN_LEDGER = _read("clean_ledger")
 CLAIM = _read("claim")
 DISOWN = _read("disown")
 BROADCAST = _read("broadcast")
-ALL = (PUT, PENDING, JOIN, REFRESH, BEAT, CLEAN_LEDGER, CLAIM, DISOWN, BROADCAST)
+ALL = (PUT, READ, CATCH_UP, ACKNOWLEDGE, JOIN, REFRESH, BEAT, CLEAN_LEDGER, CLAIM, DISOWN, BROADCAST)

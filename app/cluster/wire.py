@@ -55,19 +55,30 @@ def encode_envelope(envelope: Envelope) -> bytes:
     )
 
 
-def decode_envelope(text: bytes) -> Envelope:
-    """Of what the script published, without the data (the encoder has it). Raises ValueError."""
-    return _envelope(_entry(text), text, was_sent=False)
+def decode_envelope(text: bytes, now_ms: int) -> tuple[Envelope, int]:
+    """A message that the script published or logged, without the data (the encoder has it), and the seq before its own.
+
+    It has its whole life before it. Raises ValueError.
+    """
+    entry = _entry(text)
+    expires_ms = entry.expires_ms if entry.life_ms is None else now_ms + entry.life_ms
+    return _envelope(entry, text, expires_ms, was_sent=False), entry.previous
 
 
-def decode_entry(text: bytes, *, read_us: int = 0) -> tuple[int, Envelope]:
-    """Of a value of the inbox: when Redis accepted it, in µs of the server's clock, and the message.
+def decode_entry(text: bytes, *, now_ms: int, server_ms: int, unread_from: int = 0) -> Envelope:
+    """A message as the inbox or the log has it; `now_ms` by this node's clock is `server_ms` by the server's.
 
-    `read_us`: what was accepted until then has been read by some session, though nobody listened when it came.
+    `unread_from` is the seq of the first message that has not been read for a session; those before it have been sent,
+    also where no node listened when they came.
     Raises ValueError.
     """
     entry = _entry(text)
-    return entry.accepted, _envelope(entry, text, was_sent=entry.accepted <= read_us or not entry.unsent)
+    was_sent = entry.accepted < unread_from or not entry.unsent
+    return _envelope(entry, text, now_ms + entry.expires_ms - server_ms, was_sent=was_sent)
+
+
+UNORDERED = -1
+"""The seq before a message from a node of an earlier version, which kept none."""
 
 
 class _Entry(Struct):
@@ -82,6 +93,9 @@ class _Entry(Struct):
     acknowledged: bool
     persisted: bool
     accepted: int = 0
+    previous: int = UNORDERED
+    life_ms: int | None = None
+    acked: int = 0
     unsent: bool = False
 
 
@@ -97,14 +111,16 @@ def _entry(text: bytes) -> _Entry:
         raise ValueError("its data is nested too deeply") from None
 
 
-def _envelope(entry: _Entry, text: bytes, *, was_sent: bool) -> Envelope:
+def _envelope(entry: _Entry, text: bytes, expires_ms: int, *, was_sent: bool) -> Envelope:
     return Envelope(
         NotifyMessage(entry.id, entry.type, entry.receiver, None, entry.viewed, entry.created),
         MessageEncoder.of_json(text),
-        entry.expires_ms,
+        expires_ms,
         entry.acknowledged,
         entry.persisted,
         was_sent,
+        entry.accepted,
+        entry.acked,
     )
 
 
@@ -170,6 +186,7 @@ def _publication(fields: dict[str, Any], body: bytes) -> Publication:
             content_type=fields["content_type"],
             headers=tuple((name, value) for name, value in fields["headers"]),
             binary=fields["binary"],
+            seq=int(fields.get("seq", 0)),
         )
     except (KeyError, TypeError) as error:
         raise ValueError(f"the publication lacks {error}") from None

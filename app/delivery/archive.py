@@ -1,6 +1,6 @@
 """Where persisted messages wait for a user who is away: the port."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Protocol
 
 from app.messages.message import Envelope
@@ -17,7 +17,13 @@ class Archive(Protocol):
         """
 
     def delivered(self, receiver: str, message_id: str) -> None:
-        """Someone acknowledged it. Instant, written behind; ids that are not there are passed over."""
+        """Mark a message that a device has acknowledged. Instant, written behind; unknown ids are no error."""
+
+    def confirmation(self, receiver: str, message_id: str) -> Awaitable[None] | None:
+        """Completes when the mark is written; None if none waits."""
+
+    def replayed(self, message_id: str) -> None:
+        """A message that no session had been sent is sent now. Instant, written behind."""
 
 
 class NoArchive:
@@ -30,4 +36,10 @@ class NoArchive:
         return (), 0
 
     def delivered(self, receiver: str, message_id: str) -> None:
+        pass
+
+    def confirmation(self, receiver: str, message_id: str) -> None:
+        pass
+
+    def replayed(self, message_id: str) -> None:
         pass

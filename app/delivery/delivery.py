@@ -7,21 +7,23 @@ from msgspec.structs import replace
 
 from app.clock import Clock
 from app.delivery.ack_manager import AckManager
-from app.delivery.archive import Archive, NoArchive
-from app.delivery.drain import Drain
-from app.delivery.inbox import RETRY_AFTER_S, Inbox, Keep
+from app.delivery.acknowledgements import Acknowledgements
+from app.delivery.archive import Archive
 from app.delivery.interest import Interest
+from app.delivery.listeners import Listeners
 from app.delivery.log import DeliveryLog, PushOutcome, Trace, broadcast_trace, digest_of
+from app.delivery.mailbox import RETRY_AFTER_S, Keep, Kind, Mailbox, Placed
+from app.delivery.own_push import OwnPush
 from app.delivery.relay import Relay
-from app.errors import Unavailable
+from app.delivery.replay import Replay
+from app.delivery.streams import Streams
+from app.errors import IdConflict, Unavailable
 from app.hub.hub import Hub
 from app.hub.publication import Notice, Publication
 from app.hub.session import Session
 from app.messages.destinations import USER_MESSAGES
 from app.messages.message import Envelope, MessageEncoder, NotifyMessage
 from app.tasks import TaskOwner
-
-MAX_UNKNOWN_ACKS = 1_000
 
 
 class Delivery:
@@ -30,7 +32,7 @@ class Delivery:
         *,
         hub: Hub,
         acks: AckManager,
-        inbox: Inbox,
+        mailbox: Mailbox,
         relay: Relay,
         log: DeliveryLog,
         clock: Clock,
@@ -39,70 +41,98 @@ class Delivery:
     ) -> None:
         self._hub = hub
         self._acks = acks
-        self._inbox = inbox
+        self._mailbox = mailbox
         self._relay = relay
         self._log = log
         self._clock = clock
-        self._archive: Archive = NoArchive()
-        self._drain = Drain(inbox=inbox, clock=clock, send=self._send_pending, new_id=new_id, tasks=tasks)
-        self._interest = Interest(hub, relay)
+        self.acknowledgements = Acknowledgements(acks=acks, mailbox=mailbox, log=log, clock=clock)
+        self._listeners = Listeners(hub=hub, acks=acks, mailbox=mailbox, log=log, clock=clock)
+        self.streams = Streams(
+            mailbox=mailbox, relay=relay, listeners=self._listeners, restart=self._restart, tasks=tasks
+        )
+        self._replay = Replay(
+            mailbox=mailbox,
+            clock=clock,
+            send=self._listeners.send_waiting,
+            on_head=self.streams.read,
+            take_broadcasts=hub.held.take,
+            new_id=new_id,
+            tasks=tasks,
+        )
+        self._interest = Interest(hub, relay, self.streams)
+        self._pushing: set[str] = set()  # ids that their callers chose
         self.new_id = new_id
         relay.listen(self)
 
     def use_archive(self, archive: Archive, *, limit: int) -> None:
-        """From here on `archive` has what was persisted; a session that comes gets at most `limit` of it."""
-        self._archive = archive
-        self._drain.use_archive(archive, limit=limit)
+        """From here on `archive` has what was persisted; a new session gets at most `limit` messages of it."""
+        self.acknowledgements.archive = self._listeners.archive = archive
+        self._replay.use_archive(archive, limit=limit)
 
     # Pushing
 
-    async def push(self, envelope: Envelope, *, given_id: bool = False) -> PushOutcome:
-        """Returns once the message is safe and on its way to all sessions of its receiver.
+    async def push(self, envelope: Envelope, *, given_id: bool = False, again: bool = False) -> PushOutcome:
+        """Return once the message is safe and on its way to all sessions of its receiver.
 
-        `given_id`: the caller chose the id. The same id with the same content answers as the first time and
-        sends nothing. Raises IdConflict for other content, InboxFull, Unavailable.
+        `given_id`: the caller chose the id. The same id with the same content answers as the first time and sends
+        nothing, on every node, until the message expires. `again`: a persisted message that may have been pushed
+        before. Raises IdConflict for other content, InboxFull, Unavailable.
         """
         trace = Trace.of(envelope, digest_of(USER_MESSAGES, envelope.encoder) if given_id else None)
-        if given_id and (replay := self._log.replay(trace)):
+        if given_id and (replay := self._replayed(trace)):
             return replay
         envelope = envelope.without_data()
         known = self._log.get(trace.id)
         if known is not None and known.receiver == trace.receiver:
-            trace = known  # a drain found it in the archive before it was pushed
+            known.digest = trace.digest
+            trace = known  # it came from the archive, or through another node, or an earlier try failed
         else:
             self._log.add(trace)
+        if not given_id:
+            stored = Kind.STORED if envelope.persisted else Kind.NEW
+            return await self._place(envelope, trace, Kind.AGAIN if again else stored)
+        self._pushing.add(trace.id)
         try:
-            return await self._place(envelope, trace, given_id)
-        except BaseException:
-            self._log.discard(trace.id)
-            raise
+            return await self._place(envelope, trace, Kind.GIVEN)
+        finally:
+            self._pushing.discard(trace.id)
 
-    async def _place(self, envelope: Envelope, trace: Trace, given_id: bool) -> PushOutcome:
-        keep = self._keep(envelope)
-        placed = await self._inbox.put(envelope, keep=keep)
-        if given_id and placed.known is not None:
-            outcome = self._known_elsewhere(placed.known, trace)
-            if placed.unsafe is not None:
-                raise placed.unsafe
-            return outcome
+    def _replayed(self, again: Trace) -> PushOutcome | None:
+        """The outcome of an earlier push of this id, as far as this node knows."""
+        if again.id in self._pushing:
+            raise Unavailable(f"the id {again.id} is being pushed right now", retry_after_s=1)
+        return self._log.replay(again)
+
+    async def _place(self, envelope: Envelope, trace: Trace, kind: Kind) -> PushOutcome:
+        push = OwnPush(self.streams, self._listeners, self._relay, envelope, trace, self._keep(envelope))
+        digest = str(trace.digest) if kind is Kind.GIVEN else ""
+        try:
+            placed = await self._mailbox.put(
+                envelope, keep=push.keep, kind=kind, digest=digest, on_accepted=push.on_accepted
+            )
+            if placed.known is not None:
+                return self._known(placed, trace, kind)
+        except BaseException:
+            if not trace.attempts:
+                self._log.discard(trace.id)
+            raise
         if (turn := self._relay.turn()) is not None:
             await turn
-        # What was kept because nobody heard it is sent to whoever comes, by his drain.
-        sessions = 0 if keep is Keep.UNHEARD and placed.kept else self._send_here(envelope, trace)
-        if placed.unsafe is not None:  # the other nodes have it, and a retry on one of them would not bring it here
+        if placed.unsafe is not None:  # it is on its way, and its caller has to try again all the same
             raise placed.unsafe
-        status: Literal["sent", "stored"] = "sent" if sessions or placed.others else "stored"
-        trace.outcome = outcome = PushOutcome(trace.id, trace.receiver, status, sessions)
+        status: Literal["sent", "stored"] = "sent" if push.sessions or placed.others else "stored"
+        trace.outcome = outcome = PushOutcome(trace.id, trace.receiver, status, push.sessions)
         return outcome
 
-    def _known_elsewhere(self, known: Envelope, again: Trace) -> PushOutcome:
-        """The inbox has the id already: another node has accepted it, or this one, and did not hear that it had."""
-        again.compare(digest_of(USER_MESSAGES, known.encoder))
-        again.attempts = int(known.was_sent)
-        sessions = self._send_here(known, again)
-        status: Literal["sent", "stored"] = "sent" if sessions else "stored"
-        again.outcome = PushOutcome(id=again.id, receiver=again.receiver, status=status, sessions=sessions)
-        return replace(again.outcome, replayed=True)
+    def _known(self, placed: Placed, trace: Trace, kind: Kind) -> PushOutcome:
+        """The mailbox has accepted the id before: for another node, or for this one, which did not hear of it."""
+        if kind is Kind.GIVEN and placed.known != str(trace.digest):
+            raise IdConflict(f"the id {trace.id} was pushed before with other content")
+        if placed.unsafe is not None:
+            raise placed.unsafe
+        status: Literal["sent", "stored"] = "sent" if trace.attempts else "stored"
+        trace.outcome = PushOutcome(trace.id, trace.receiver, status, len(trace.records))
+        return replace(trace.outcome, replayed=True)
 
     def _keep(self, envelope: Envelope) -> Keep:
         if envelope.persisted:
@@ -110,21 +140,6 @@ class Delivery:
         if envelope.acknowledged:
             return Keep.ALWAYS
         return Keep.NEVER if self._hub.is_listening(envelope.receiver, USER_MESSAGES) else Keep.UNHEARD
-
-    def _send_here(self, envelope: Envelope, trace: Trace) -> int:
-        """To the sessions of this node; to how many."""
-        sending, count = None, 0
-        is_new = trace.is_new  # or a drain may have found it in the inbox before the push came back
-        for session in self._hub.sessions_of(envelope.receiver):
-            if not session.listens_to(USER_MESSAGES):
-                continue
-            if session.draining is not None and envelope.acknowledged:
-                self._drain.hold(session, session.draining, envelope)
-            elif is_new or not self._has(session, trace):
-                sending = sending or self._acks.prepare(envelope, trace)
-                self._acks.send(session, sending)
-            count += 1
-        return count
 
     async def broadcast(
         self, message: NotifyMessage, destination: str = USER_MESSAGES, *, given_id: bool = False
@@ -136,135 +151,96 @@ class Delivery:
         now_ms = self._clock.epoch_ms()
         encoder = MessageEncoder(message)
         trace = broadcast_trace(message, digest_of(destination, encoder), now_ms)
-        if replay := self._log.replay(trace):
+        if replay := self._replayed(trace):
             return replay
         self._log.add(trace)
+        self._pushing.add(trace.id)
         body = encoder.encode(ack_retry_count=0, ack_last_sent=now_ms)
         try:
             publication = Publication(message_id=message.id, destination=destination, body=body)
             published = await self._relay.broadcast(publication, once=trace.digest if given_id else None)
-            reached = 0 if published.is_repeat else await self._fan_out(publication)
+            publication.seq = published.seq
+            reached = 0 if published.is_repeat else await self._fan_out_own(publication)
         except BaseException:
             self._log.discard(trace.id)
             raise
+        finally:
+            self._pushing.discard(trace.id)
         trace.outcome = PushOutcome(trace.id, None, "sent", reached, published.is_repeat, published.unreached)
         return trace.outcome
 
     async def publish(self, publication: Publication) -> int:
-        """As `broadcast`, for a body that goes out as it is. How many sessions of this node got it."""
+        """As `broadcast`, for a body that goes out as it is. Return how many sessions of this node got it."""
         await self._relay.publish(publication)
+        return await self._fan_out_own(publication)
+
+    async def _fan_out_own(self, publication: Publication) -> int:
+        """Send to the sessions of this node, behind what came from others before; return to how many."""
+        if (turn := self._relay.turn()) is not None:
+            await turn
         return await self._fan_out(publication)
 
     async def _fan_out(self, publication: Publication) -> int:
-        """To the sessions of this node, behind what came from others before: how many."""
-        if (turn := self._relay.turn()) is not None:
-            await turn
-        return await self._hub.fan_out(publication)
+        return await self._hub.fan_out(publication, may_wait=publication.destination == USER_MESSAGES)
 
     # What other nodes push
 
-    def receive_message(self, envelope: Envelope) -> None:
-        self._send_here(envelope, self._log.trace_of(envelope))
+    def receive_message(self, envelope: Envelope, previous: int) -> None:
+        if self.streams.accept(envelope.receiver, envelope.seq, previous):
+            self._listeners.apply(envelope)
 
     async def receive_publication(self, publication: Publication) -> None:
-        await self._hub.fan_out(publication)
+        await self._fan_out(publication)
 
     def receive_notice(self, notice: Notice) -> None:
-        self._let_go(notice.user, notice.withdrawn)
+        self._withdraw_here(notice.user, notice.withdrawn)
         for session in self._hub.sessions_of(notice.user):
             session.publish(notice.publication)
 
+    def lose(self, users: Sequence[str]) -> None:
+        self.streams.lose(users)
+
     def resume(self, users: Sequence[str]) -> None:
-        """Drains their inboxes anew; what comes from now on waits until that is done, so that nothing overtakes."""
-        sessions = [
-            session for user in users for session in self._hub.sessions_of(user) if session.listens_to(USER_MESSAGES)
-        ]
-        self._drain.resume(sessions)
+        self.streams.resume(users)
+
+    def _restart(self, user: str) -> None:
+        """The mailbox has lost its data: replay what it has now."""
+        for session in self._listeners.of(user):
+            self._replay.restart(session)
 
     # Sessions
 
     def watch(self, session: Session, destination: str) -> Awaitable[None] | None:
-        """Once what is answered has been awaited, the session gets what is pushed to the destination on any node."""
+        """Once the result has been awaited, the session gets what is pushed to the destination on any node."""
         return self._interest.gain(session.user, destination)
 
-    def begin_drain(self, session: Session) -> None:
-        """From here on new messages wait for `drain`."""
-        self._drain.begin(session)
+    def begin_replay(self, session: Session) -> None:
+        """From here on the session holds new messages."""
+        self._replay.begin(session)
 
-    async def drain(self, session: Session) -> None:
-        """Sends all that waits for the user of the session; see `Drain.run`."""
-        await self._drain.run(session)
-
-    def _send_pending(self, session: Session, envelope: Envelope) -> None:
-        if not envelope.persisted and envelope.expires_ms <= self._clock.epoch_ms():
-            return  # it expired while the session took the older ones
-        trace = self._log.trace_of(envelope)
-        if self._has(session, trace):
-            return
-        trace.attempts = max(trace.attempts, int(envelope.was_sent))
-        self._acks.send(session, self._acks.prepare(envelope, trace))
-        if not envelope.acknowledged:
-            self._inbox.remove(session.user, trace.id)
-
-    def _has(self, session: Session, trace: Trace) -> bool:
-        """Whether the message is on its way to this session, or was acknowledged by it."""
-        record = trace.records.get(session.id)
-        return self._acks.is_open(session, trace.id) or (record is not None and record.acked_ms is not None)
+    def replay(self, session: Session) -> Awaitable[None] | None:
+        """Read the mailbox of the session's user and send it; completes when it has been read, None if it has."""
+        return self._replay.read(session)
 
     def leave(self, session: Session) -> None:
-        """The session is gone, or listens to user messages no more."""
-        session.draining = None
+        """The session has gone, or no longer listens to user messages."""
+        session.replay = None
         self._acks.release(session)
-
-    # Acknowledgements
-
-    def acknowledge_up_to(self, session: Session, message_id: str) -> None:
-        """This message and all that was sent to the session before it."""
-        for acknowledged in self._acks.up_to(session, message_id):
-            self.acknowledge(session, acknowledged)
-
-    def acknowledge(self, session: Session, message_id: str) -> None:
-        """Unknown ids are no error: of before a restart, or made up, so that a session has only so many of them."""
-        if self.acknowledge_known(session, message_id):
-            return
-        self._acks.acknowledge(session, message_id)
-        self._inbox.remove(session.user, message_id)
-        session.unknown_acks += 1
-        if session.unknown_acks <= MAX_UNKNOWN_ACKS:
-            self._archive.delivered(session.user, message_id)
-
-    def acknowledge_known(self, session: Session, message_id: str) -> bool:
-        """As `acknowledge`. False, and nothing was done, if no message of this id was pushed or sent here lately."""
-        trace = self._log.get(message_id)
-        if trace is None:
-            return False
-        was_open = self._acks.acknowledge(session, message_id)
-        self._inbox.remove(session.user, message_id)
-        if not was_open and trace.acked_ms is None and trace.receiver == session.user:
-            trace.acked_ms = self._clock.epoch_ms()  # a device acknowledges anew what came on an earlier connection
-        if trace.persisted:
-            self._archive.delivered(session.user, message_id)
-        return True
-
-    def refuse(self, session: Session, message_id: str, *, cumulative: bool = False) -> None:
-        """NACK: the record becomes due again after the retry interval."""
-        for refused in self._acks.up_to(session, message_id) if cumulative else (message_id,):
-            self._acks.postpone(session, refused)
 
     # Changes of other devices
 
     def withdraw(self, user: str, ids: Sequence[str]) -> None:
         """The user has seen or deleted these: no session of this node is sent them again."""
         for message_id in ids:
-            self._inbox.remove(user, message_id)
-        self._let_go(user, ids)
+            self._mailbox.acknowledge(user, message_id)
+        self._withdraw_here(user, ids)
 
-    def _let_go(self, user: str, ids: Sequence[str]) -> None:
+    def _withdraw_here(self, user: str, ids: Sequence[str]) -> None:
         for session in self._hub.sessions_of(user):
             for message_id in ids:
                 self._acks.withdraw(session, message_id)
-                if session.draining is not None:
-                    session.draining.withdrawn.add(message_id)
+                if session.replay is not None:
+                    session.replay.withdrawn.add(message_id)
 
     def tell(self, message: NotifyMessage, *, withdrawn: Iterable[str] = ()) -> None:
         """To the sessions of its receiver that are there now, at most once; none is sent the `withdrawn` any more."""
@@ -279,6 +255,14 @@ class Delivery:
         self.receive_notice(notice)
         self._relay.tell(notice)
 
+    def has_listener(self, user: str) -> bool:
+        """Return whether a session of this node gets what is pushed to the user."""
+        return self._hub.is_listening(user, USER_MESSAGES)
+
+    def reaches(self, user: str) -> bool:
+        """Return whether the user's sessions on other nodes can be reached."""
+        return self._relay.reaches(user)
+
     def require_relay(self, user: str) -> None:
         """Raises Unavailable while the user's sessions on other nodes cannot be reached."""
         if not self._relay.reaches(user):
@@ -289,7 +273,7 @@ class Delivery:
     async def sweep(self) -> None:
         """What the retry job does: resends what is due, lets go of what expired."""
         await self._acks.sweep()
-        self._inbox.expire(self._clock.epoch_ms())
+        self._mailbox.expire(self._clock.epoch_ms())
 
     def trace(self, message_id: str) -> Trace | None:
         return self._log.get(message_id)

@@ -8,8 +8,7 @@ from typing import Literal, Self
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from app.errors import IdConflict, Unavailable
-from app.messages.destinations import USER_MESSAGES
+from app.errors import IdConflict
 from app.messages.message import Envelope, MessageEncoder, NotifyMessage
 
 MAX_RECORDS = 32  # of one message; a user who reconnects all the time shall not fill the memory
@@ -111,16 +110,15 @@ class Trace(Struct, eq=False):
             return "delivered"
         if self.attempts and not self.acknowledged:
             return "sent"
-        if now_ms >= self.expires_ms and not self.persisted:
+        is_open = any(record.envelope is not None for record in self.records.values())  # whatever the wall clock says
+        if now_ms >= self.expires_ms and not self.persisted and not is_open:
             return "expired"
         return "sent" if self.attempts else "stored"
 
 
 def accepted_elsewhere(envelope: Envelope) -> Trace:
-    """Of a message that came from another node, or lies in the inbox and is not in the log, or no more."""
-    trace = Trace.of(envelope, digest_of(USER_MESSAGES, envelope.encoder))
-    trace.outcome = PushOutcome(id=trace.id, receiver=trace.receiver, status="stored", sessions=0)
-    return trace
+    """The trace of a message that another node accepted, or of one that this node has forgotten; it has no outcome."""
+    return Trace.of(envelope, None)
 
 
 def broadcast_trace(message: NotifyMessage, digest: int, now_ms: int) -> Trace:
@@ -156,6 +154,10 @@ class DeliveryLog:
     def __len__(self) -> int:
         return len(self._traces)
 
+    def open_traces(self) -> Sequence[Trace]:
+        """Return the traces of messages that a device is to acknowledge, and of which no acknowledgement is known."""
+        return [trace for trace in self._traces.values() if trace.acknowledged and trace.acked_ms is None]
+
     def add(self, trace: Trace) -> None:
         self.discard(trace.id)
         if len(self._traces) >= self._size:
@@ -169,13 +171,14 @@ class DeliveryLog:
             trace.forget()
 
     def replay(self, again: Trace) -> PushOutcome | None:
-        """What came of the push of this id, if there was one. Raises IdConflict, and Unavailable while it is pushed."""
+        """Return the outcome of an earlier push of this id, None if it is not known here. Raises IdConflict.
+
+        Where another node pushed it, or the push failed, the mailbox knows.
+        """
         trace = self.get(again.id)
-        if trace is None:
+        if trace is None or trace.outcome is None:
             return None
         again.compare(trace.digest)
-        if trace.outcome is None:
-            raise Unavailable(f"the id {trace.id} is being pushed right now", retry_after_s=1)
         return replace(trace.outcome, replayed=True)
 
     def trace_of(self, envelope: Envelope) -> Trace:

@@ -1,6 +1,6 @@
 """How what is pushed on one node reaches the sessions of the others: the port. Its adapters live in `app.cluster`."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from app.cluster.receiver import Receiver
@@ -23,6 +23,9 @@ class Relay(Protocol):
     async def publish(self, publication: Publication) -> None:
         """To every other node, or to those that watch the topic it is for; at most once. Raises Unavailable."""
 
+    def in_order(self, action: Callable[[], None]) -> None:
+        """Call `action` after everything that arrived before has been handled: mostly at once."""
+
     async def broadcast(self, publication: Publication, *, once: int | None = None) -> Published:
         """Publish, and say which nodes may not have heard. Raises Unavailable also if no other node can hear.
 
@@ -31,13 +34,16 @@ class Relay(Protocol):
         """
 
     def turn(self) -> Awaitable[None] | None:
-        """To be awaited before something is sent that must not overtake what came before; None if nothing waits."""
+        """Completes when everything that arrived before has been handled; None if it has."""
 
     def tell(self, notice: Notice) -> None:
         """To the other nodes that watch the user; at most once. Instant: it may be lost with the connection."""
 
     def watch_user(self, user: str) -> Awaitable[None] | None:
         """What is put into an inbox of the user comes here; once what is answered has been awaited, all of it does."""
+
+    def renew_user(self, user: str) -> None:
+        """Watch the user again: the server may have lost the subscription. What is asked after this comes after it."""
 
     def unwatch_user(self, user: str) -> None: ...
 

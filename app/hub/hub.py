@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 
+from app.hub.held import HeldBroadcasts
 from app.hub.publication import Publication
 from app.hub.session import Session, Subscriber
 from app.stomp.events import Subscription
@@ -17,6 +18,7 @@ class Hub:
         self._sessions: dict[str, Session] = {}
         self._users: dict[str, dict[str, Session]] = {}
         self._destinations: dict[str, dict[Subscriber, None]] = {}
+        self.held = HeldBroadcasts()
         self.on_left: Callable[[str, str], None] = lambda user, destination: None
         """Called with the user of a session and a destination that it listens to no more."""
 
@@ -94,22 +96,34 @@ class Hub:
         if not subscribers:
             del self._destinations[destination]
 
-    async def fan_out(self, publication: Publication) -> int:
-        """Sends to all that listen to its destination now, and says to how many sessions.
+    async def fan_out(self, publication: Publication, *, may_wait: bool = False) -> int:
+        """Send to all that listen to its destination now; return to how many sessions.
 
-        It lets the loop run between slices; who leaves or unsubscribes meanwhile is passed over.
+        It lets the loop run between slices; sessions that leave or unsubscribe meanwhile are passed over.
+        `may_wait`: where older messages are still to be sent, by a replay or after catching up, it waits for them.
         """
         subscribers = self._destinations.get(publication.destination)
         if not subscribers:
             return 0
-        reached, profile, frame = set(), None, b""
+        reached, profile, frame, waiting = set(), None, b"", self.held.by_user
         for count, subscriber in enumerate(tuple(subscribers), start=1):
-            if subscriber in subscribers:
+            session = subscriber.session
+            if may_wait and (session.replay is not None or session.user in waiting):
+                if session not in reached:
+                    self._hold(session, publication)
+                reached.add(session)
+            elif subscriber in subscribers:
                 if subscriber.profile is not profile:
                     profile = subscriber.profile
                     frame = publication.frame_for(profile)
-                subscriber.session.deliver(frame, publication.binary)
-                reached.add(subscriber.session)
+                session.deliver(frame, publication.binary)
+                reached.add(session)
             if count % FAN_OUT_SLICE == 0:
                 await asyncio.sleep(0)
         return len(reached)
+
+    def _hold(self, session: Session, publication: Publication) -> None:
+        if session.user in self.held.by_user:
+            self.held.hold(session, publication)
+        else:
+            session.hold(publication)

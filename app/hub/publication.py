@@ -73,7 +73,8 @@ class Publication(Struct):
 
     `message_id` has the characters of ids (`messages/ids.py`). `headers` go between the standard ones and the body; all
     header text must be writable in every STOMP version. `binary`: the body is not valid UTF-8 and travels in a binary
-    WebSocket message.
+    WebSocket message. `seq` is the time on the clock of the Redis server when it was published, in µs: its place among
+    the messages of a user. 0: unknown. In a Redis Cluster another server may have set the seqs of the messages.
     """
 
     message_id: str
@@ -82,6 +83,7 @@ class Publication(Struct):
     headers: tuple[tuple[str, str], ...] = ()
     content_type: str = "application/json"
     binary: bool = False
+    seq: int = 0
     _frames: dict[Profile, bytes] = field(default_factory=dict)
 
     def frame_for(self, profile: Profile) -> bytes:
@@ -105,11 +107,12 @@ class Notice(Struct, frozen=True, kw_only=True):
 class Published(NamedTuple):
     """What came of a publication. `unreached`: nodes that may not have heard it.
 
-    `is_repeat`: another node has published its id before, and nothing was published now.
+    `is_repeat`: another node has published its id before, and nothing was published now. `seq`: see `Publication`.
     """
 
     unreached: Sequence[str] = ()
     is_repeat: bool = False
+    seq: int = 0
 
 
 def encode_message(publication: Publication, profile: Profile) -> bytes:

@@ -4,11 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.disconnects import DisconnectReason
+from app.disconnects import SLOW_CONSUMER, DisconnectReason
 from app.hub.publication import Publication, profile_of
 from app.hub.transport import Transport
 from app.stomp.events import Subscription
 from app.stomp.frames import AckMode, Version
+
+MAX_HELD = 1_000  # messages that arrive while a session is sent the older ones
 
 
 class Subscriber:
@@ -29,11 +31,12 @@ class Session:
     __slots__ = (
         "client_id",
         "connected_ms",
-        "draining",
         "end",
         "has_sent",
         "id",
         "live",
+        "replay",
+        "since",
         "subscribers",
         "transport",
         "unanswered",
@@ -62,7 +65,9 @@ class Session:
         self.connected_ms = connected_ms
         self.subscribers: dict[str, tuple[Subscriber, ...]] = {}
         self.live = False
-        self.draining: Draining | None = None
+        self.replay: Replaying | None = None
+        self.since: int | None = None
+        """Seq of the latest message when the mailbox was read: later ones come live. None: not read yet."""
         self.has_sent = False
         self.unanswered = 0
         self.unknown_acks = 0
@@ -79,6 +84,13 @@ class Session:
         for subscriber in self.subscribers.get(publication.destination, ()):
             self.deliver(publication.frame_for(subscriber.profile), publication.binary)
 
+    def hold(self, message: Any) -> None:
+        """Keep an envelope or a publication until the replay has sent what is older; a full buffer ends the session."""
+        assert self.replay is not None, "only a replay holds messages back"
+        self.replay.held.append(message)
+        if len(self.replay.held) > MAX_HELD:
+            self.end(SLOW_CONSUMER)
+
     def deliver(self, data: bytes, binary: bool = False) -> None:
         """As `send`, for a MESSAGE: the client may answer each with one acknowledgement at no charge."""
         self.has_sent = True
@@ -87,11 +99,14 @@ class Session:
 
 
 @dataclass(slots=True)
-class Draining:
-    """The inbox is being sent to a session; new messages are held back, so that none overtakes an older one.
+class Replaying:
+    """The mailbox is being sent to a session: new messages are held, so that none overtakes an older one.
 
-    `held` are envelopes, into which the hub does not look; `withdrawn` are ids that are not to be sent any more.
+    `waiting` are the envelopes that were read, `held` envelopes and publications in the order of their arrival;
+    `withdrawn` are ids that are not to be sent any more; `head` is the seq of the latest message when it was read.
     """
 
+    waiting: Sequence[Any] = ()
     held: list[Any] = field(default_factory=list)
     withdrawn: set[str] = field(default_factory=set)
+    head: int = 0

@@ -67,7 +67,9 @@ class Envelope(Struct, eq=False):
 
     `expires_ms` (since 1970) ends its stay in the inbox. Without `acknowledged` it is sent once to each session and
     waits in the inbox only while there is no session at all. `persisted`: the database keeps it, and no inbox.
-    `was_sent`: to some session before, as far as the inbox knows.
+    `was_sent`: to some session before, as far as its store knows. `seq` is its place among the messages of its
+    receiver, 0 until it is accepted. `acked_ms` (since 1970): when a device acknowledged it, if that was before it was
+    accepted; later sessions do not need it.
     """
 
     message: NotifyMessage
@@ -76,6 +78,8 @@ class Envelope(Struct, eq=False):
     acknowledged: bool = True
     persisted: bool = False
     was_sent: bool = False
+    seq: int = 0
+    acked_ms: int = 0
 
     def without_data(self) -> Self:
         """For those who keep it: the encoder has the text, and parsed JSON can take 20 times the memory of its text."""

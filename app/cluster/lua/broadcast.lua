@@ -1,8 +1,12 @@
--- Publishes a message to all nodes unless a message of its id was published before.
+-- Publishes a message to all nodes with its place among the messages of users, unless its id was published before.
 -- KEYS: mark of the id, in the slot of the channel
--- ARGV: value of the mark, its life in ms, channel, PUBLISH or SPUBLISH, payload, fewest listeners that leave the mark
--- Answers the number of listeners, or the value of the mark that was there already.
-if not redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return redis.call('GET', KEYS[1]) end
-local heard = redis.call(ARGV[4], ARGV[3], ARGV[5])
-if heard < tonumber(ARGV[6]) then redis.call('DEL', KEYS[1]) end
-return heard
+-- ARGV: value of the mark or '' for a message that leaves none, its life in ms, channel, PUBLISH or SPUBLISH, payload up
+--       to its seq, payload after it, fewest listeners that leave the mark
+-- Returns {listeners, seq}, or the value of the mark that was there already.
+local mark = ARGV[1]
+if mark ~= '' and not redis.call('SET', KEYS[1], mark, 'NX', 'PX', ARGV[2]) then return redis.call('GET', KEYS[1]) end
+local time = redis.call('TIME')
+local seq = time[1] * 1000000 + time[2]
+local heard = redis.call(ARGV[4], ARGV[3], ARGV[5] .. string.format('%.0f', seq) .. ARGV[6])
+if mark ~= '' and heard < tonumber(ARGV[7]) then redis.call('DEL', KEYS[1]) end
+return {heard, seq}

@@ -1,6 +1,7 @@
 -- Counts a session in, unless its user has as many as he may. The clock is the server's, the same for all nodes.
 -- A session that names its device takes the place of that device's older one, whatever has become of the older one's
--- node. A device is remembered with the turn of its session (ms, growing) and its member.
+-- node. A device is remembered with the turn of its session (ms, growing), its member, and `sure` once the session was
+-- refreshed.
 -- KEYS: sessions of the user, devices of the user
 -- ARGV: member, most sessions, ms to live, device or '', members that have ended, …
 -- Answers {1, turn, member that was replaced or ''}, or {0, members that are there}.
@@ -13,7 +14,7 @@ for index = 5, #ARGV do redis.call('ZREM', sessions, ARGV[index]) end
 
 local turn, replaced = now, ''
 local known = device ~= '' and redis.call('HGET', devices, device) or ''
-local before, older = known:match('^(%d+) (.*)$')
+local before, older = known:match('^(%d+) (%S+)')
 if before then
   turn = math.max(now, before + 1)
   if older ~= member and redis.call('ZREM', sessions, older) == 1 then replaced = older end
@@ -28,7 +29,7 @@ if device == '' then return {1, turn, ''} end
 if redis.call('HLEN', devices) >= 2 * redis.call('ZCARD', sessions) then  -- many have gone since: rarely, for all of them
   local all = redis.call('HGETALL', devices)
   for index = 1, #all, 2 do
-    local owner = all[index + 1]:match(' (.*)$') or ''
+    local owner = all[index + 1]:match(' (%S+)') or ''
     if not redis.call('ZSCORE', sessions, owner) then redis.call('HDEL', devices, all[index]) end
   end
 end

@@ -1,7 +1,7 @@
 -- Sessions of one user on one node live on, except those whose device has had a newer one since.
--- KEYS: sessions of the user, devices of the user
+-- KEYS: sessions of the user, devices of the user, head of the user's messages
 -- ARGV: ms to live, then for each session: member, device or '', turn
--- Answers {members that were replaced}; more may follow behind.
+-- Returns {members that were replaced}, and behind it the seq of the user's latest message.
 local sessions, devices, life = KEYS[1], KEYS[2], ARGV[1]
 local time = redis.call('TIME')
 local expires = time[1] * 1000 + math.floor(time[2] / 1000) + life
@@ -9,17 +9,23 @@ local replaced = {}
 for index = 2, #ARGV, 3 do
   local member, device, turn = ARGV[index], ARGV[index + 1], ARGV[index + 2]
   local known = device ~= '' and redis.call('HGET', devices, device) or ''
-  local last, owner = known:match('^(%d+) (.*)$')
-  if owner and owner ~= member and tonumber(last) > tonumber(turn) then
+  local last, owner, is_sure = known:match('^(%d+) (%S+)( ?%a*)$')
+  local has_newer = owner and owner ~= member and tonumber(last) > tonumber(turn)
+  if has_newer and is_sure ~= '' then
     table.insert(replaced, member)
   else
-    if device ~= '' and owner ~= member then  -- Redis has lost what it knew, or has only what was before
-      if owner then redis.call('ZREM', sessions, owner) end
-      redis.call('HSET', devices, device, turn .. ' ' .. member)
+    -- A newer session counts once its own node has refreshed it: a join that came late, of an attempt that was given up,
+    -- must not end the session that the client has.
+    local is_ghost = has_newer and not redis.call('ZSCORE', sessions, owner)
+    if device ~= '' and (not has_newer or is_ghost) then
+      if owner and owner ~= member then redis.call('ZREM', sessions, owner) end
+      redis.call('HSET', devices, device, (is_ghost and last or turn) .. ' ' .. member .. ' sure')
     end
     redis.call('ZADD', sessions, expires, member)
   end
 end
 redis.call('PEXPIRE', sessions, life)
 redis.call('PEXPIRE', devices, life)
-return {replaced}
+redis.call('PEXPIRE', KEYS[3], 3600000) -- nodes have cursors in this history
+local head = string.match(redis.call('GET', KEYS[3]) or '', '^(%d+) %d+$') or '0'
+return {replaced, tonumber(head)}

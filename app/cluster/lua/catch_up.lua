@@ -1,0 +1,50 @@
+-- What a node has missed of the messages of a user. Writes nothing, so that it works while memory is out.
+-- KEYS: log, head
+-- ARGV: seq of the last message that the node has applied, most bytes of a reply
+-- Returns {'same', seq of the head, more, {JSON, …}}: all that came after, in its order, or the first part of it;
+-- {'new', seq, more, {JSON, …}}: a new history, all of it; or {'lost', seq}: what was missed cannot be told.
+local log, cursor, most = KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2])
+local last, floor = string.match(redis.call('GET', KEYS[2]) or '', '^(%d+) (%d+)$')
+local length = redis.call('LLEN', log)
+if not last and length == 0 then last, floor = '0', '0' end
+if last and tonumber(last) == cursor then return {'same', last, 0, {}} end
+
+local function seq_of(entry)
+  return string.match(string.sub(entry, -200), '"accepted":(%d+),"previous"') or '0'
+end
+
+-- From the newest backwards: mostly little is missing. Entries newest first, and whether the cursor's was found.
+local function after_cursor()
+  local found = {}
+  for stop = length - 1, 0, -64 do
+    local page = redis.call('LRANGE', log, math.max(0, stop - 63), stop)
+    for index = #page, 1, -1 do
+      local seq = tonumber(seq_of(page[index]))
+      if seq == cursor then return found, true end
+      if seq < cursor and floor ~= '0' then return found, false end
+      found[#found + 1] = page[index]
+    end
+  end
+  return found, false
+end
+
+-- Without its head the log has forgotten its floor; the oldest entry knows whether one came before it.
+local function is_complete()
+  return length == 0 or string.find(string.sub(redis.call('LINDEX', log, 0), -200), '"previous":0,', 1, true)
+end
+
+local newest_first, is_same = after_cursor()
+if length > 0 and not last then last = seq_of(redis.call('LINDEX', log, -1)) end
+if length > 0 and seq_of(redis.call('LINDEX', log, -1)) ~= last then return {'lost', last} end
+local reaches_floor = #newest_first == length and (length > 0 or last == '0')
+if not is_same then
+  is_same = reaches_floor and length > 0 and tonumber(floor) == cursor
+  if not is_same and not (reaches_floor and floor == '0' and is_complete()) then return {'lost', last} end
+end
+local entries, bytes = {}, 0
+for index = #newest_first, 1, -1 do
+  bytes = bytes + #newest_first[index]
+  if bytes > most and #entries > 0 then return {is_same and 'same' or 'new', last, 1, entries} end
+  entries[#entries + 1] = newest_first[index]
+end
+return {is_same and 'same' or 'new', last, 0, entries}

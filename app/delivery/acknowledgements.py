@@ -1,0 +1,70 @@
+"""What devices say of the messages that they were sent."""
+
+from collections.abc import Awaitable
+
+from app.clock import Clock
+from app.delivery.ack_manager import AckManager
+from app.delivery.archive import Archive, NoArchive
+from app.delivery.log import DeliveryLog
+from app.delivery.mailbox import Mailbox
+from app.hub.session import Session
+
+MAX_UNKNOWN_ACKS = 1_000
+
+
+class Acknowledgements:
+    """Passes an acknowledgement on to everything that remembers the message: ledger, log, mailbox and `archive`."""
+
+    def __init__(self, *, acks: AckManager, mailbox: Mailbox, log: DeliveryLog, clock: Clock) -> None:
+        self._acks = acks
+        self._mailbox = mailbox
+        self._log = log
+        self._clock = clock
+        self.archive: Archive = NoArchive()
+
+    def acknowledge_up_to(self, session: Session, message_id: str) -> None:
+        """This message and all that was sent to the session before it."""
+        for acknowledged in self._acks.up_to(session, message_id):
+            self.acknowledge(session, acknowledged)
+
+    def acknowledge(self, session: Session, message_id: str) -> None:
+        """Unknown ids are no error: from before a restart, or made up, so a session has a limited number of them."""
+        if self.acknowledge_known(session, message_id):
+            return
+        was_open = self._acks.acknowledge(session, message_id)  # the log may have forgotten what the ledger has
+        session.unknown_acks += not was_open
+        if was_open or session.unknown_acks <= MAX_UNKNOWN_ACKS:
+            self._mailbox.acknowledge(session.user, message_id)
+            self.archive.delivered(session.user, message_id)
+
+    def acknowledge_known(self, session: Session, message_id: str) -> bool:
+        """As `acknowledge`. False, and nothing was done, if no message of this id was pushed or sent here lately."""
+        trace = self._log.get(message_id)
+        if trace is None:
+            return False
+        was_open = self._acks.acknowledge(session, message_id)
+        self._mailbox.acknowledge(session.user, message_id)
+        if not was_open and trace.acked_ms is None and trace.receiver == session.user:
+            trace.acked_ms = self._clock.epoch_ms()  # a device acknowledges anew what came on an earlier connection
+        if trace.persisted:
+            self.archive.delivered(session.user, message_id)
+        return True
+
+    def confirmation(self, session: Session, message_id: str) -> Awaitable[None] | None:
+        """Completes when the acknowledgement survives the end of this process; None if it does.
+
+        A mailbox forgets after a while what the archive would send for longer.
+        """
+        in_mailbox = self._mailbox.confirmation(session.user, message_id)
+        in_archive = self.archive.confirmation(session.user, message_id)
+        return _both(in_mailbox, in_archive) if in_mailbox and in_archive else in_mailbox or in_archive
+
+    def nack(self, session: Session, message_id: str, *, cumulative: bool = False) -> None:
+        """NACK: the record becomes due again after the retry interval."""
+        for refused in self._acks.up_to(session, message_id) if cumulative else (message_id,):
+            self._acks.postpone(session, refused)
+
+
+async def _both(first: Awaitable[None], second: Awaitable[None]) -> None:
+    await first
+    await second

@@ -1,0 +1,89 @@
+"""The sessions of this node that listen to their user's messages, and what each of them has been sent."""
+
+from collections.abc import Sequence
+
+from app.clock import Clock
+from app.delivery.ack_manager import AckManager
+from app.delivery.archive import Archive, NoArchive
+from app.delivery.log import DeliveryLog, Trace
+from app.delivery.mailbox import Mailbox
+from app.disconnects import RESTART
+from app.hub.hub import Hub
+from app.hub.session import Session
+from app.messages.destinations import USER_MESSAGES
+from app.messages.message import Envelope
+
+
+class Listeners:
+    """`archive` is told which of its messages are sent for the first time."""
+
+    def __init__(self, *, hub: Hub, acks: AckManager, mailbox: Mailbox, log: DeliveryLog, clock: Clock) -> None:
+        self._hub = hub
+        self._acks = acks
+        self._mailbox = mailbox
+        self._log = log
+        self._clock = clock
+        self.archive: Archive = NoArchive()
+
+    def of(self, user: str) -> Sequence[Session]:
+        """Return the listening sessions of the user, oldest first."""
+        return [session for session in self._hub.sessions_of(user) if session.listens_to(USER_MESSAGES)]
+
+    def apply(self, envelope: Envelope) -> None:
+        """Send a message from elsewhere, the next one of its receiver."""
+        self.send(envelope, self._log.trace_of(envelope))
+
+    def send(self, envelope: Envelope, trace: Trace) -> int:
+        """Send to the sessions of this node; return to how many."""
+        self._hub.held.release(envelope.receiver, envelope.seq)
+        sending, count = None, 0
+        is_new = trace.is_new  # or a replay may have found it before
+        for session in self._hub.sessions_of(envelope.receiver):
+            if not session.listens_to(USER_MESSAGES):
+                continue
+            if session.since is not None and envelope.seq <= session.since:
+                continue  # its mailbox was read after this message
+            if envelope.acked_ms and session.connected_ms >= envelope.acked_ms:
+                continue  # it came after another device had acknowledged the message
+            if session.replay is not None:
+                session.hold(envelope)
+            elif is_new or not self._has(session, trace):
+                sending = sending or self._acks.prepare(envelope, trace)
+                self._acks.send(session, sending)
+            count += 1
+        return count
+
+    def hold_broadcasts(self, user: str) -> None:
+        """Messages of the user are missing: broadcasts wait for those that are older than they are."""
+        self._hub.held.begin(user)
+
+    def release_broadcasts(self, user: str) -> None:
+        """No message of the user is missing any more."""
+        self._hub.held.end(user)
+
+    def lose(self, user: str) -> None:
+        """Messages may have been missed: end the sessions, so that they come back for a replay."""
+        for session in self.of(user):
+            if session.since is not None:
+                session.end(RESTART)
+
+    def send_waiting(self, session: Session, envelope: Envelope) -> None:
+        """Send one message of a replay, unless the session has it."""
+        if not envelope.persisted and envelope.expires_ms <= self._clock.epoch_ms():
+            return  # it expired while the session took the older ones
+        trace = self._log.trace_of(envelope)
+        if self._has(session, trace):
+            return
+        if envelope.persisted and not envelope.was_sent and not trace.attempts:
+            self.archive.replayed(trace.id)
+        trace.attempts = max(trace.attempts, int(envelope.was_sent))
+        self._acks.send(session, self._acks.prepare(envelope, trace))
+        if not envelope.acknowledged:
+            self._mailbox.acknowledge(session.user, trace.id)
+
+    def _has(self, session: Session, trace: Trace) -> bool:
+        """Whether the message is on its way to this session, or was acknowledged by it."""
+        if self._acks.is_open(session, trace.id):
+            return True
+        record = trace.records.get(session.id)
+        return record is not None and (record.acked_ms is not None or not trace.acknowledged)

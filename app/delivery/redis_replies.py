@@ -1,0 +1,53 @@
+"""What the scripts of the mailbox answer, as envelopes."""
+
+import logging
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from app.cluster.wire import decode_entry, decode_envelope
+from app.delivery.mailbox import Missed
+from app.messages.message import Envelope
+
+logger = logging.getLogger(__name__)
+
+
+def missed(reply: Sequence[Any], now_ms: int) -> Missed:
+    if reply[0] == b"lost":
+        return Missed(int(reply[1]), is_lost=True)
+    kind, head, more, entries = reply
+    envelopes = tuple(_logged(entries, now_ms))
+    if len(envelopes) < len(entries):
+        return Missed(int(head), is_lost=True)
+    return Missed(int(head), envelopes, bool(more), is_new=kind == b"new")
+
+
+def _logged(entries: Iterable[bytes], now_ms: int) -> Iterable[Envelope]:
+    for entry in entries:
+        try:
+            yield decode_envelope(entry, now_ms)[0]
+        except ValueError as error:
+            logger.warning("an entry of a log cannot be read: %s", error)
+
+
+def decoded(values: Iterable[bytes | None], now_ms: int, server_ms: int, unread_from: int) -> Iterable[Envelope]:
+    """What is no message of ours is left where it is."""
+    for value in values:
+        if value is None:  # it went away while the others were read
+            continue
+        try:
+            yield decode_entry(value, now_ms=now_ms, server_ms=server_ms, unread_from=unread_from)
+        except ValueError as error:
+            logger.warning("an entry of an inbox cannot be read: %s", error)
+
+
+def parts(sizes: Sequence[tuple[bytes, int]], most_bytes: int) -> Iterable[list[bytes]]:
+    """Batches of ids whose values total at most `most_bytes`, or of one id."""
+    part: list[bytes] = []
+    total = 0
+    for message_id, size in sizes:
+        if part and total + size > most_bytes:
+            yield part
+            part, total = [], 0
+        part.append(message_id)
+        total += size
+    yield part
