@@ -46,7 +46,7 @@ class FirstHeaders:
 
 
 async def check_push_access(headers: FirstHeaders, runtime: Runtime) -> str:
-    """Return the principal. Raises Unauthorized or Forbidden. An empty X-API-Key is none."""
+    """Return the principal. Raises Unauthorized or Forbidden. An empty X-API-Key counts as missing."""
     return await runtime.access.check(
         api_key=headers.get(b"x-api-key") or None, authorization=headers.get(b"authorization")
     )

@@ -12,7 +12,7 @@ from app.api.dependencies import BodyDep, RuntimeDep, UserDep
 from app.api.problems import USER_ERRORS, responses
 from app.errors import InvalidMessage, PayloadTooLarge
 from app.messages.ids import MESSAGE_ID_PATTERN, message_id_problem
-from app.notifications.manager import NotifyManager
+from app.notifications.history import NotifyHistory
 from app.notifications.repository import Cursor
 from app.notifications.tables import NotifyLog
 
@@ -64,8 +64,8 @@ class Changed(BaseModel):
     unread: int = Field(description="unread messages that are left")
 
 
-async def get_manager(runtime: RuntimeDep) -> NotifyManager:
-    return runtime.notify
+async def get_history(runtime: RuntimeDep) -> NotifyHistory:
+    return runtime.history
 
 
 async def get_ids(body: BodyDep) -> list[str]:
@@ -77,7 +77,7 @@ async def get_ids(body: BodyDep) -> list[str]:
         raise RequestValidationError([{**item, "loc": ("body", *item["loc"])} for item in errors]) from None
 
 
-ManagerDep = Annotated[NotifyManager, Depends(get_manager)]
+HistoryDep = Annotated[NotifyHistory, Depends(get_history)]
 IdsDep = Annotated[list[str], Depends(get_ids)]
 CreatedQuery = Annotated[
     str | None, Query(description="only what is older: ms since 1970, or `next` of the page before", max_length=100)
@@ -99,7 +99,7 @@ _IDS: Any = {
 @router.get("/history", summary="Read my messages", response_model=History)
 async def history(
     user: UserDep,
-    manager: ManagerDep,
+    stored: HistoryDep,
     runtime: RuntimeDep,
     created: CreatedQuery = None,
     page_num: PageNum = 1,
@@ -107,28 +107,28 @@ async def history(
 ) -> Response:
     """The caller's messages, newest first. Follow `next`: new messages shift no page."""
     limit = min(page_size, runtime.push.history_page_max)
-    rows, following = await manager.history(user, before=_place(created), offset=(page_num - 1) * limit, limit=limit)
+    rows, following = await stored.page(user, before=_place(created), offset=(page_num - 1) * limit, limit=limit)
     page = {"items": [_stored(row) for row in rows], "next": None if following is None else str(following)}
     return Response(to_json(page), media_type="application/json")
 
 
 @router.get("/unread_count", summary="Count my unread messages")
-async def unread_count(user: UserDep, manager: ManagerDep) -> Unread:
+async def unread_count(user: UserDep, stored: HistoryDep) -> Unread:
     """How many of the caller's messages have not been viewed."""
-    return Unread(unread=await manager.unread_count(user))
+    return Unread(unread=await stored.unread_count(user))
 
 
 @router.post("/viewed", summary="Mark messages as read", **_IDS)
-async def mark_viewed(user: UserDep, manager: ManagerDep, ids: IdsDep) -> Changed:
+async def mark_viewed(user: UserDep, stored: HistoryDep, ids: IdsDep) -> Changed:
     """Every device of the user is told with NOTIFY_VIEWED, and none rings for them again. Ids of others are ignored."""
-    updated, unread = await manager.mark_viewed(user, ids)
+    updated, unread = await stored.mark_viewed(user, ids)
     return Changed(updated=updated, unread=unread)
 
 
 @router.delete("/delete", summary="Delete messages", **_IDS)
-async def delete(user: UserDep, manager: ManagerDep, ids: IdsDep) -> Changed:
+async def delete(user: UserDep, stored: HistoryDep, ids: IdsDep) -> Changed:
     """Every device of the user is told with NOTIFY_DELETED. Ids of others are ignored."""
-    updated, unread = await manager.delete(user, ids)
+    updated, unread = await stored.delete(user, ids)
     return Changed(updated=updated, unread=unread)
 
 

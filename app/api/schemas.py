@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.problems import Problem
+from app.delivery.status import Status
 from app.messages.ids import MESSAGE_ID_PATTERN
 from app.messages.types import STRING_MSG
 
@@ -102,7 +103,9 @@ class PushStatus(BaseModel):
     receiver: str | None
     type: str
     created: int = Field(description="ms since 1970")
-    status: Literal["stored", "sent", "delivered", "expired"]
+    status: Status = Field(
+        description="`delivered`: a device acknowledged it; `unknown`: the nodes that could tell are gone"
+    )
     sessions: list[SessionStatus] = Field([], description="the latest sessions that it was sent to")
     unanswered: list[str] = UNANSWERED
 

@@ -16,6 +16,7 @@ from app.disconnects import (
 )
 from app.errors import ServiceError
 from app.gateway.admission import admit
+from app.gateway.dispatch import Confirmation
 from app.gateway.liveness import Liveness
 from app.gateway.rate import TokenBucket
 from app.gateway.routing import Rejected, told
@@ -146,6 +147,7 @@ class Connection:
             self._refuse(RATE_LIMITED, "rate limit", "the client sends more frames than it may", None)
             return
         receipt = event.receipt
+        pending: Awaitable[Confirmation | None] | None
         try:
             if session is None or type(event) is Connect or type(event) is Disconnect:
                 pending = self._begin_or_end(event)
@@ -157,6 +159,8 @@ class Connection:
         if pending is None:
             if receipt is not None:
                 self._confirm(receipt)
+        elif isinstance(pending, Confirmation):
+            self._confirm_beside(pending, receipt)
         else:
             self._completes = isinstance(event, Send | Commit)
             self._work = self._services.tasks.start(self._await(pending, receipt), f"frame of {self._name}")
@@ -169,11 +173,14 @@ class Connection:
         self.end(NORMAL)
         return None
 
-    async def _await(self, pending: Awaitable[None], receipt: str | None) -> None:
+    async def _await(self, pending: Awaitable[Confirmation | None], receipt: str | None) -> None:
         """Does what could not be done at once; the frames behind it wait."""
         try:
-            await pending
-            self._confirm(receipt)
+            confirmation = await pending
+            if confirmation is None:
+                self._confirm(receipt)
+            else:
+                self._confirm_beside(confirmation, receipt)
         except asyncio.CancelledError as error:
             if self._over:
                 self._work = None  # the task will hold this error, whose frame holds the connection
@@ -210,6 +217,13 @@ class Connection:
     def _confirm(self, receipt: str | None) -> None:
         if receipt is not None and not self._over:
             self.transport.send(self._stomp.receipt(receipt))
+
+    def _confirm_beside(self, pending: Confirmation, receipt: str | None) -> None:
+        self._services.tasks.start(self._confirm_later(pending, receipt), f"receipt of {self._name}")
+
+    async def _confirm_later(self, pending: Confirmation, receipt: str | None) -> None:
+        await pending
+        self._confirm(receipt)
 
     def _fail(self, error: BaseException, receipt: str | None) -> None:
         if isinstance(error, ProtocolError):

@@ -8,14 +8,18 @@ from app.cluster.control import Control
 from app.delivery.ack_manager import AckManager
 from app.delivery.delivery import Delivery
 from app.delivery.log import Trace
+from app.delivery.mailbox import Mailbox
+from app.delivery.status import shared_status
 from app.errors import Unavailable
 from app.gateway.gateway import Gateway
 from app.hub.hub import Hub
 from app.hub.session import Session
+from app.messages.ids import message_id_problem
 
 SESSIONS, END_SESSION, STATUS = "sessions", "end-session", "status"
 # Nodes see different ends of a push; this is which of them tells most.
 STATUS_ORDER = ("stored", "expired", "sent", "delivered")
+DELIVERED = "delivered"
 
 Item = dict[str, Any]
 
@@ -30,6 +34,7 @@ class Directory:
         hub: Hub,
         acks: AckManager,
         delivery: Delivery,
+        mailbox: Mailbox,
         gateway: Gateway,
         control: Control,
         clock: Clock,
@@ -38,6 +43,7 @@ class Directory:
         self._hub = hub
         self._acks = acks
         self._delivery = delivery
+        self._mailbox = mailbox
         self._gateway = gateway
         self._control = control
         self._clock = clock
@@ -62,10 +68,61 @@ class Directory:
         return bool(answers.items)
 
     async def status(self, message_id: str) -> tuple[Item | None, Sequence[str]]:
-        """What the nodes remember of a push, or None; and the nodes that did not answer."""
+        """Return what is remembered of a push, or None; and the nodes that did not answer.
+
+        The mailbox knows of acknowledgements whose node has ended.
+        """
         answers = await self._control.ask(STATUS, {"id": message_id})
         known = [*self._status_here(message_id), *answers.items]
-        return (_merged(known) if known else None), answers.unanswered
+        item = _merged(known) if known else await self._described(message_id)
+        return (item and await self._with_mailbox(item)), answers.unanswered
+
+    async def _described(self, message_id: str) -> Item | None:
+        """What the mailbox has of a message that no node remembers."""
+        if message_id_problem(message_id) is not None:
+            return None
+        try:
+            found = await self._mailbox.find(message_id)
+        except Unavailable:
+            return None
+        return found and {
+            "id": message_id,
+            "receiver": found.receiver,
+            "type": found.type,
+            "created": found.created_ms,
+            "status": "sent" if found.is_heard else "stored",
+            "acknowledged": found.acknowledged,
+            "persisted": found.persisted,
+            "expires_ms": found.expires_ms,
+            "sessions": [],
+        }
+
+    async def _with_mailbox(self, item: Item) -> Item:
+        """Add what the mailbox knows, and leave out what only nodes of one version tell each other."""
+        acknowledged, expires_ms = item.pop("acknowledged", False), item.pop("expires_ms", 0)
+        item.setdefault("persisted", False)
+        is_open = item["status"] != DELIVERED if acknowledged else item["status"] == "stored" and expires_ms
+        if is_open and not item["persisted"]:
+            status = await shared_status(
+                self._mailbox,
+                item["receiver"],
+                item["id"],
+                item["status"],
+                created_ms=item["created"],
+                expires_ms=expires_ms,
+                now_ms=self._clock.epoch_ms(),
+            )
+            # What is not to be acknowledged leaves the mailbox when it is sent.
+            item["status"] = "sent" if status == DELIVERED and not acknowledged else status
+        return item
+
+    async def is_acknowledged(self, user: str, message_id: str) -> bool:
+        """Whether the mailbox remembers an acknowledgement, which the database may not know yet."""
+        try:
+            (acknowledged,) = await self._mailbox.acknowledged(user, [message_id])
+        except Unavailable:
+            return False
+        return acknowledged
 
     # What this node says of itself
 
@@ -101,6 +158,9 @@ def _status_of(trace: Trace, now_ms: int) -> Item:
         "type": trace.type,
         "created": trace.created_ms,
         "status": trace.status(now_ms),
+        "acknowledged": trace.acknowledged,
+        "persisted": trace.persisted,
+        "expires_ms": trace.expires_ms,
         "sessions": [
             {
                 "session": record.session_id,

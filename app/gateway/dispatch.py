@@ -1,8 +1,10 @@
 """What an event of a session means: one event, one call."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Generator, Sequence
 from dataclasses import dataclass
-from typing import assert_never
+from typing import Any, assert_never
+
+from msgspec.structs import replace
 
 from app.delivery.delivery import Delivery
 from app.errors import Forbidden, InvalidMessage, ServiceError
@@ -36,25 +38,28 @@ class Dispatcher:
     tasks: TaskOwner
     allow_topic_send: bool
 
-    def perform(self, session: Session, event: SessionEvent) -> Awaitable[None] | None:
-        """Does it at once, or answers what has to be awaited.
+    def perform(self, session: Session, event: SessionEvent) -> Awaitable["Confirmation | None"] | None:
+        """Do it at once, or return what has to be awaited: before the frames behind it are looked at, or, if that or
+        its result is a Confirmation, beside them.
 
         Raises (now or when awaited) ServiceError where the session has to end, Rejected where it goes on.
         """
         if type(event) is Send:  # as nearly always
             if event.destination != APP_ACK:
                 return self._send(session, event)
-            if not self.delivery.acknowledge_known(session, event.body.decode("utf-8", "replace")):
+            if not self.delivery.acknowledgements.acknowledge_known(session, event.body.decode("utf-8", "replace")):
                 self._acknowledge(session, event.body)
-            return None
+            return None if event.receipt is None else self._confirmation(session, _acknowledged_by(event))
         match event:
             case Nack():
-                self.delivery.refuse(session, event.message_id, cumulative=event.cumulative)
+                self.delivery.acknowledgements.nack(session, event.message_id, cumulative=event.cumulative)
             case Ack():
-                acknowledge = self.delivery.acknowledge_up_to if event.cumulative else self.delivery.acknowledge
+                acks = self.delivery.acknowledgements
+                acknowledge = acks.acknowledge_up_to if event.cumulative else acks.acknowledge
                 acknowledge(session, event.message_id)
+                return None if event.receipt is None else self._confirmation(session, _acknowledged_by(event))
             case Subscribe():
-                return self._subscribe(session, event.subscription)
+                return self._subscribe(session, event)
             case Unsubscribe():
                 self._unsubscribe(session, event.subscription)
             case Commit():
@@ -65,8 +70,18 @@ class Dispatcher:
                 assert_never(event)
         return None
 
-    def _subscribe(self, session: Session, subscription: Subscription) -> Awaitable[None] | None:
+    def _confirmation(self, session: Session, ids: Sequence[str]) -> "Confirmation | None":
+        """For the RECEIPT of an acknowledgement, which promises that the message does not come again."""
+        pending = [
+            confirmation
+            for message_id in ids
+            if (confirmation := self.delivery.acknowledgements.confirmation(session, message_id)) is not None
+        ]
+        return Confirmation(pending) if pending else None
+
+    def _subscribe(self, session: Session, event: Subscribe) -> Awaitable[None] | None:
         """Done when what is pushed from now on will come, from whichever node."""
+        subscription = event.subscription
         destination = subscription.destination
         if destination not in (USER_MESSAGES, USER_ERRORS):
             if destination.startswith(USER_PREFIX):
@@ -75,25 +90,30 @@ class Dispatcher:
                 )
             if problem := topic_problem(destination):
                 raise InvalidMessage(f"cannot subscribe to {destination[:128]!r}: {problem}")
+        is_first = not session.listens_to(USER_MESSAGES)
         self.hub.subscribe(session, subscription)
-        drains = destination == USER_MESSAGES and session.draining is None
-        if drains:
-            self.delivery.begin_drain(session)
+        replays = destination == USER_MESSAGES and is_first
+        if replays:
+            self.delivery.begin_replay(session)
         watching = self.delivery.watch(session, destination)
-        if watching is not None:
-            return self._subscribe_later(session, watching, drains)
-        if drains:
-            self._start_drain(session)
+        if watching is None:
+            if not replays or (reading := self.delivery.replay(session)) is None:
+                return None
+            opening = reading
+        elif replays:
+            opening = self._replay_later(session, watching)
+        else:
+            return watching
+        if event.receipt is not None:
+            return opening
+        self.tasks.start(_completed(opening), f"replay to session {session.id}")  # the frames behind do not wait
         return None
 
-    async def _subscribe_later(self, session: Session, watching: Awaitable[None], drains: bool) -> None:
-        """What came before the other nodes knew is in the inbox, what comes after is held back."""
+    async def _replay_later(self, session: Session, watching: Awaitable[None]) -> None:
+        """What was pushed before the other nodes knew is in the mailbox, what comes after is held."""
         await watching
-        if drains:
-            self._start_drain(session)
-
-    def _start_drain(self, session: Session) -> None:
-        self.tasks.start(self.delivery.drain(session), f"drain to session {session.id}")
+        if (reading := self.delivery.replay(session)) is not None:
+            await reading
 
     def _unsubscribe(self, session: Session, subscription: Subscription | None) -> None:
         if subscription is None:
@@ -104,7 +124,7 @@ class Dispatcher:
 
     def _acknowledge(self, session: Session, body: bytes) -> None:
         for message_id in parse_ack_ids(body):
-            self.delivery.acknowledge(session, message_id)
+            self.delivery.acknowledgements.acknowledge(session, message_id)
 
     def _send(self, session: Session, event: Send) -> Awaitable[None] | None:
         destination = event.destination
@@ -127,18 +147,46 @@ class Dispatcher:
             raise InvalidMessage(f"cannot send to {message.destination[:128]!r}: {problem}")
         return publish_as_sent(message, message.destination)
 
-    async def _commit(self, session: Session, event: Commit) -> None:
+    async def _commit(self, session: Session, event: Commit) -> "Confirmation | None":
         """All of it, in order; what is rejected does not keep the rest from being done, and is told at the end."""
-        problems = []
+        problems: list[str] = []
+        acknowledged: list[str] = []
         for part in event.events:
             try:
-                pending = self.perform(session, part)
+                pending = self.perform(session, replace(part, receipt=None))  # that was answered when it came
                 if pending is not None:
                     await pending
+                acknowledged += _acknowledged_by(part)
             except Rejected as rejected:
                 problems.append(rejected.detail)
         if problems:
             raise Rejected("; ".join(problems[:10]))
+        return None if event.receipt is None else self._confirmation(session, acknowledged)
+
+
+def _acknowledged_by(event: SessionEvent) -> Sequence[str]:
+    if isinstance(event, Ack):
+        return (event.message_id,)
+    return parse_ack_ids(event.body) if isinstance(event, Send) and event.destination == APP_ACK else ()
+
+
+class Confirmation:
+    """Completes when acknowledgements are written; nothing behind them has to wait for that."""
+
+    def __init__(self, pending: Sequence[Awaitable[None]]) -> None:
+        self._pending = pending
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return _all(self._pending).__await__()
+
+
+async def _all(pending: Sequence[Awaitable[None]]) -> None:
+    for one in pending:
+        await one
+
+
+async def _completed(pending: Awaitable[None]) -> None:
+    await pending
 
 
 def _handle(handler: Handler, message: AppMessage) -> Awaitable[None] | None:

@@ -11,13 +11,13 @@ class Presence(Protocol):
     """Called with a session of this node whose device has a newer one on another: it has to end."""
 
     end_overdue: EndOverdue
-    """Called for a user who has as many sessions as he may."""
+    """Called for a user at the session limit."""
 
     async def join(self, user: str, session_id: str, limit: int, client_id: str | None = None) -> str | None:
-        """Counts a session in. Raises SessionLimit, and Unavailable where it cannot be known.
+        """Count a session in. Raises SessionLimit, and Unavailable where that cannot be known.
 
-        The latest session of the same user and `client_id` is counted no more. If it is one of this node, the answer
-        is its id: the caller has to end it.
+        The session before it of the same user and `client_id` stops counting. If this node has it, its id is returned:
+        the caller has to end it.
         """
 
     def leave(self, user: str, session_id: str) -> None:
