@@ -101,7 +101,7 @@ class PicowsSocket(WSListener):
             self.transport.set_protocol(Watch(self.reader, self))
 
     def ping(self) -> None:
-        self.watch()  # who is amid a frame cannot answer
+        self.watch()  # a peer in mid-frame cannot send a pong
         self.write(encode(PING, b""))
 
     # Sending
