@@ -76,7 +76,7 @@ async def _running(app: FastAPI) -> AsyncIterator[Service]:
 async def settle() -> None:
     """Lets everything be done that was begun for a session, reading what waits for it included."""
     await turns()
-    begun = [task for task in asyncio.all_tasks() if task.get_name().startswith(("drain to", "frame of"))]
+    begun = [task for task in asyncio.all_tasks() if task.get_name().startswith(("replay to", "frame of"))]
     if begun:
         await asyncio.wait(begun, timeout=5)
         await turns()

@@ -59,7 +59,7 @@ class Service:
         connection = self.runtime.gateway.open(port)
         connection.receive(f"CONNECT\naccept-version:1.2\npasscode:{user}\n\n\0".encode())
         connection.receive(b"SUBSCRIBE\nid:0\ndestination:/user/queue/msg\n\n\0")
-        while not transport.sent or any(session.draining for session in self.runtime.hub):  # noqa: ASYNC110
+        while not transport.sent or any(session.replay for session in self.runtime.hub):  # noqa: ASYNC110
             await asyncio.sleep(0.005)
         return transport
 

@@ -475,7 +475,7 @@ async def test_status_follows_a_push(dev: Service) -> None:
     assert (session["attempts"], session["acked_at"]) == (1, None)
 
     (online,) = dev.runtime.hub.sessions_of("test1")
-    dev.runtime.delivery.acknowledge(online, message_id)
+    dev.runtime.delivery.acknowledgements.acknowledge(online, message_id)
     status = (await dev.http.get(f"{PUSH}/push_status/{message_id}")).json()
     assert status["status"] == "delivered"
     assert status["sessions"][0]["acked_at"] > 0

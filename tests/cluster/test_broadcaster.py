@@ -1,6 +1,7 @@
 """What is for everybody: published once per id, and honest about the nodes that could not hear it."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -28,16 +29,22 @@ def news(id: str = "m1", destination: str = USER_MESSAGES) -> Publication:
     return Publication(message_id=id, destination=destination, body=b"news")
 
 
+def unplaced(published: Published) -> Published:
+    return published._replace(seq=0)
+
+
 class Ear:
     """What the sessions of one node hear."""
 
     def __init__(self, node: ClusterNode) -> None:
         self.heard: list[str] = []
+        self.seqs: list[int] = []
         port: Any = self
         node.relay.listen(port)
 
     async def receive_publication(self, publication: Publication) -> None:
         self.heard.append(publication.message_id)
+        self.seqs.append(publication.seq)
 
 
 class Remote:
@@ -92,10 +99,11 @@ async def two_nodes() -> AsyncIterator[Sequence[Remote]]:
 
 async def test_while_all_hear_a_broadcast_is_one_command() -> None:
     async with three_nodes() as (a, b, c):
+        await a.node.relay.broadcast(news("m0"))  # the server gets the script
         before = calls("publish"), calls("pubsub|numsub"), calls("evalsha")
-        assert await a.node.relay.broadcast(news()) == Published()
-        assert (calls("publish"), calls("pubsub|numsub"), calls("evalsha")) == (before[0] + 1, *before[1:])
-        await eventually(lambda: [b.ear.heard, c.ear.heard] == [["m1"], ["m1"]])
+        assert unplaced(await a.node.relay.broadcast(news())) == Published()
+        assert (calls("publish"), calls("pubsub|numsub"), calls("evalsha")) == (before[0] + 1, before[1], before[2] + 1)
+        await eventually(lambda: [b.ear.heard, c.ear.heard] == [["m0", "m1"], ["m0", "m1"]])
 
 
 @pytest.mark.parametrize("destination", [USER_MESSAGES, "/topic/news"])
@@ -104,11 +112,11 @@ async def test_a_node_that_lost_redis_is_named(destination: str) -> None:
         await watch(b, destination)
         await watch(c, destination)
         await b.lose_redis()
-        assert await a.node.relay.broadcast(news("m1", destination)) == Published(["n2"])
-        assert await a.node.relay.broadcast(news("m2", destination), once=1) == Published(["n2"])
+        assert unplaced(await a.node.relay.broadcast(news("m1", destination))) == Published(["n2"])
+        assert unplaced(await a.node.relay.broadcast(news("m2", destination), once=1)) == Published(["n2"])
         await eventually(lambda: c.ear.heard == ["m1", "m2"])
         await b.return_to_redis()
-        assert await a.node.relay.broadcast(news("m3", destination)) == Published()
+        assert unplaced(await a.node.relay.broadcast(news("m3", destination))) == Published()
         await eventually(lambda: (b.ear.heard, c.ear.heard) == (["m3"], ["m1", "m2", "m3"]))
 
 
@@ -122,7 +130,7 @@ async def test_if_no_other_node_hears_a_broadcast_is_refused_and_comes_again(des
                 await a.node.relay.broadcast(news("m1", destination), once=once)
             assert refused.value.retry_after_s
         await b.return_to_redis()
-        assert await a.node.relay.broadcast(news("m1", destination), once=1) == Published()
+        assert unplaced(await a.node.relay.broadcast(news("m1", destination), once=1)) == Published()
         assert (await b.node.relay.broadcast(news("m1", destination), once=1)).is_repeat
         await eventually(lambda: b.ear.heard == ["m1"])
 
@@ -137,25 +145,25 @@ async def test_a_node_that_does_not_come_back_is_not_waited_for(
         with pytest.raises(Unavailable):
             await a.node.relay.broadcast(news("m1", destination), once=1)
         await asyncio.sleep(0.06)
-        assert await a.node.relay.broadcast(news("m1", destination), once=1) == Published(["n2"])
+        assert unplaced(await a.node.relay.broadcast(news("m1", destination), once=1)) == Published(["n2"])
         await b.return_to_redis()
         assert (await b.node.relay.broadcast(news("m1", destination), once=1)).is_repeat
-        assert await a.node.relay.broadcast(news("m2", destination)) == Published()
+        assert unplaced(await a.node.relay.broadcast(news("m2", destination))) == Published()
         await b.lose_redis()
         with pytest.raises(Unavailable):  # it has been there meanwhile
             await a.node.relay.broadcast(news("m3", destination))
         await asyncio.sleep(0.06)
-        assert await a.node.relay.broadcast(news("m3", destination)) == Published(["n2"])
+        assert unplaced(await a.node.relay.broadcast(news("m3", destination))) == Published(["n2"])
 
 
 async def test_a_node_that_died_is_named_until_it_leaves_the_list() -> None:
     async with two_nodes() as (a, b):
         valkey().command("ZADD", NODES, FOR_EVER, "dead")
         await a.node.members.look()
-        assert await a.node.relay.broadcast(news("m1")) == Published(["dead"])
+        assert unplaced(await a.node.relay.broadcast(news("m1"))) == Published(["dead"])
         valkey().command("ZREM", NODES, "dead")
         await a.node.members.look()
-        assert await a.node.relay.broadcast(news("m2")) == Published()
+        assert unplaced(await a.node.relay.broadcast(news("m2"))) == Published()
         await eventually(lambda: b.ear.heard == ["m1", "m2"])
 
 
@@ -184,9 +192,9 @@ async def test_right_after_a_restart_of_redis_nothing_is_sent_to_nobody(forgets:
             with pytest.raises(Unavailable):
                 await a.node.relay.broadcast(news("m1", "/topic/news"), once=1)
             await c.return_to_redis()
-            assert await a.node.relay.broadcast(news("m2")) == Published(["n2"])
+            assert unplaced(await a.node.relay.broadcast(news("m2"))) == Published(["n2"])
             await b.return_to_redis()
-            assert await a.node.relay.broadcast(news("m3")) == Published()
+            assert unplaced(await a.node.relay.broadcast(news("m3"))) == Published()
             await eventually(lambda: (b.ear.heard, c.ear.heard) == (["m3"], ["m2", "m3"]))
 
 
@@ -198,9 +206,21 @@ async def restart(redis: Valkey) -> None:
 async def test_a_node_whose_answer_was_lost_publishes_for_its_own_sessions_only() -> None:
     async with two_nodes() as (a, b):
         valkey().command("SET", broadcast_mark_key(EVERYBODY, "m1"), "1 n1", "PX", 60_000)
-        assert await a.node.relay.broadcast(news("m1"), once=1) == Published()
+        assert unplaced(await a.node.relay.broadcast(news("m1"), once=1)) == Published()
         await a.node.relay.broadcast(news("m2"))
         await eventually(lambda: b.ear.heard == ["m2"])
+
+
+@pytest.mark.parametrize("once", [None, 1])
+async def test_a_broadcast_has_the_time_of_redis_on_all_nodes(once: int | None) -> None:
+    async with two_nodes() as (a, b):
+        times = [int(time.time() * 1_000_000)]
+        for id in ("m1", "m2"):
+            times.append((await a.node.relay.broadcast(news(id), once=once)).seq)
+        times.append(int(time.time() * 1_000_000))
+        assert times == sorted(times)
+        await eventually(lambda: b.ear.seqs == times[1:3])
+        assert b.ear.heard == ["m1", "m2"]
 
 
 class ForgetfulMembers:
@@ -225,7 +245,7 @@ async def test_where_it_is_not_known_who_missed_it_all_are_named() -> None:
             members: Any = ForgetfulMembers("n2", "n3")
             broadcaster = Broadcaster(one.client, members, node="n1")
             for members.is_away in (False, True):
-                assert await broadcaster.broadcast(EVERYBODY, b"x", None) == Published(("n2", "n3"))
+                assert unplaced(await broadcaster.broadcast(EVERYBODY, b"x", None)) == Published(("n2", "n3"))
         async with running_node(url, "n1") as one:
             broadcaster = Broadcaster(one.client, members, node="n1")
             for members.is_away in (False, True):
@@ -236,10 +256,10 @@ async def test_where_it_is_not_known_who_missed_it_all_are_named() -> None:
 async def test_alone_a_node_tells_nobody_and_that_is_no_error() -> None:
     with fresh_database() as url:
         async with running_node(url, "n1") as one:
-            assert await one.relay.broadcast(news("m1")) == Published()
+            assert unplaced(await one.relay.broadcast(news("m1"))) == Published()
             for destination in DESTINATIONS:
                 for _ in range(2):  # its own again
-                    assert await one.relay.broadcast(news("m2", destination), once=1) == Published()
+                    assert unplaced(await one.relay.broadcast(news("m2", destination), once=1)) == Published()
             key = broadcast_mark_key(EVERYBODY, "m2")
             assert 0 < int(str(valkey().command("PTTL", key))) <= broadcaster_module.MARK_LIFE_MS
 
@@ -253,9 +273,12 @@ async def test_in_a_cluster_of_redis_the_mark_lies_with_its_channel() -> None:
                 if destination.startswith("/topic/") and (watching := two.relay.watch_topic(destination)):
                     await watching
                 publication = news(f"m{number}", destination)
-                assert await one.relay.broadcast(publication, once=1) == Published()
+                assert unplaced(await one.relay.broadcast(publication, once=1)) == Published()
                 assert (await two.relay.broadcast(publication, once=1)).is_repeat
             await eventually(lambda: sorted(ear.heard) == [f"m{number}" for number in range(len(DESTINATIONS))])
+            seq = (await one.relay.broadcast(news("end"))).seq
+            await eventually(lambda: ear.heard[-1] == "end")
+            assert ear.seqs[-1] == seq > 0
 
 
 async def watch(remote: Remote, destination: str) -> None:

@@ -199,3 +199,14 @@ async def still_beats(node: ClusterNode) -> bool:
     die(node.name)
     await eventually(lambda: float(str(valkey().command("ZSCORE", NODES, node.name))) > 1)
     return True
+
+
+async def test_a_node_that_stopped_saying_that_it_lives_is_expected_for_one_more_life() -> None:
+    """It may only have been cut off from Redis, and its sessions are waiting."""
+    with fresh_database() as url:
+        async with running_node(url, "n1", life_ms=600) as node:
+            valkey().command("ZADD", NODES, 1, "silent")
+            await node.members.look()
+            assert "silent" not in node.members.others
+            assert "silent" in node.members.expected
+            await eventually(lambda: "silent" not in node.members.expected)

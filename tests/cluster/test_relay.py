@@ -23,6 +23,8 @@ class Ear:
 
     def __init__(self, relay: RedisRelay) -> None:
         self.heard: list[str] = []
+        self.seqs: list[tuple[int, int]] = []
+        self.lost: list[Sequence[str]] = []
         self.resumed: list[Sequence[str]] = []
         self.free = asyncio.Event()
         self.free.set()
@@ -35,8 +37,12 @@ class Ear:
     def receive_notice(self, notice: Notice) -> None:
         self.heard.append(notice.publication.message_id)
 
-    def receive_message(self, envelope: Envelope) -> None:
+    def receive_message(self, envelope: Envelope, previous: int) -> None:
         self.heard.append(envelope.message.id)
+        self.seqs.append((envelope.seq, previous))
+
+    def lose(self, users: Sequence[str]) -> None:
+        self.lost.append(users)
 
     def resume(self, users: Sequence[str]) -> None:
         self.resumed.append(users)
@@ -53,7 +59,7 @@ def news(id: str, sender: str = "other") -> bytes:
 def message(id: str, sender: str = "other") -> bytes:
     content = NotifyMessage(id=id, type="STRING_MSG", receiver="ann", data="x", viewed=False, created=5)
     text = encode_envelope(Envelope(message=content, encoder=MessageEncoder(content), expires_ms=9))
-    return label(Kind.MESSAGE, sender) + text[:-1] + b',"accepted":1,"expires_ms":9}'
+    return label(Kind.MESSAGE, sender) + text[:-1] + b',"accepted":2,"previous":1,"life_ms":9,"expires_ms":9}'
 
 
 async def watch(relay: RedisRelay, user: str) -> None:
@@ -84,7 +90,7 @@ async def test_what_the_node_itself_has_published_is_not_heard() -> None:
             await watch(node.relay, "ann")
             await node.client.publish(user_channel("ann"), message("m1", "n1"))
             await node.client.publish(user_channel("ann"), message("m2", "n2"))
-            assert (ear.heard, node.relay.received) == (["m2"], 1)
+            assert (ear.heard, ear.seqs, node.relay.received) == (["m2"], [(2, 1)], 1)
 
 
 @pytest.mark.parametrize(
@@ -168,6 +174,7 @@ async def test_users_that_are_watched_are_resumed_after_a_loss_and_others_are_no
         await eventually(lambda: not node.relay.is_up)
         await eventually(lambda: node.relay.is_up)
         assert ear.resumed == [["ann"]]
+        assert ear.lost[0] == ["ann"]
         await node.client.publish(user_channel("ann"), message("m1"))
         assert ear.heard == ["m1"]
 
@@ -250,7 +257,10 @@ async def test_own_pushes_wait_for_what_came_before_them() -> None:
             await asyncio.sleep(0)
             assert not waiting.done()
             waiting.add_done_callback(lambda done: ear.heard.append("own"))
+            node.relay.in_order(lambda: ear.heard.append("last"))
             ear.free.set()
-            await eventually(lambda: len(ear.heard) == 3)
-            assert ear.heard == ["m1", "own", "m2"]
+            await eventually(lambda: len(ear.heard) == 4)
+            assert ear.heard == ["m1", "own", "m2", "last"]
             assert node.relay.turn() is None
+            node.relay.in_order(lambda: ear.heard.append("at once"))
+            assert ear.heard[-1] == "at once"

@@ -4,8 +4,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from app.cluster.wire import (
+    UNORDERED,
     Kind,
     decode_entry,
     decode_envelope,
@@ -44,9 +46,14 @@ def envelope_of(data: Any, *, acknowledged: bool = True, persisted: bool = False
 def stored(envelope: Envelope, *, accepted: int = 100, unsent: bool = False) -> bytes:
     """As the script that accepts a message makes it."""
     mark = b',"unsent":true' if unsent else b""
-    return b'%b,"accepted":%d%b,"expires_ms":60005}' % (encode_envelope(envelope)[:-1], accepted, mark)
+    return b'%b,"accepted":%d,"previous":99,"life_ms":60000%b,"expires_ms":60005}' % (
+        encode_envelope(envelope)[:-1],
+        accepted,
+        mark,
+    )
 
 
+TIMES = {"now_ms": 5, "server_ms": 5}
 NO_OBJECTS = (b"", b"{", b"null", b"[]", b"1", b"\xff", b"{}", b"[" * 100_000)
 DEEP = stored(envelope_of(None)).replace(b'"data":null', b'"data":' + b"[" * 100_000)
 NO_TEXT = stored(envelope_of("x")).replace(b'"data":"x"', b'"data":"\xff"')
@@ -56,7 +63,8 @@ NO_TEXT = stored(envelope_of("x")).replace(b'"data":"x"', b'"data":"\xff"')
 @pytest.mark.parametrize(("acknowledged", "persisted"), [(True, False), (False, False), (True, True)])
 def test_a_message_arrives_as_it_was(data: Any, acknowledged: bool, persisted: bool) -> None:
     envelope = envelope_of(data, acknowledged=acknowledged, persisted=persisted)
-    arrived = decode_envelope(stored(envelope))
+    arrived, previous = decode_envelope(stored(envelope), 5)
+    assert (arrived.seq, previous, arrived.was_sent) == (100, 99, False)
     assert arrived.message == envelope.without_data().message
     assert (arrived.expires_ms, arrived.acknowledged, arrived.persisted) == (60_005, acknowledged, persisted)
     assert arrived.encoder.content == envelope.encoder.content
@@ -66,13 +74,26 @@ def test_a_message_arrives_as_it_was(data: Any, acknowledged: bool, persisted: b
 
 
 def test_what_was_heard_when_it_was_accepted_was_sent() -> None:
-    assert decode_entry(stored(envelope_of("x")))[1].was_sent
+    assert decode_entry(stored(envelope_of("x")), **TIMES).was_sent
 
 
-@pytest.mark.parametrize(("read_us", "was_sent"), [(0, False), (99, False), (100, True), (101, True)])
-def test_what_nobody_heard_was_sent_once_somebody_read_the_inbox(read_us: int, was_sent: bool) -> None:
-    accepted_us, envelope = decode_entry(stored(envelope_of("x"), unsent=True), read_us=read_us)
-    assert (accepted_us, envelope.was_sent) == (100, was_sent)
+@pytest.mark.parametrize(("unread_from", "was_sent"), [(0, False), (99, False), (100, False), (101, True)])
+def test_what_nobody_heard_was_sent_once_somebody_read_the_inbox(unread_from: int, was_sent: bool) -> None:
+    envelope = decode_entry(stored(envelope_of("x"), unsent=True), unread_from=unread_from, **TIMES)
+    assert (envelope.seq, envelope.was_sent) == (100, was_sent)
+
+
+def test_a_message_lives_as_long_by_the_clock_of_the_node_as_by_that_of_the_server() -> None:
+    """However wrong that is: what was published has its whole life before it, what waited has the rest."""
+    text = stored(envelope_of("x"))
+    assert decode_envelope(text, 1_000)[0].expires_ms == 61_000
+    assert decode_entry(text, now_ms=1_000, server_ms=60_000).expires_ms == 1_005
+
+
+def test_a_message_of_an_earlier_version_has_no_place_in_the_order_and_no_life() -> None:
+    text = stored(envelope_of("x")).replace(b',"previous":99,"life_ms":60000', b"")
+    arrived, previous = decode_envelope(text, 1_000)
+    assert (arrived.expires_ms, arrived.seq, previous) == (60_005, 100, UNORDERED)
 
 
 @pytest.mark.parametrize(
@@ -81,12 +102,24 @@ def test_what_nobody_heard_was_sent_once_somebody_read_the_inbox(read_us: int, w
 )
 def test_what_is_no_message_is_a_value_error(text: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
-        decode_entry(text)
+        decode_entry(text, **TIMES)
 
 
 @given(
     name=st.sampled_from(
-        ["id", "type", "receiver", "created", "viewed", "acknowledged", "persisted", "accepted", "expires_ms"]
+        [
+            "id",
+            "type",
+            "receiver",
+            "created",
+            "viewed",
+            "acknowledged",
+            "persisted",
+            "accepted",
+            "previous",
+            "life_ms",
+            "expires_ms",
+        ]
     ),
     value=st.sampled_from([None, "x", 1.5, True, 7, [], {}, float("nan")]),
 )
@@ -94,11 +127,11 @@ def test_a_field_of_another_type_is_a_value_error_or_the_right_type(name: str, v
     """Else it would be found out where it is compared or sent, and keep all other messages of the user from him."""
     original = json.loads(stored(envelope_of("x")))
     text = json.dumps(original | {name: value}).replace(", ", ",").replace(": ", ":").encode()
-    if type(value) is type(original[name]):
-        decode_entry(text)
+    if type(value) is type(original[name]) or (name == "life_ms" and value is None):
+        decode_entry(text, **TIMES)
     else:
         with pytest.raises(ValueError, match=name if value == value else "malformed"):
-            decode_entry(text)
+            decode_entry(text, **TIMES)
 
 
 # Parcels
@@ -132,6 +165,11 @@ def test_a_publication_arrives_as_it_was() -> None:
     assert decode_publication(encode_publication(PUBLICATION)) == PUBLICATION
 
 
+def test_a_publication_has_the_seq_that_the_server_wrote_into_it() -> None:
+    content = encode_publication(PUBLICATION)
+    assert decode_publication(b'{"seq":5,' + content[1:]) == replace(PUBLICATION, seq=5)
+
+
 @pytest.mark.parametrize("withdrawn", [(), ("a", "b")])
 def test_a_notice_arrives_as_it_was(withdrawn: tuple[str, ...]) -> None:
     notice = Notice(user="ann", publication=PUBLICATION, withdrawn=withdrawn)
@@ -140,7 +178,16 @@ def test_a_notice_arrives_as_it_was(withdrawn: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("decode", [decode_publication, decode_notice])
 @pytest.mark.parametrize(
-    "content", [b"", b"{}\n", b"[]\n", b"null", b'{"message_id":"m","user":"a","withdrawn":1}\nbody', b"\xff\n"]
+    "content",
+    [
+        b"",
+        b"{}\n",
+        b"[]\n",
+        b"null",
+        b'{"message_id":"m","user":"a","withdrawn":1}\nbody',
+        b"\xff\n",
+        encode_publication(PUBLICATION).replace(b"{", b'{"seq":[],', 1),
+    ],
 )
 def test_what_is_no_publication_is_a_value_error(decode: Any, content: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):

@@ -10,17 +10,18 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from app.clock import Clock
 from app.cluster.keys import PENDING
 from app.cluster.memory import MemoryBus, MemoryPresence
-from app.delivery.inbox import Inbox, InboxLimits, MemoryInbox
 from app.delivery.ledger import Ledger, MemoryLedger
-from app.delivery.redis_inbox import RedisInbox
+from app.delivery.mailbox import Mailbox, MailboxLimits
+from app.delivery.memory_mailbox import MemoryMailbox, MemoryStore
 from app.delivery.redis_ledger import RedisLedger
+from app.delivery.redis_mailbox import RedisMailbox
 from app.delivery.relay import Relay
 from app.gateway.presence import Presence
 from tests.nodes import running, running_node
 from tests.valkey import fresh_database
 
 LedgerFactory = Callable[[], AbstractAsyncContextManager[Ledger]]
-InboxFactory = Callable[[InboxLimits, Clock], AbstractAsyncContextManager[Inbox]]
+MailboxesFactory = Callable[[int, MailboxLimits, Clock], AbstractAsyncContextManager[Sequence[Mailbox]]]
 RelaysFactory = Callable[[int], AbstractAsyncContextManager[Sequence[Relay]]]
 PresencesFactory = Callable[[int], AbstractAsyncContextManager[Sequence[Presence]]]
 
@@ -45,17 +46,23 @@ async def redis_ledger() -> AsyncIterator[Ledger]:
 
 
 @asynccontextmanager
-async def memory_inbox(limits: InboxLimits, clock: Clock) -> AsyncIterator[Inbox]:
-    yield MemoryInbox(limits)
+async def memory_mailboxes(count: int, limits: MailboxLimits, clock: Clock) -> AsyncIterator[Sequence[Mailbox]]:
+    """One store as so many nodes see it."""
+    bus, store = MemoryBus(), MemoryStore(limits, clock)
+    yield [MemoryMailbox(store, bus.relay().forward) for _ in range(count)]
 
 
 @asynccontextmanager
-async def redis_inbox(limits: InboxLimits, clock: Clock) -> AsyncIterator[Inbox]:
+async def redis_mailboxes(count: int, limits: MailboxLimits, clock: Clock) -> AsyncIterator[Sequence[Mailbox]]:
     with fresh_database() as url:
-        async with running_node(url) as node:
-            inbox = RedisInbox(node.client, limits=limits, clock=clock, node=node.name)
-            async with running(inbox.run):
-                yield inbox
+        async with AsyncExitStack() as stack:
+            mailboxes = []
+            for number in range(count):
+                node = await stack.enter_async_context(running_node(url, f"n{number}"))
+                mailbox = RedisMailbox(node.client, limits=limits, clock=clock, node=node.name)
+                await stack.enter_async_context(running(mailbox.run))
+                mailboxes.append(mailbox)
+            yield mailboxes
 
 
 @asynccontextmanager
@@ -92,9 +99,9 @@ LEDGERS: dict[str, LedgerFactory] = {
     "memory": memory_ledger,
     "redis": redis_ledger,
 }
-INBOXES: dict[str, InboxFactory] = {
-    "memory": memory_inbox,
-    "redis": redis_inbox,
+MAILBOXES: dict[str, MailboxesFactory] = {
+    "memory": memory_mailboxes,
+    "redis": redis_mailboxes,
 }
 RELAYS: dict[str, RelaysFactory] = {
     "memory": memory_relays,

@@ -32,8 +32,11 @@ class Ear:
         self.notices.append(notice)
         self.heard.append(notice.publication)
 
-    def receive_message(self, envelope: Envelope) -> None:
-        raise AssertionError("nothing was put into an inbox")
+    def receive_message(self, envelope: Envelope, previous: int) -> None:
+        raise AssertionError("nothing was put into a mailbox")
+
+    def lose(self, users: Sequence[str]) -> None:
+        """The relay ends."""
 
     def resume(self, users: Sequence[str]) -> None:
         raise AssertionError("the relay was not away")
@@ -72,6 +75,14 @@ async def watch(*watching: Awaitable[None] | None) -> None:
     for one in watching:
         if one is not None:
             await one
+
+
+async def test_where_nothing_waits_an_action_has_its_turn_at_once(relays: Sequence[Relay]) -> None:
+    done: list[int] = []
+    for relay in relays:
+        relay.in_order(lambda: done.append(1))
+        assert relay.turn() is None
+    assert done == [1] * NODES
 
 
 async def test_every_other_node_hears_a_publication_once_and_the_publisher_never(
@@ -186,7 +197,7 @@ async def test_an_id_is_broadcast_once_by_all_nodes_together(
 ) -> None:
     await watch(*(relay.watch_topic("/topic/a") for relay in relays))
     first = await relays[0].broadcast(news("m1", destination=destination), once=7)
-    assert first == Published()
+    assert first._replace(seq=0) == Published()
     for relay in relays[1:]:
         assert await relay.broadcast(news("m1", destination=destination), once=7) == Published(is_repeat=True)
         with pytest.raises(IdConflict):

@@ -1,5 +1,6 @@
 """One node of the service without a network: its hub and delivery, and devices that come and go."""
 
+import asyncio
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,9 +9,10 @@ from typing import Any
 from app.cluster.memory import MemoryBus
 from app.delivery.ack_manager import AckManager
 from app.delivery.delivery import Delivery
-from app.delivery.inbox import Inbox, InboxLimits, MemoryInbox
 from app.delivery.ledger import Ledger, MemoryLedger
 from app.delivery.log import DeliveryLog, PushOutcome, Trace
+from app.delivery.mailbox import Mailbox, MailboxLimits
+from app.delivery.memory_mailbox import MemoryMailbox, MemoryStore
 from app.delivery.relay import Relay
 from app.delivery.retry import RetryPolicy
 from app.hub.hub import Hub
@@ -74,15 +76,20 @@ def read(frame: Frame) -> Received:
     return Received(body["id"], attempt, body["ack_last_sent"], body, frame)
 
 
+async def read_mailbox(mailbox: Mailbox, user: str, now_ms: int) -> Sequence[Envelope]:
+    reading = mailbox.read(user, now_ms, lambda head: None)
+    return reading if isinstance(reading, Sequence) else await reading
+
+
 class Node:
     def __init__(
         self,
         *,
         clock: FakeClock | None = None,
         policy: RetryPolicy | None = None,
-        limits: InboxLimits | None = None,
+        limits: MailboxLimits | None = None,
         ledger: Ledger | None = None,
-        inbox: Inbox | None = None,
+        mailbox: Mailbox | None = None,
         relay: Relay | None = None,
         log_size: int = 1_000,
         log_events: bool = False,
@@ -92,7 +99,9 @@ class Node:
         self.policy = policy or RetryPolicy()
         self.hub = Hub()
         self.ledger = MemoryLedger() if ledger is None else ledger
-        self.inbox = MemoryInbox(limits or InboxLimits()) if inbox is None else inbox
+        if mailbox is None:
+            mailbox = MemoryMailbox(MemoryStore(limits or MailboxLimits(window_ms=0), self.clock))
+        self.mailbox = mailbox
         self.acks = AckManager(
             hub=self.hub,
             ledger=self.ledger,
@@ -101,15 +110,16 @@ class Node:
             log_events=log_events,
             max_open_per_session=max_open_per_session,
         )
+        self.tasks = TaskOwner()
         self.delivery = Delivery(
             hub=self.hub,
             acks=self.acks,
-            inbox=self.inbox,
+            mailbox=self.mailbox,
             relay=relay or MemoryBus().relay(),
             log=DeliveryLog(log_size),
             clock=self.clock,
             new_id=id_factory(self.clock),
-            tasks=TaskOwner(),
+            tasks=self.tasks,
         )
         self._devices = 0
 
@@ -149,7 +159,8 @@ class Node:
             await self.delivery.sweep()
 
     async def pending(self, user: str = "ann") -> list[str]:
-        return [envelope.message.id for envelope in await self.inbox.pending(user, self.clock.epoch_ms())]
+        """Ids that wait in the mailbox."""
+        return [envelope.message.id for envelope in await read_mailbox(self.mailbox, user, self.clock.epoch_ms())]
 
     def trace(self, message_id: str) -> Trace:
         trace = self.delivery.trace(message_id)
@@ -178,26 +189,31 @@ class Device:
         node.hub.join(self.session)
 
     def listen(self, ack_mode: AckMode = AckMode.AUTO) -> bool:
-        """SUBSCRIBE, before the inbox is drained; whether a drain has to follow."""
+        """SUBSCRIBE, before the mailbox is replayed; whether a replay has to follow."""
+        is_first = not self.subscriptions
         subscription = Subscription(str(len(self.subscriptions)), USER_MESSAGES, ack_mode)
         self.subscriptions.append(subscription)
         self.node.hub.subscribe(self.session, subscription)
         self.node.delivery.watch(self.session, USER_MESSAGES)
-        if self.session.draining is not None:
-            return False
-        self.node.delivery.begin_drain(self.session)
-        return True
+        if is_first:
+            self.node.delivery.begin_replay(self.session)
+        return is_first
 
     def listen_to(self, destination: str) -> None:
         self.node.hub.subscribe(self.session, Subscription(destination, destination))
         self.node.delivery.watch(self.session, destination)
 
-    async def drain(self) -> None:
-        await self.node.delivery.drain(self.session)
+    async def replay(self) -> None:
+        """Returns when all that waits has been sent."""
+        replay = self.session.replay
+        if (reading := self.node.delivery.replay(self.session)) is not None:
+            await reading
+        while self.session.replay is not None and self.session.replay is replay:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
 
     async def subscribe(self, ack_mode: AckMode = AckMode.AUTO) -> None:
         if self.listen(ack_mode):
-            await self.drain()
+            await self.replay()
 
     def unsubscribe(self) -> None:
         self.node.hub.unsubscribe(self.session, self.subscriptions.pop())
@@ -210,13 +226,13 @@ class Device:
 
     def ack(self, *message_ids: str) -> None:
         for message_id in message_ids:
-            self.node.delivery.acknowledge(self.session, message_id)
+            self.node.delivery.acknowledgements.acknowledge(self.session, message_id)
 
     def ack_up_to(self, message_id: str) -> None:
-        self.node.delivery.acknowledge_up_to(self.session, message_id)
+        self.node.delivery.acknowledgements.acknowledge_up_to(self.session, message_id)
 
     def nack(self, message_id: str, *, cumulative: bool = False) -> None:
-        self.node.delivery.refuse(self.session, message_id, cumulative=cumulative)
+        self.node.delivery.acknowledgements.nack(self.session, message_id, cumulative=cumulative)
 
     def received(self) -> list[Received]:
         """Since the last call."""

@@ -9,9 +9,10 @@ from app.auth.ports import Authenticator
 from app.cluster.memory import MemoryBus, MemoryPresence
 from app.delivery.ack_manager import AckManager
 from app.delivery.delivery import Delivery
-from app.delivery.inbox import InboxLimits, MemoryInbox
 from app.delivery.ledger import MemoryLedger
 from app.delivery.log import DeliveryLog
+from app.delivery.mailbox import Mailbox, MailboxLimits
+from app.delivery.memory_mailbox import MemoryMailbox, MemoryStore
 from app.delivery.relay import Relay
 from app.delivery.retry import RetryPolicy
 from app.gateway.core_routes import core_routes
@@ -100,6 +101,7 @@ class Stage:
         authenticator: Authenticator | None = None,
         allow_topic_send: bool = True,
         inbox: int = 300,
+        mailbox: Mailbox | None = None,
         relay: Relay | None = None,
         presence: Presence | None = None,
         **options: Any,
@@ -108,6 +110,9 @@ class Stage:
         self.hub = Hub()
         numbers = itertools.count(1)
         new_id: Callable[[], str] = lambda: f"m{next(numbers)}"  # noqa: E731
+        if mailbox is None:
+            mailbox = MemoryMailbox(MemoryStore(MailboxLimits(max_messages=inbox, window_ms=0), self.clock))
+        self.mailbox = mailbox
         acks = AckManager(
             hub=self.hub,
             ledger=MemoryLedger(),
@@ -119,7 +124,7 @@ class Stage:
         self.delivery = Delivery(
             hub=self.hub,
             acks=acks,
-            inbox=MemoryInbox(InboxLimits(max_messages=inbox)),
+            mailbox=mailbox,
             relay=relay or MemoryBus().relay(),
             log=DeliveryLog(1000),
             clock=self.clock,

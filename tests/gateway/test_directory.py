@@ -58,6 +58,7 @@ class Node:
             hub=self.stage.hub,
             acks=self.stage.acks,
             delivery=self.stage.delivery,
+            mailbox=self.stage.mailbox,
             gateway=self.stage.gateway,
             control=self.line_end,
             clock=self.stage.clock,

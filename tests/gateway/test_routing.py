@@ -67,12 +67,12 @@ async def test_failed_task_is_logged_once_with_its_name(caplog: pytest.LogCaptur
         raise RuntimeError("boom")
 
     owner = TaskOwner()
-    owner.start(fail(), "drain to session 1")
+    owner.start(fail(), "replay to session 1")
     await asyncio.sleep(0.01)
 
     assert len(owner) == 0
     (record,) = caplog.records
-    assert (record.levelno, record.getMessage()) == (logging.ERROR, "drain to session 1 failed")
+    assert (record.levelno, record.getMessage()) == (logging.ERROR, "replay to session 1 failed")
 
 
 async def test_tasks_end_with_their_owner(caplog: pytest.LogCaptureFixture) -> None:

@@ -327,7 +327,7 @@ async def test_client_that_vanishes_while_it_is_let_in_leaves_nothing_behind(sta
     assert len(stage.gateway) == len(stage.hub) == len(stage.gateway._tasks) == 0
 
 
-async def test_client_that_vanishes_in_a_drain_leaves_nothing_behind(stage: Stage) -> None:
+async def test_client_that_vanishes_in_a_replay_leaves_nothing_behind(stage: Stage) -> None:
     for _ in range(5):
         await stage.push("alice")
     peer = await stage.connected()

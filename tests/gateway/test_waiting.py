@@ -120,7 +120,7 @@ async def test_a_client_that_goes_meanwhile_leaves_nothing_behind(destination: s
     else:
         peer.connection.end(FORCED)
     await settle()
-    assert (len(stage.hub), relay.watched, session.draining, len(stage.gateway)) == (0, set(), None, 0)
+    assert (len(stage.hub), relay.watched, session.replay, len(stage.gateway)) == (0, set(), None, 0)
     assert not relay.confirming.cancelled(), "others may wait for it"
     relay.confirming.set_result(None)
     await settle()

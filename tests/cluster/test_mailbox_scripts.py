@@ -1,0 +1,555 @@
+"""The scripts of the mailbox as a server runs them, also on what they did not write themselves."""
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from redis.exceptions import OutOfMemoryError, ResponseError
+
+from app.cluster.scripts import ACKNOWLEDGE, CATCH_UP, PUT, READ, Script
+from tests.valkey import Valkey, calls, running_valkey
+
+INBOX, FULL_MARK, LOG, HEAD, KNOWN, ACKNOWLEDGED, UNREAD_MARK, CHANNEL = (
+    f"{name}::{{ann}}" for name in ("inbox", "full", "log", "head", "known", "acknowledged", "unread", "channel")
+)
+GARBAGE = ["", "garbage", "12", "1 2 3", "x y", "-5 7", "1e3 0"]
+
+
+def run(server: Valkey, script: Script, keys: list[str], *arguments: str | int) -> Any:
+    return server.command("EVAL", script.source, len(keys), *keys, *arguments)
+
+
+def text(id: str, *, persisted: bool = False, data: str = "x") -> str:
+    """As `encode_envelope` makes it."""
+    message = {"id": id, "type": "STRING_MSG", "receiver": "ann", "data": data, "viewed": False, "created": 5}
+    rest = {"ack_retry_count": 0, "ack_last_sent": 0, "acknowledged": True, "persisted": persisted}
+    return json.dumps(message | rest, separators=(",", ":"))
+
+
+def put(
+    server: Valkey,
+    id: str = "m1",
+    *,
+    ttl_ms: int = 60_000,
+    most: int = 300,
+    keep: str = "always",
+    persisted: bool = False,
+    data: str = "x",
+    ahead_ms: int = 0,
+    window_ms: int = 60_000,
+    kind: str = "new",
+    digest: str = "",
+) -> Any:
+    """As text and numbers; the reply of a message that was accepted is (listening nodes, kept, seq, previous)."""
+    now_ms = time.time_ns() // 1_000_000 + ahead_ms
+    keys = [
+        INBOX,
+        FULL_MARK,
+        LOG,
+        HEAD,
+        UNREAD_MARK,
+        *({"given": [f"{KNOWN}::{id}"], "stored": [ACKNOWLEDGED], "again": [ACKNOWLEDGED]}.get(kind, [])),
+    ]
+    json_text = text(id, persisted=persisted, data=data)
+    reply = run(
+        server, PUT, keys, id, json_text, now_ms + ttl_ms, most, now_ms, CHANNEL, "PUBLISH", "head\n", keep,
+        window_ms, kind, digest, "", 0,
+    )  # fmt: skip
+    return reply if reply[0] < 0 else tuple(reply)
+
+
+def seq_of(placed: Any) -> int:
+    seq: int = placed[2]
+    return seq
+
+
+def put_many(server: Valkey, *ids: str) -> list[int]:
+    return [seq_of(put(server, id)) for id in ids]
+
+
+def catch_up(server: Valkey, cursor: int, most: int = 1_000_000) -> tuple[Any, ...]:
+    """(kind, head, more, ids), or ("lost", head)."""
+    kind, head, *rest = run(server, CATCH_UP, [LOG, HEAD], cursor, most)
+    if not rest:
+        return kind, head
+    more, entries = rest
+    return kind, int(head), more, [json.loads(one)["id"] for one in entries]
+
+
+def read(server: Valkey, most: int = 1_000_000, logged: int = 300) -> tuple[int, str, int, list[Any], list[str]]:
+    """(head, mark, complete, ids or sizes, ids of the log)."""
+    keys = [INBOX, UNREAD_MARK, LOG, HEAD, ACKNOWLEDGED]
+    head, mark, complete, values, stored, now_ms = run(server, READ, keys, most, logged)
+    assert abs(now_ms - time.time_ns() // 1_000_000) < 1_000
+    waiting = [json.loads(value)["id"] for value in values] if complete else values
+    return int(head), mark, complete, waiting, [json.loads(value)["id"] for value in stored]
+
+
+def acknowledge(server: Valkey, *ids: str, remember_ms: int = 60_000, most: int = 100) -> Any:
+    return run(server, ACKNOWLEDGE, [INBOX, ACKNOWLEDGED], remember_ms, most, *ids)
+
+
+def entry(server: Valkey, id: str) -> Any:
+    return json.loads(str(server.command("HGET", INBOX, id)))
+
+
+def log(server: Valkey) -> list[Any]:
+    return [json.loads(one) for one in server.command("LRANGE", LOG, 0, -1)]
+
+
+def log_ids(server: Valkey) -> list[str]:
+    return [one["id"] for one in log(server)]
+
+
+def head(server: Valkey) -> tuple[int, int]:
+    """(seq, floor)."""
+    seq, floor = str(server.command("GET", HEAD)).split()
+    return int(seq), int(floor)
+
+
+def life_ms(server: Valkey, key: str = INBOX) -> int:
+    return int(server.command("PTTL", key))
+
+
+def ids(server: Valkey) -> set[str]:
+    return {str(id) for id in server.command("HKEYS", INBOX)}
+
+
+def state(server: Valkey) -> list[Any]:
+    return [
+        server.command("HGETALL", INBOX),
+        server.command("LRANGE", LOG, 0, -1),
+        server.command("GET", HEAD),
+        server.command("KEYS", f"{KNOWN}*"),
+    ]
+
+
+@pytest.fixture
+def full_server() -> Iterator[Valkey]:
+    """One of its own, which a test may leave without memory."""
+    with running_valkey() as server:
+        yield server
+
+
+# Put
+
+
+def test_a_message_is_kept_with_when_it_was_accepted_and_when_it_expires(server: Valkey) -> None:
+    before_us = time.time_ns() // 1_000
+    heard, kept, seq, previous = put(server)
+    assert (heard, kept, previous) == (0, 1, 0)
+    assert before_us - 1_000 <= seq <= time.time_ns() // 1_000 + 1_000
+    stored = entry(server, "m1")
+    assert stored["expires_ms"] // 1_000 - 60 == pytest.approx(time.time(), abs=2)
+    assert (stored["id"], stored["accepted"], stored["previous"], stored["unsent"]) == ("m1", seq, 0, True)
+    assert log(server) == [stored]
+    assert head(server) == (seq, 0)
+
+
+def test_what_is_published_is_what_the_log_has_and_the_inbox(server: Valkey) -> None:
+    with server.client().pubsub() as ear:  # type: ignore[no-untyped-call]
+        ear.subscribe(CHANNEL)
+        assert ear.get_message(timeout=5)["type"] == "subscribe"
+        assert put(server)[0] == 1
+        heard = json.loads(ear.get_message(timeout=5)["data"].removeprefix("head\n"))
+    assert [heard] == log(server) == [entry(server, "m1")]
+    assert "unsent" not in heard
+
+
+def test_each_message_has_the_seq_of_the_one_before_it(server: Valkey) -> None:
+    placed = [put(server, f"m{n}", keep="never" if n % 2 else "always") for n in range(20)]
+    assert [previous for *_, previous in placed] == [0, *(seq_of(one) for one in placed[:-1])]
+    assert [one["previous"] for one in log(server)] == [previous for *_, previous in placed]
+    assert head(server) == (seq_of(placed[-1]), 0)
+
+
+def test_seq_goes_on_where_the_clock_of_the_server_steps_back(server: Valkey) -> None:
+    future = time.time_ns() // 1_000 + 3_600_000_000
+    server.command("SET", HEAD, f"{future} 5")
+    first, second = put(server, "m1"), put(server, "m2")
+    assert (first[2:], second[2:]) == ((future + 1, future), (future + 2, future + 1))
+    assert head(server) == (future + 2, future)
+    assert catch_up(server, future) == ("same", future + 2, 0, ["m1", "m2"])
+
+
+def test_the_inbox_lives_as_long_as_its_newest_message_may(server: Valkey) -> None:
+    put(server, "long", ttl_ms=60_000)
+    put(server, "short", ttl_ms=1_000)
+    assert 50_000 < life_ms(server) <= 60_000
+    put(server, "longer", ttl_ms=90_000)
+    assert 80_000 < life_ms(server) <= 90_000
+
+
+def test_the_log_lives_for_its_window_and_the_head_for_an_hour(server: Valkey) -> None:
+    put(server, window_ms=5_000)
+    assert 4_000 < life_ms(server, LOG) <= 5_000
+    assert 3_590_000 < life_ms(server, HEAD) <= 3_600_000
+    put(server, window_ms=7_200_000)
+    assert 7_190_000 < life_ms(server, HEAD) <= 7_200_000
+
+
+@pytest.mark.parametrize("keep", ["always", "unheard"])
+def test_a_message_whose_time_is_over_leaves_nothing_in_the_inbox(server: Valkey, keep: str) -> None:
+    """A key without an end would stay for ever."""
+    put(server, ttl_ms=-1_000, keep=keep, kind="given", digest="1")
+    assert server.command("EXISTS", INBOX) == 0
+    assert life_ms(server, f"{KNOWN}::m1") <= 1
+
+
+@pytest.mark.parametrize("ahead_ms", [-3_600_000, 3_600_000])
+def test_a_message_lives_its_time_also_where_the_clocks_of_node_and_server_differ(
+    server: Valkey, ahead_ms: int
+) -> None:
+    put(server, "m1", ahead_ms=ahead_ms, kind="given", digest="1")
+    assert 50_000 < life_ms(server, f"{KNOWN}::m1") <= 60_000
+    put(server, "m2", ahead_ms=ahead_ms, ttl_ms=90_000)
+    assert 80_000 < life_ms(server) <= 90_000
+    assert ids(server) == {"m1", "m2"}
+
+
+def test_a_key_that_somebody_made_without_an_end_gets_one(server: Valkey) -> None:
+    server.command("HSET", INBOX, "foreign", "garbage")
+    put(server)
+    assert 0 < life_ms(server) <= 60_000
+
+
+@pytest.mark.parametrize("garbage", ["", "garbage", '{"expires_ms":"x"}', '{"expires_ms":-5}', '{"expires_ms":1e99}'])
+def test_garbage_in_an_inbox_counts_as_expired(server: Valkey, garbage: str) -> None:
+    server.command("HSET", INBOX, "g1", garbage, "g2", garbage)
+    put(server, "g1", most=3)
+    put(server, "m1", most=3)
+    put(server, "m2", most=3)
+    assert ids(server) == {"g1", "m1", "m2"}
+
+
+def test_a_full_inbox_drops_what_has_expired_and_refuses_what_then_has_no_room(server: Valkey) -> None:
+    put(server, "long")
+    server.command("HSET", INBOX, "old", '{"expires_ms":1}')
+    put(server, "m1", most=2)
+    before = state(server)
+    for keep in ("always", "unheard"):
+        assert put(server, "m2", most=2, keep=keep, kind="given", digest="1") == [-2]
+    assert (state(server), ids(server)) == (before, {"long", "m1"})
+
+
+def test_a_full_inbox_is_searched_at_most_once_a_second(server: Valkey) -> None:
+    """It takes long, and pushes to somebody who is away may go on and on."""
+    put(server, "m1", most=1)
+    assert put(server, "m2", most=1) == [-2]
+    assert 0 < life_ms(server, FULL_MARK) <= 1_000
+    searched = calls("hgetall")
+    server.command("HSET", INBOX, "m1", '{"expires_ms":1}')
+    assert put(server, "m2", most=1) == [-2]
+    assert calls("hgetall") == searched
+    server.command("DEL", FULL_MARK)
+    assert put(server, "m2", most=1)[1] == 1
+
+
+def test_what_is_refused_or_known_is_not_published(server: Valkey) -> None:
+    with server.client().pubsub() as ear:  # type: ignore[no-untyped-call]
+        ear.subscribe(CHANNEL)
+        assert ear.get_message(timeout=5)["type"] == "subscribe"
+        put(server, "m1", most=1, kind="given", digest="17")
+        assert put(server, "m2", most=1) == [-2]
+        assert put(server, "m1", most=1, kind="given", digest="18") == [-1, "17"]
+        assert put(server, "m3", most=1, keep="never")[:2] == (1, 0)
+        assert put(server, "m3", keep="never", kind="again") == [-1, ""]
+        put(server, "m4", most=1, keep="unheard")
+        heard = [json.loads(ear.get_message(timeout=5)["data"].removeprefix("head\n"))["id"] for _ in range(3)]
+        assert ear.get_message(timeout=0.05) is None
+    assert heard == log_ids(server) == ["m1", "m3", "m4"]
+    assert ids(server) == {"m1"}
+
+
+def test_a_message_that_may_have_been_accepted_is_known_by_its_whole_id(server: Valkey) -> None:
+    put(server, "m12", persisted=True, keep="never", kind="again")
+    put(server, "data", data='{"id":"m1"')
+    for id in ("m1", "m", "12"):
+        assert put(server, id, persisted=True, keep="never", kind="again")[1] == 0
+    assert put(server, "m12", persisted=True, keep="never", kind="again") == [-1, ""]
+
+
+@pytest.mark.parametrize("kind", ["stored", "again"])
+def test_a_message_that_was_acknowledged_before_it_is_put_says_when(server: Valkey, kind: str) -> None:
+    """Its tail is longer then, and is still read."""
+    put(server, "m1")
+    acknowledge(server, "m3")
+    before_ms = time.time_ns() // 1_000_000
+    *_, acked_ms = put(server, "m3", persisted=True, keep="never", kind=kind)
+    assert abs(acked_ms - before_ms) < 10_000
+    assert json.loads(server.command("LINDEX", LOG, -1))["acked"] == acked_ms
+    put(server, "m4")
+    assert catch_up(server, 0)[3] == ["m1", "m3", "m4"]
+
+
+def test_times_are_whole_numbers_also_in_their_first_microseconds(server: Valkey) -> None:
+    """Six digits for the microseconds: 1.000042 s is not 1.42 s."""
+    stamps = [str(seq) for seq in put_many(server, *(f"m{n}" for n in range(50)))]
+    assert {len(stamp) for stamp in stamps} == {16}
+    assert stamps == sorted(stamps)
+
+
+# The window
+
+
+def test_what_is_older_than_the_window_leaves_two_at_a_time_and_raises_the_floor(server: Valkey) -> None:
+    seqs = put_many(server, "m0", "m1", "m2", "m3", "m4")
+    time.sleep(0.05)
+    for n, left in ((5, ["m2", "m3", "m4"]), (6, ["m4", "m5"]), (7, ["m5", "m6"])):
+        seqs.append(seq_of(put(server, f"m{n}", window_ms=40)))
+        server.command("PERSIST", LOG)  # a slow test must not lose it
+        assert log_ids(server) == [*left, f"m{n}"]
+        assert head(server) == (seqs[-1], log(server)[0]["previous"])
+    assert catch_up(server, seqs[4]) == ("same", seqs[7], 0, ["m5", "m6", "m7"]), "the cursor is at the floor"
+    assert catch_up(server, seqs[5])[3] == ["m6", "m7"]
+    assert catch_up(server, seqs[3]) == ("lost", str(seqs[7]))
+
+
+def test_an_empty_log_begins_at_the_head(server: Valkey) -> None:
+    seqs = put_many(server, "m1", "m2")
+    server.command("DEL", LOG)
+    seqs += put_many(server, "m3", "m4")
+    assert head(server) == (seqs[3], seqs[1])
+    assert catch_up(server, seqs[1]) == ("same", seqs[3], 0, ["m3", "m4"])
+    assert catch_up(server, seqs[0]) == ("lost", str(seqs[3]))
+
+
+# Catching up
+
+
+def test_what_comes_after_the_cursor_comes_in_its_order(server: Valkey) -> None:
+    seqs = put_many(server, *(f"m{n}" for n in range(200)))
+    for cursor in (0, 1, 62, 63, 64, 65, 127, 128, 198):
+        assert catch_up(server, seqs[cursor]) == ("same", seqs[-1], 0, [f"m{n}" for n in range(cursor + 1, 200)])
+    assert catch_up(server, seqs[-1]) == ("same", seqs[-1], 0, [])
+    assert catch_up(server, 0) == ("same", seqs[-1], 0, [f"m{n}" for n in range(200)])
+
+
+def test_a_reply_is_as_large_as_it_may_be_and_has_one_entry_at_least(server: Valkey) -> None:
+    seqs = put_many(server, *(f"m{n}" for n in range(6)))
+    size = len(str(server.command("LINDEX", LOG, 1)))
+    assert catch_up(server, seqs[0], most=3 * size) == ("same", seqs[5], 1, ["m1", "m2", "m3"])
+    assert catch_up(server, seqs[0], most=1) == ("same", seqs[5], 1, ["m1"])
+    assert catch_up(server, seqs[4], most=1) == ("same", seqs[5], 0, ["m5"])
+    assert catch_up(server, 7, most=1) == ("new", seqs[5], 1, ["m0"])
+
+
+def test_catching_up_writes_nothing(server: Valkey) -> None:
+    (cursor, *_) = put_many(server, "m1", "m2")
+    before = state(server)
+    catch_up(server, cursor)
+    catch_up(server, 5)
+    assert state(server) == before
+
+
+def test_a_cursor_between_two_messages_of_this_history_is_of_another(server: Valkey) -> None:
+    seqs = put_many(server, "m0", "m1", "m2")
+    server.command("DEL", LOG)
+    seqs += put_many(server, "m3", "m4")
+    assert catch_up(server, seqs[3] - 1) == ("lost", str(seqs[4]))
+    assert catch_up(server, seqs[4] + 1) == ("lost", str(seqs[4]))
+
+
+# What others have deleted
+
+
+@pytest.mark.parametrize("key", [LOG, HEAD, "everything"])
+@pytest.mark.parametrize("then", [0, 1, 2])
+def test_a_node_that_was_away_is_never_told_that_it_missed_nothing_when_it_did(
+    server: Valkey, key: str, then: int
+) -> None:
+    """The log, the head or everything is deleted while it was away; `then` messages come after."""
+    seen, *_ = put_many(server, "seen", "missed")
+    if key == "everything":
+        server.command("FLUSHALL")
+    else:
+        server.command("DEL", key)
+    after = [f"m{n}" for n in range(then)]
+    seqs = put_many(server, *after)
+    kind, *rest = catch_up(server, seen)
+    if key == LOG:
+        assert kind == "lost"
+    elif key == HEAD:
+        assert (kind, rest[2]) == ("same", ["missed", *after])
+    else:
+        assert (kind, rest) == ("new", [seqs[-1] if seqs else 0, 0, after])
+
+
+@pytest.mark.parametrize("key", [LOG, HEAD])
+def test_a_node_that_missed_nothing_is_told_so_where_that_can_be_known(server: Valkey, key: str) -> None:
+    *_, seen = put_many(server, "m1", "seen")
+    server.command("DEL", key)
+    assert catch_up(server, seen) == ("same", seen, 0, [])
+    (new,) = put_many(server, "new")
+    assert catch_up(server, seen) == ("same", new, 0, ["new"])
+
+
+def test_a_log_whose_beginning_is_gone_is_no_new_history(server: Valkey) -> None:
+    """The head was deleted, so that its floor is forgotten; what the log had dropped stays missed."""
+    seen, *_ = put_many(server, "seen", "dropped", "m1")
+    server.command("LPOP", LOG, 2)
+    server.command("SET", HEAD, f"{head(server)[0]} {log(server)[0]['previous']}")
+    assert catch_up(server, seen)[0] == "lost"
+    server.command("DEL", HEAD)
+    assert catch_up(server, seen)[0] == "lost"
+    put(server, "m2")
+    assert catch_up(server, seen)[0] == "lost"
+
+
+def test_a_head_that_the_log_does_not_end_with_is_of_another_history(server: Valkey) -> None:
+    seqs = put_many(server, "m1", "m2", "m3")
+    server.command("RPOP", LOG)
+    assert catch_up(server, seqs[0]) == ("lost", str(seqs[2]))
+
+
+# Garbage
+
+
+@pytest.mark.parametrize("garbage", GARBAGE)
+def test_garbage_as_a_head_is_as_no_head(server: Valkey, garbage: str) -> None:
+    seqs = put_many(server, "m1", "m2")
+    server.command("SET", HEAD, garbage)
+    assert catch_up(server, seqs[0]) == ("same", seqs[1], 0, ["m2"])
+    assert read(server)[0] == 0
+    heard, kept, seq, previous = put(server, "m3")
+    assert (heard, kept, previous) == (0, 1, 0)
+    assert seq > seqs[1]
+    assert catch_up(server, seqs[0]) == ("same", seq, 0, ["m2", "m3"])
+    assert read(server)[0] == seq
+
+
+@pytest.mark.parametrize("where", ["first", "last"])
+@pytest.mark.parametrize("garbage", ["", "garbage", '{"id":"g"}', '{"accepted":"x","previous":1}'])
+def test_garbage_in_the_log_never_hides_that_something_was_missed(server: Valkey, garbage: str, where: str) -> None:
+    seqs = put_many(server, "m1", "m2", "m3")
+    server.command("LPUSH" if where == "first" else "RPUSH", LOG, garbage)
+    kind, *_ = run(server, CATCH_UP, [LOG, HEAD], seqs[0], 1_000)
+    assert kind == ("same" if where == "first" else "lost")
+    assert run(server, CATCH_UP, [LOG, HEAD], seqs[2], 1_000)[0] == "same"
+    assert read(server)[3] != []
+    put(server, "m4")
+    assert json.loads(str(server.command("LINDEX", LOG, -1)))["id"] == "m4"
+    assert put(server, "m4", keep="never", kind="again") == [-1, ""]
+
+
+def test_garbage_at_the_beginning_of_the_log_is_dropped_as_too_old(server: Valkey) -> None:
+    put(server, "m1")
+    server.command("LPUSH", LOG, "garbage")
+    placed = put(server, "m2")
+    assert log_ids(server) == ["m1", "m2"]
+    assert head(server)[0] == seq_of(placed)
+
+
+def test_keys_of_another_type_are_refused_and_nothing_is_half_done(server: Valkey) -> None:
+    put(server, "m1")
+    server.command("DEL", LOG)
+    server.command("SET", LOG, "garbage")
+    before = server.command("GET", HEAD)
+    for call in (lambda: put(server, "m2"), lambda: catch_up(server, 5), lambda: read(server)):
+        with pytest.raises(ResponseError, match="WRONGTYPE"):
+            call()
+    assert (server.command("GET", HEAD), ids(server)) == (before, {"m1"})
+    assert acknowledge(server, "m1") == 1
+    assert ids(server) == set()
+
+
+# Reading
+
+
+def test_the_first_message_that_nobody_was_sent_is_marked_until_it_is_read(server: Valkey) -> None:
+    assert read(server) == (0, "", 1, [], [])
+    first, second = put_many(server, "m1", "m2")
+    assert life_ms(server, UNREAD_MARK) > 50_000
+    assert read(server) == (second, str(first), 1, ["m1", "m2"], [])
+    assert server.command("EXISTS", UNREAD_MARK) == 0
+    assert read(server)[1] == ""
+    third = seq_of(put(server, "m3"))
+    assert read(server)[1] == str(third)
+
+
+def test_reading_finds_of_the_log_what_is_persisted_and_not_acknowledged(server: Valkey) -> None:
+    put(server, "m1", persisted=True, keep="never")
+    put(server, "m2")
+    put(server, "m3", persisted=True, keep="never")
+    put(server, "m4", keep="never", data='"persisted":true')
+    put(server, "m5", persisted=True, keep="never")
+    acknowledge(server, "m3")
+    assert read(server)[3:] == (["m2"], ["m5", "m1"])
+    assert read(server, logged=3)[3:] == (["m2"], ["m5"])
+    assert server.command("EXISTS", UNREAD_MARK) == 0, "they count as sent from now on"
+
+
+def test_what_the_log_has_is_read_up_to_a_size(server: Valkey) -> None:
+    for n in range(5):
+        put(server, f"m{n}", persisted=True, keep="never", data="x" * 100)
+    size = len(str(server.command("LINDEX", LOG, 1)))
+    assert read(server, most=3 * size)[4] == ["m4", "m3", "m2"]
+
+
+def test_what_is_too_much_at_once_is_answered_as_a_list_of_sizes(server: Valkey) -> None:
+    put(server, "m1", data="x")
+    put(server, "m2", data="消息")
+    _, _, complete, sizes, _ = read(server, most=50)
+    assert complete == 0
+    assert dict(sizes) == {id: len(str(server.command("HGET", INBOX, id)).encode()) for id in ("m1", "m2")}
+
+
+# Acknowledging
+
+
+def test_what_is_acknowledged_leaves_the_inbox_and_stays_in_the_log(server: Valkey) -> None:
+    put_many(server, "m1", "m2", "m3")
+    before = head(server)
+    assert acknowledge(server, "m1", "m3", "unknown") == 3
+    assert ids(server) == {"m2"}
+    assert log_ids(server) == ["m1", "m2", "m3"]
+    assert head(server) == before
+    assert server.command("ZRANGE", ACKNOWLEDGED, 0, -1) == ["m1", "m3", "unknown"]
+    assert 50_000 < life_ms(server, ACKNOWLEDGED) <= 60_000
+
+
+def test_acknowledgements_are_remembered_for_a_time_and_up_to_a_number(server: Valkey) -> None:
+    server.command("ZADD", ACKNOWLEDGED, time.time_ns() // 1_000_000 - 60_001, "old")
+    acknowledge(server, "m1")
+    assert server.command("ZRANGE", ACKNOWLEDGED, 0, -1) == ["m1"]
+    time.sleep(0.002)
+    for n in range(2, 5):
+        acknowledge(server, f"m{n}", most=3)
+        time.sleep(0.002)
+    assert server.command("ZRANGE", ACKNOWLEDGED, 0, -1) == ["m2", "m3", "m4"]
+
+
+# Out of memory
+
+
+def test_without_memory_a_put_is_refused_and_nothing_is_half_done(full_server: Valkey) -> None:
+    server = full_server
+    put(server, "m1", kind="given", digest="1")
+    before = state(server)
+    server.command("CONFIG", "SET", "maxmemory", 1)
+    for keep in ("always", "unheard", "never"):
+        for kind in ("new", "given", "again"):
+            with pytest.raises(OutOfMemoryError):
+                put(server, "m2", keep=keep, kind=kind)
+    with pytest.raises(OutOfMemoryError):
+        put(server, "m2", most=1)
+    server.command("CONFIG", "SET", "maxmemory", 0)
+    assert state(server) == before
+    assert server.command("EXISTS", FULL_MARK) == 0
+    assert put(server, "m2")[3] == log(server)[0]["accepted"]
+
+
+def test_without_memory_what_is_there_is_read_and_caught_up_with_and_acknowledged(full_server: Valkey) -> None:
+    server = full_server
+    seqs = put_many(server, "m1", "m2")
+    put(server, "m3", persisted=True, keep="never")
+    acknowledge(server, "m0")
+    server.command("CONFIG", "SET", "maxmemory", 1)
+    assert read(server)[2:] == (1, ["m1", "m2"], ["m3"])
+    assert catch_up(server, seqs[0])[3] == ["m2", "m3"]
+    assert catch_up(server, 7)[0] == "new"
+    assert acknowledge(server, "m1", "m3") == 2
+    assert ids(server) == {"m2"}
+    assert read(server)[3:] == (["m2"], [])
