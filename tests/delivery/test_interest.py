@@ -3,12 +3,11 @@ from collections.abc import Awaitable
 import pytest
 
 from app.cluster.memory import MemoryBus, MemoryRelay
-from app.delivery.interest import Interest
-from app.hub.hub import Hub
 from app.hub.session import Session
 from app.messages.destinations import USER_ERRORS, USER_MESSAGES
 from app.stomp.events import Subscription
 from app.stomp.frames import Version
+from tests.delivery.node import Node
 from tests.fakes import FakeTransport
 
 TOPIC = "/topic/a"
@@ -36,8 +35,9 @@ class Relay(MemoryRelay):
 
 class House:
     def __init__(self) -> None:
-        self.hub, self.relay = Hub(), Relay()
-        self.interest = Interest(self.hub, self.relay)
+        self.relay = Relay()
+        self.delivery = (node := Node(relay=self.relay)).delivery
+        self.hub = node.hub
 
     def session(self, id: str, user: str = "ann") -> Session:
         session = Session(id=id, user=user, version=Version.V12, transport=FakeTransport(), connected_ms=0)
@@ -47,7 +47,7 @@ class House:
     def subscribe(self, session: Session, destination: str, id: str = "0") -> Subscription:
         subscription = Subscription(id, destination)
         self.hub.subscribe(session, subscription)
-        awaitable: Awaitable[None] | None = self.interest.gain(session.user, destination)
+        awaitable: Awaitable[None] | None = self.delivery.watch(session, destination)
         assert awaitable is None
         return subscription
 

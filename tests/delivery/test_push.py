@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from app.delivery.inbox import InboxLimits
+from app.delivery.mailbox import MailboxLimits
 from app.errors import IdConflict, InboxFull, Unavailable
 from app.stomp.frames import AckMode
-from tests.delivery.node import TTL_MS, Node
-from tests.delivery.remote import RemoteInbox
+from tests.delivery.node import TTL_MS, Node, read_mailbox
+from tests.delivery.remote import RemoteMailbox
 
 # To sessions
 
@@ -21,6 +21,7 @@ async def test_every_session_of_the_receiver_gets_its_copy_at_once() -> None:
     other = await node.listening("bob")
     outcome = await node.push("m1")
     assert (outcome.id, outcome.receiver, outcome.status, outcome.sessions) == ("m1", "ann", "sent", 2)
+    assert [node.delivery.has_listener(user) for user in ("ann", "eve")] == [True, False]
     assert not outcome.replayed
     for device in devices:
         (message,) = device.received()
@@ -70,10 +71,11 @@ async def test_what_is_kept_of_a_message_is_its_text_and_not_its_parsed_data() -
     node = Node()
     device = await node.listening()
     await node.push("m1", data=[[], []])
-    (pending,) = await node.inbox.pending("ann", node.clock.epoch_ms())
+    (waiting,) = await read_mailbox(node.mailbox, "ann", node.clock.epoch_ms())
     (record,) = node.ledger.records(device.session.id)
-    assert record.envelope is pending
-    assert pending.message.data is None
+    assert record.envelope is not None
+    assert record.envelope.encoder is waiting.encoder
+    assert record.envelope.message.data is waiting.message.data is None
     assert device.received()[0].body["data"] == [[], []]
 
 
@@ -90,7 +92,7 @@ async def test_the_log_keeps_no_message_that_is_done(ack: bool) -> None:
 
 
 async def test_a_full_inbox_refuses_the_push_and_nobody_hears_of_it() -> None:
-    node = Node(limits=InboxLimits(max_messages=2))
+    node = Node(limits=MailboxLimits(max_messages=2))
     device = await node.listening()
     await node.push("m1")
     await node.push("m2")
@@ -103,7 +105,7 @@ async def test_a_full_inbox_refuses_the_push_and_nobody_hears_of_it() -> None:
 
 
 async def test_an_acknowledgement_makes_room_in_a_full_inbox() -> None:
-    node = Node(limits=InboxLimits(max_messages=1))
+    node = Node(limits=MailboxLimits(max_messages=1))
     device = await node.listening()
     await node.push("m1")
     device.ack("m1")
@@ -111,7 +113,7 @@ async def test_an_acknowledgement_makes_room_in_a_full_inbox() -> None:
 
 
 async def test_inboxes_that_are_full_together_refuse_the_push_and_nothing_is_stored() -> None:
-    node = Node(limits=InboxLimits(max_bytes=1_500))
+    node = Node(limits=MailboxLimits(max_bytes=1_500))
     await node.push("m1", to="bob")
     with pytest.raises(Unavailable):
         await node.push("m2")
@@ -164,7 +166,7 @@ async def test_an_acknowledged_message_is_not_sent_again_for_its_id() -> None:
 
 
 async def test_the_id_of_a_refused_push_is_free_again() -> None:
-    node = Node(limits=InboxLimits(max_messages=1))
+    node = Node(limits=MailboxLimits(max_messages=1))
     device = await node.listening()
     await node.push("m1")
     with pytest.raises(InboxFull):
@@ -175,18 +177,18 @@ async def test_the_id_of_a_refused_push_is_free_again() -> None:
 
 
 async def test_the_id_of_a_push_that_the_inbox_could_not_take_is_free_again() -> None:
-    inbox = RemoteInbox()
-    node = Node(inbox=inbox)
-    inbox.failures = 1
+    mailbox = RemoteMailbox()
+    node = Node(mailbox=mailbox)
+    mailbox.failures = 1
     with pytest.raises(Unavailable):
         await node.push("m1")
     assert not (await node.push("m1")).replayed
 
 
-async def test_the_id_of_a_push_whose_caller_went_away_is_free_again() -> None:
-    inbox = RemoteInbox()
-    node = Node(inbox=inbox)
-    inbox.answering.clear()
+async def test_a_push_whose_caller_went_away_leaves_no_trace() -> None:
+    mailbox = RemoteMailbox()
+    node = Node(mailbox=mailbox)
+    mailbox.answering.clear()
     push = asyncio.create_task(node.push("m1"))
     await asyncio.sleep(0)
     push.cancel()
@@ -195,31 +197,47 @@ async def test_the_id_of_a_push_whose_caller_went_away_is_free_again() -> None:
 
 
 async def test_an_id_that_is_being_pushed_right_now_is_to_be_tried_again() -> None:
-    inbox = RemoteInbox()
-    node = Node(inbox=inbox)
-    inbox.answering.clear()
+    mailbox = RemoteMailbox()
+    node = Node(mailbox=mailbox)
+    mailbox.answering.clear()
     first = asyncio.create_task(node.push("m1"))
     await asyncio.sleep(0)
     with pytest.raises(Unavailable) as caught:
         await node.push("m1")
     assert caught.value.retry_after_s == 1
+    mailbox.answering.set()
+    assert not (await first).replayed
     with pytest.raises(IdConflict):
         await node.push("m1", data="other")
-    inbox.answering.set()
-    assert not (await first).replayed
     assert (await node.push("m1")).replayed
 
 
-async def test_an_id_that_waits_in_the_inbox_is_known_after_the_log_forgot_it_and_a_session_got_it() -> None:
+async def test_an_id_is_known_until_its_message_expires_also_after_the_log_forgot_it() -> None:
+    node = Node(log_size=1)
+    device = await node.listening()
+    await node.push("m1", ttl_ms=2_000)
+    device.ack("m1")
+    device.leave()
+    await node.push("other", to="bob")
+    assert node.delivery.trace("m1") is None
+    again = await node.push("m1", ttl_ms=2_000)
+    assert (again.replayed, again.status, again.sessions) == (True, "stored", 0)
+    await node.push("another", to="bob")
+    with pytest.raises(IdConflict):
+        await node.push("m1", data="other")
+    node.clock.advance(2)
+    await node.push("a third", to="bob")
+    assert not (await node.push("m1", data="other")).replayed
+
+
+async def test_an_id_that_only_a_session_knows_answers_with_what_that_was_sent() -> None:
     node = Node(log_size=1)
     await node.push("m1")
     await node.push("other", to="bob")
-    assert node.delivery.trace("m1") is None
-    await node.listening()
+    device = await node.listening()
     again = await node.push("m1")
-    assert (again.replayed, again.status, again.sessions) == (True, "stored", 0)
-    with pytest.raises(IdConflict):
-        await node.push("m1", data="other")
+    assert (again.replayed, again.status, again.sessions) == (True, "sent", 1)
+    assert device.got() == ["m1"]
 
 
 # Without acknowledgement
@@ -251,7 +269,7 @@ async def test_a_message_that_wants_no_acknowledgement_waits_for_the_first_sessi
 
 
 async def test_a_message_that_wants_no_acknowledgement_is_refused_by_a_full_inbox_if_nobody_is_there() -> None:
-    node = Node(limits=InboxLimits(max_messages=1))
+    node = Node(limits=MailboxLimits(max_messages=1))
     await node.push("m1")
     with pytest.raises(InboxFull):
         await node.push("m2", ack=False)
@@ -259,7 +277,7 @@ async def test_a_message_that_wants_no_acknowledgement_is_refused_by_a_full_inbo
 
 
 async def test_a_session_needs_no_room_in_the_inbox_for_what_wants_no_acknowledgement() -> None:
-    node = Node(limits=InboxLimits(max_messages=1))
+    node = Node(limits=MailboxLimits(max_messages=1))
     device = await node.listening()
     await node.push("m1")
     assert (await node.push("m2", ack=False)).status == "sent"
@@ -309,18 +327,18 @@ async def test_a_session_may_end_between_the_frames_of_two_subscriptions() -> No
     assert await node.pending() == ["m1"]
 
 
-# An inbox that answers late
+# A mailbox that answers late
 
 
-async def test_a_drain_that_finds_a_message_before_its_push_returns_sends_it_alone() -> None:
-    inbox = RemoteInbox()
-    node = Node(inbox=inbox)
-    inbox.answering.clear()
+async def test_a_replay_that_finds_a_message_before_its_push_returns_sends_it_alone() -> None:
+    mailbox = RemoteMailbox()
+    node = Node(mailbox=mailbox)
+    mailbox.answering.clear()
     push = asyncio.create_task(node.push("m1"))
     await asyncio.sleep(0)
     envelopes = asyncio.create_task(node.listening())
     await asyncio.sleep(0)
-    inbox.answering.set()
+    mailbox.answering.set()
     device = await envelopes
     outcome = await push
     assert device.attempts() == [("m1", 1)]
@@ -329,20 +347,20 @@ async def test_a_drain_that_finds_a_message_before_its_push_returns_sends_it_alo
 
 
 @pytest.mark.parametrize("acknowledge", [False, True])
-async def test_a_message_that_a_drain_sent_before_its_push_returned_is_not_sent_twice(acknowledge: bool) -> None:
+async def test_a_message_that_a_replay_sent_before_its_push_returned_is_not_sent_twice(acknowledge: bool) -> None:
     """Whether the client has acknowledged it meanwhile or not."""
-    inbox = RemoteInbox()
-    node = Node(inbox=inbox)
-    inbox.answering.clear()
+    mailbox = RemoteMailbox()
+    node = Node(mailbox=mailbox)
+    mailbox.answering.clear()
     push = asyncio.create_task(node.push("m1"))
     await asyncio.sleep(0)
     device = node.device()
     device.listen()
-    session, answering = device.session, inbox.answering
-    inbox.answering = asyncio.Event()
-    inbox.answering.set()
-    await device.drain()
-    assert session.draining is None
+    session, answering = device.session, mailbox.answering
+    mailbox.answering = asyncio.Event()
+    mailbox.answering.set()
+    await device.replay()
+    assert session.replay is None
     assert device.got() == ["m1"]
     if acknowledge:
         device.ack("m1")
@@ -356,12 +374,12 @@ async def test_a_message_that_a_drain_sent_before_its_push_returned_is_not_sent_
 @pytest.mark.parametrize("ack", [False, True])
 @pytest.mark.parametrize("present", [False, True])
 async def test_a_push_asks_the_inbox_no_more_than_once(ack: bool, present: bool) -> None:
-    inbox = RemoteInbox()
-    node = Node(inbox=inbox)
+    mailbox = RemoteMailbox()
+    node = Node(mailbox=mailbox)
     if present:
         await node.listening()
     await node.push("m1", ack=ack)
-    assert inbox.puts == (1 if ack or not present else 0)
+    assert mailbox.puts == (1 if ack or not present else 0)
 
 
 # Log lines
@@ -398,16 +416,16 @@ async def test_single_events_are_not_logged_otherwise(caplog: pytest.LogCaptureF
 
 
 async def test_what_is_stored_but_not_safe_reaches_who_is_here_and_is_refused_all_the_same() -> None:
-    inbox = RemoteInbox()
-    node = Node(inbox=inbox)
+    mailbox = RemoteMailbox()
+    node = Node(mailbox=mailbox)
     device = await node.listening()
-    inbox.unsafe = Unavailable("too few replicas")
+    mailbox.unsafe = Unavailable("too few replicas")
     for _ in range(2):
         with pytest.raises(Unavailable, match="too few replicas"):
             await node.push("m1")
     assert device.got() == ["m1"]
 
-    inbox.unsafe = None
+    mailbox.unsafe = None
     again = await node.push("m1")
 
     assert (again.replayed, again.sessions) == (True, 1)

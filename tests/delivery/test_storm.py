@@ -1,4 +1,4 @@
-"""Everything at the same time, with an inbox that answers late."""
+"""Everything at the same time, with a mailbox that answers late."""
 
 import asyncio
 import random
@@ -9,7 +9,7 @@ import pytest
 
 from app.delivery.retry import RetryPolicy
 from tests.delivery.node import Device, Node
-from tests.delivery.remote import RemoteInbox
+from tests.delivery.remote import RemoteMailbox
 
 STEPS = 400
 
@@ -30,8 +30,8 @@ class Phone:
 class Storm:
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
-        self.inbox = RemoteInbox()
-        self.node = Node(inbox=self.inbox, policy=RetryPolicy(wait_s=1, interval_s=1, max_retries=1_000_000))
+        self.mailbox = RemoteMailbox()
+        self.node = Node(mailbox=self.mailbox, policy=RetryPolicy(wait_s=1, interval_s=1, max_retries=1_000_000))
         self.phones: list[Phone] = []
         self.tasks: list[asyncio.Task[object]] = []
         self.pushed = 0
@@ -47,7 +47,7 @@ class Storm:
             phone.read()
             phone.got.clear()
             if phone.device.listen():
-                self.tasks.append(asyncio.create_task(phone.device.drain()))
+                self.tasks.append(asyncio.create_task(phone.device.replay()))
 
     def unsubscribe(self, phone: Phone) -> None:
         if phone.listening:
@@ -104,7 +104,7 @@ async def test_in_the_end_every_listener_has_all_that_nobody_acknowledged_in_ord
     assert waiting == [id for n in range(1, storm.pushed + 1) if (id := f"m{n:04}") not in storm.acked]
     for phone in storm.phones:
         phone.read()
-        assert phone.device.session.draining is None
+        assert phone.device.session.replay is None
         if phone.listening:
             assert set(waiting) <= set(phone.device.open) <= set(phone.got)
             assert phone.got == sorted(phone.got)
