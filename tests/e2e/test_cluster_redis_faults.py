@@ -230,10 +230,13 @@ async def test_subscription_that_is_made_while_redis_is_away_counts_once_it_is_b
         wire.cut()
         try:
             await eventually(lambda: readiness(nodes, AT_ONCE_S), lambda now: now == {"degraded"})
-            await client.subscribe()
-            await client.subscribe("/topic/news", id="news")
+            for destination in ("/user/queue/msg", "/topic/news"):
+                await client.send("SUBSCRIBE", {"id": destination, "destination": destination, "receipt": destination})
+            await client.silent(AT_ONCE_S)  # the receipt says that the mailbox has been read
         finally:
             await wire.allow()
+        for destination in ("/user/queue/msg", "/topic/news"):
+            assert (await client.expect("RECEIPT", timeout_s=20)).headers["receipt-id"] == destination
         await eventually(lambda: readiness(nodes), lambda now: now == {"ready"})
         message_id = await b.push("test-subscribes")
         assert await next_id(client) == message_id

@@ -48,7 +48,7 @@ import asyncio
 from app.__main__ import main
 from app.delivery.delivery import Delivery
 
-async def push(self, envelope):
+async def push(self, envelope, **options):
     await asyncio.Event().wait()
 
 Delivery.push = push

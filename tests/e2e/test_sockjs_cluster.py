@@ -6,12 +6,14 @@ import json
 import signal
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import pytest
 
 from tests.client import StompClient
 from tests.e2e.backend import Backend
 from tests.e2e.trio import keys, open_backends, running_nodes
+from tests.eventually import eventually
 from tests.proxy import running_round_robin
 from tests.server import Server
 from tests.sockjs_client import RECEIVING, stomp_over_sockjs
@@ -164,6 +166,12 @@ async def test_owner_that_stops_tells_its_clients_at_other_nodes(redis: Valkey) 
             assert await asyncio.wait_for(stopped, 4) == 0
 
 
+def connections_of(server: Server) -> int:
+    """Established connections to its port, as the kernel lists them."""
+    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    return sum(line.split()[1].endswith(f":{server.port:04X}") and line.split()[3] == "01" for line in lines)
+
+
 async def test_node_that_stops_passes_the_clients_of_others_on(redis: Valkey) -> None:
     with running_nodes(redis.url, 2) as (staying, stopping):
         ports = itertools.chain([staying.port] * 3, [stopping.port], itertools.repeat(staying.port))
@@ -172,6 +180,8 @@ async def test_node_that_stops_passes_the_clients_of_others_on(redis: Valkey) ->
             stomp_over_sockjs(lambda: next(ports), "xhr-polling") as client,
         ):
             await client.connect("test-passed-on")  # the next poll waits at the node that stops
+            await eventually(lambda: connections_of(stopping) > 0)
+            await asyncio.sleep(0.5)  # for what was sent on it
 
             assert await asyncio.wait_for(asyncio.to_thread(stopping.stop), 4) == 0
 

@@ -216,10 +216,10 @@ async def test_who_has_live_sessions_on_a_node_that_hangs_may_come_again(nodes: 
 async def test_a_node_that_was_cut_off_from_redis_ends_what_was_replaced_and_counts_the_rest_again(
     redis: Valkey,
 ) -> None:
-    user = "test-cut"
+    user, settings = "test-cut", SETTINGS | {"NODE_TTL_MS": "9000"}  # both refresh their entries every 3 s
     async with running_proxy(redis.port) as link, AsyncExitStack() as stack:
-        (a,) = await stack.enter_async_context(open_nodes(f"redis://127.0.0.1:{link.port}", 1, **SETTINGS))
-        (b,) = await stack.enter_async_context(open_nodes(redis.url, 1, **SETTINGS | {"NODE_NAME": "other"}))
+        (a,) = await stack.enter_async_context(open_nodes(f"redis://127.0.0.1:{link.port}", 1, **settings))
+        (b,) = await stack.enter_async_context(open_nodes(redis.url, 1, **settings | {"NODE_NAME": "other"}))
         moves = await come(stack, a.websocket_url, user, **{"client-id": "moves"})
         stays = await come(stack, a.websocket_url, user, **{"client-id": "stays"})
         for _ in range(LIMIT - 2):
@@ -230,8 +230,8 @@ async def test_a_node_that_was_cut_off_from_redis_ends_what_was_replaced_and_cou
         await come(stack, b.websocket_url, user)  # in place of what the other node has and cannot say
         assert len(await entries(redis, user)) == LIMIT
         await link.allow()
-        assert (await moves.closed())[0] == 4505
-        await eventually(lambda: entries(redis, user), lambda now: len(now) == LIMIT + 1)
+        assert (await moves.closed(30))[0] == 4505  # after a refresh of each node
+        await eventually(lambda: entries(redis, user), lambda now: len(now) == LIMIT + 1, 20)
         assert await code_for(b.websocket_url, user) == 4504
         assert stays.websocket.state.name == "OPEN"
 
