@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 CORE_TESTS := tests/stomp tests/sockjs tests/hub tests/delivery tests/contracts tests/test_schedule.py
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: run cluster test coverage check chaos bench bench-peers format clean tools
+.PHONY: run cluster test coverage check soak chaos bench bench-peers format clean tools
 
 run: $(VENV)/.run
 	$(BIN)/stomp-notify serve

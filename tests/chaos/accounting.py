@@ -113,6 +113,7 @@ class Accountant:
             and session.subscribed_s < push.began_s
             and push.tag not in self._received[id(session)]
             and session.is_open_until(push.accepted_s + GRACE_S)
+            and not push.began_s <= self._journal.fault_began_s <= push.accepted_s  # it was on its way
             and not any(name.startswith(f"n{session.node}") for name in push.unreached)
         )
 

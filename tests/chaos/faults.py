@@ -27,13 +27,14 @@ async def no_sabotage(_: World) -> None:
     """Leave the service as it is."""
 
 
-def delete_keys(pattern: str) -> Fault:
+def delete_keys(*patterns: str) -> Fault:
     """Delete what matches from Valkey, twenty times a second, until cancelled."""
 
     async def sabotage(world: World) -> None:
         while True:
             with suppress(OSError, EOFError, TimeoutError, CommandError):  # Valkey may be away
-                await world.valkey.command("EVAL", _DELETE, 0, pattern)
+                for pattern in patterns:
+                    await world.valkey.command("EVAL", _DELETE, 0, pattern)
             await asyncio.sleep(0.05)
 
     return sabotage

@@ -98,5 +98,11 @@ BREAKS = {
         {"ACK_MAX_RETRY_COUNT": "0", "ACK_CHECK_WAIT_MS": "600000"},
         drop=0.05,
     ),
+    "marks": Break(
+        "what Redis remembers of messages beside those that wait is deleted",
+        sabotage=faults.delete_keys(
+            "stomp::log::*", "stomp::head::*", "stomp::acknowledged::*", "stomp::known::*", "stomp::message::*"
+        ),
+    ),
     "mailbox": Break("what waits in the mailboxes is deleted", sabotage=faults.delete_keys("stomp::inbox::*")),
 }
