@@ -15,11 +15,11 @@ from app.cluster.keys import NODES, PENDING, inbox_key, sessions_key
 from app.cluster.memory import MemoryPresence, MemoryRelay
 from app.cluster.presence import RedisPresence
 from app.cluster.relay import RedisRelay
-from app.delivery.inbox import MemoryInbox
 from app.delivery.ledger import MemoryLedger
 from app.delivery.log import Record, Trace
-from app.delivery.redis_inbox import RedisInbox
+from app.delivery.memory_mailbox import MemoryMailbox
 from app.delivery.redis_ledger import RedisLedger
+from app.delivery.redis_mailbox import RedisMailbox
 from app.errors import ConfigurationError
 from app.messages.message import Envelope, MessageEncoder, NotifyMessage
 from tests.api.service import settings
@@ -62,7 +62,7 @@ def record(envelope: Envelope) -> Record:
 
 async def test_without_redis_everything_is_in_memory_and_nothing_has_to_run() -> None:
     backplane = build_backplane(settings(node_name="web"), SystemClock())
-    assert isinstance(backplane.inbox, MemoryInbox)
+    assert isinstance(backplane.mailbox, MemoryMailbox)
     assert isinstance(backplane.ledger, MemoryLedger)
     assert isinstance(backplane.relay, MemoryRelay)
     assert isinstance(backplane.presence, MemoryPresence)
@@ -75,18 +75,18 @@ async def test_without_redis_everything_is_in_memory_and_nothing_has_to_run() ->
 
 def test_with_redis_everything_is_shared() -> None:
     backplane = build_backplane(settings(redis_url=URL), SystemClock())
-    assert isinstance(backplane.inbox, RedisInbox)
+    assert isinstance(backplane.mailbox, RedisMailbox)
     assert type(backplane.ledger) is RedisLedger
     assert isinstance(backplane.relay, RedisRelay)
     assert isinstance(backplane.presence, RedisPresence)
     assert isinstance(backplane.control, RedisControl)
-    assert [name for name, _ in backplane.jobs] == ["cluster", "RedisInbox", "RedisLedger"]
+    assert [name for name, _ in backplane.jobs] == ["cluster", "RedisMailbox", "RedisLedger"]
 
 
 def test_the_ledger_may_stay_in_memory() -> None:
     backplane = build_backplane(settings(redis_url=URL, enable_local_ack=True), SystemClock())
     assert type(backplane.ledger) is MemoryLedger
-    assert [name for name, _ in backplane.jobs] == ["cluster", "RedisInbox"]
+    assert [name for name, _ in backplane.jobs] == ["cluster", "RedisMailbox"]
 
 
 def test_processes_of_the_same_settings_are_different_nodes() -> None:
@@ -104,9 +104,9 @@ async def test_what_waits_is_written_at_the_end() -> None:
     with fresh_database() as url:
         async with open_backplane(url) as backplane:
             envelope = message()
-            await backplane.inbox.put(envelope)
+            await backplane.mailbox.put(envelope)
             await backplane.presence.join("ann", "s1", 1)
-            backplane.inbox.remove("ann", "m1")
+            backplane.mailbox.acknowledge("ann", "m1")
             backplane.presence.leave("ann", "s1")
             opened = record(envelope)
             backplane.ledger.open(opened)
@@ -128,7 +128,7 @@ async def test_without_redis_the_end_is_not_put_off(
             await asyncio.sleep(0.05)
         else:
             proxy.stall()
-        backplane.inbox.remove("ann", "m1")
+        backplane.mailbox.acknowledge("ann", "m1")
         started_s = time.monotonic()
         await backplane.close()
         assert time.monotonic() - started_s < 1
