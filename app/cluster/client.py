@@ -45,7 +45,7 @@ class RedisClient:
         self._topology: Topology = topology(address, timeout_s)
         *verbs, self.publish_verb = self._topology.channel_verbs
         self.is_sharded = address.kind == "cluster"
-        """Whether keys lie in slots, and a script reaches those of one slot only."""
+        """Whether this is a Redis Cluster, where a script may use the keys of one slot only."""
         self._links: dict[Host, Link] = {}
         self._stale = asyncio.Event()
         self._changed = asyncio.Event()
@@ -90,7 +90,7 @@ class RedisClient:
             return await self._recover(key, pack(*command), error)
 
     def send(self, key: str, *command: Argument) -> None:
-        """As `call`, without waiting: an error is dropped. Raises Unavailable if the server is away."""
+        """Send a command and ignore its reply, even an error. Raises Unavailable if the server is away."""
         self._link_of(key).send(*command).add_done_callback(forget)
 
     async def run_script(

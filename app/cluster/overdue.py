@@ -27,7 +27,7 @@ def all_are_alive(user: str, again: bool) -> Verdict:
 
 
 async def look_twice(look: Callable[[bool], Awaitable[Verdict]]) -> Sequence[str]:
-    """What has ended, if anything."""
+    """Return the members whose overdue sessions ended, at once or after their clients had time to answer."""
     verdict = await look(False)
     if verdict.asked and not verdict.ended:
         await asyncio.sleep(LOOK_AGAIN_S)
