@@ -6,8 +6,9 @@ import logging
 from collections.abc import Callable, Sequence
 
 from app.cluster.client import RedisClient
-from app.cluster.keys import CLEANER, NODES, node_channel
-from app.cluster.scripts import BEAT, CLEAN_LEDGER
+from app.cluster.keys import CLEANER, EVERYBODY, NODES, node_channel
+from app.cluster.scripts import BEAT, BURY, CLEAN_LEDGER
+from app.cluster.wire import Kind, label
 from app.errors import Unavailable
 
 BEATS_PER_LIFE = 3
@@ -28,6 +29,7 @@ class Members:
         self._ledgers = ledgers
         self._living: Sequence[str] = (node,)
         self._dead: Sequence[bytes] = ()
+        self._silent: Sequence[str] = ()
         self._beat_now = asyncio.Event()
         self._some_died = asyncio.Event()
         self._on_lapse: list[Callable[[], None]] = []
@@ -55,21 +57,20 @@ class Members:
         """`others`, and for `life_ms` those that may be reconnecting: members known before a loss of Redis, and members
         that stopped saying that they live.
         """
+        silent = set(self._silent)
         if self._absent and asyncio.get_running_loop().time() < self._absent_until_s:
-            return [*self.others, *sorted(self._absent.difference(self._living))]
-        return self.others
+            silent |= self._absent
+        return [*self.others, *sorted(silent.difference(self._living))] if silent else self.others
 
     def _resume(self) -> None:
         """Remember the members known before Redis was lost: no node could beat, so the list may lack live ones."""
-        self._expect(self.expected)
-        self._beat_now.set()
+        self._absent = set(self.expected)
+        self._absent_until_s = asyncio.get_running_loop().time() + self._life_ms / 1000
+        self.beat_soon()
 
-    def _expect(self, nodes: Sequence[str]) -> None:
-        now_s = asyncio.get_running_loop().time()
-        if now_s >= self._absent_until_s:
-            self._absent.clear()
-        self._absent.update(nodes)
-        self._absent_until_s = now_s + self._life_ms / 1000
+    def beat_soon(self) -> None:
+        """Say that this node lives, and ask for the others, within this turn of the loop."""
+        self._beat_now.set()
 
     async def look(self) -> Sequence[str]:
         """As `others`, asked now. Raises Unavailable."""
@@ -115,18 +116,24 @@ class Members:
         await self._client.call(NODES, "ZREM", NODES, self._node)
 
     async def _beat(self) -> None:
-        lapsed, living, self._dead = await self._client.run_script(BEAT, (NODES,), self._node, self._life_ms)
-        before, self._living = self._living, [node.decode(errors="replace") for node in living]
+        lapsed, living, self._dead, buried = await self._client.run_script(BEAT, (NODES,), self._node, self._life_ms)
+        before, self._living = self._living, _names(living)
+        self._silent = _names([*self._dead, *buried])
         self._absent.difference_update(self._living)
         if not set(before) <= {*self._living, self._node}:
             for departed in self._on_departed:
                 departed()
         if self._dead:
-            self._expect([node.decode(errors="replace") for node in self._dead])
             self._some_died.set()
         if lapsed:
             for call in self._on_lapse:
                 call()
+            self._say_hello()
+
+    def _say_hello(self) -> None:
+        """Let the others look at once: a broadcast that this node cannot hear must name it."""
+        with contextlib.suppress(Unavailable):
+            self._client.send(EVERYBODY, self._client.publish_verb, EVERYBODY, label(Kind.HELLO, self._node))
 
     # After the dead
 
@@ -150,9 +157,7 @@ class Members:
         removed = 0
         for ledger in self._ledgers:
             removed += await self._clean_ledger(ledger, dead)
-        dead = [node for node in dead if node in self._dead]  # who came back meanwhile stays
-        if dead:
-            await self._client.call(NODES, "ZREM", NODES, *dead)
+        await self._client.run_script(BURY, (NODES,), *dead)
         await self._client.call(CLEANER, "DEL", CLEANER)
         self.cleaned += removed
         logger.info("%d records of the ended nodes %s were removed", removed, dead)
@@ -167,6 +172,10 @@ class Members:
                 return removed
             await self._client.call(CLEANER, "PEXPIRE", CLEANER, CLEANER_LIFE_MS)
             await asyncio.sleep(CLEANING_PAUSE_S)
+
+
+def _names(nodes: Sequence[bytes]) -> list[str]:
+    return [node.decode(errors="replace") for node in nodes]
 
 
 def count_of(reply: object) -> int:

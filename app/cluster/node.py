@@ -48,6 +48,9 @@ class ClusterNode:
         self.members.on_lapse(self.presence.refresh_soon)
 
     def _receive(self, parcel: Parcel) -> None:
+        if parcel.kind is Kind.HELLO:
+            self.members.beat_soon()
+            return
         receiver = self.post if parcel.kind is Kind.LETTER else self.control
         receiver.receive(parcel)
 

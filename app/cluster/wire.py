@@ -22,6 +22,8 @@ class Kind(Enum):
     ANSWER = b"A"
     LETTER = b"L"
     """For one node, see `post`."""
+    HELLO = b"H"
+    """For all nodes: the sender is there, and the others should look who is."""
 
 
 class Parcel(NamedTuple):
@@ -39,7 +41,7 @@ def open_parcel(data: bytes) -> Parcel:
     """Raises ValueError for what no node of this service sent."""
     head, end, content = data.partition(b"\n")
     if not end:
-        raise ValueError("there is no content")
+        raise ValueError("the label has no end")
     return Parcel(Kind(head[:1]), head[1:].decode(), content)
 
 

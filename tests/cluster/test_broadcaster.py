@@ -180,12 +180,12 @@ async def test_a_node_that_left_in_order_is_not_missed() -> None:
 async def test_right_after_a_restart_of_redis_nothing_is_sent_to_nobody(forgets: bool) -> None:
     with running_valkey(appendfsync="always") as redis:
         async with remotes(redis.port, "n1", "n2", "n3") as (a, b, c):
-            for other in (b, c):
-                other.proxy.refuse()
+            for remote in (a, b, c):
+                remote.proxy.refuse()
             await restart(redis)
             if forgets:
                 await asyncio.to_thread(redis.command, "DEL", NODES)
-            await eventually(lambda: a.node.client.is_up)
+            await a.return_to_redis()
             await a.node.members.look()
             with pytest.raises(Unavailable):
                 await a.node.relay.broadcast(news("m1"))

@@ -201,6 +201,33 @@ async def still_beats(node: ClusterNode) -> bool:
     return True
 
 
+async def test_a_node_that_another_cleans_up_behind_is_expected_as_well() -> None:
+    with fresh_database() as url:
+        async with running_node(url, "n1", life_ms=5_000) as one, running_node(url, "n2", life_ms=5_000) as two:
+            await eventually(lambda: one.members.others == ["n2"] and two.members.others == ["n1"])
+            seconds = int(valkey().command("TIME")[0])
+            valkey().command("ZADD", NODES, seconds * 1_000 - 1_000, "silent")
+            await two.members.look()
+            await eventually(lambda: float(str(valkey().command("ZSCORE", NODES, "silent"))) < 0)
+            await one.members.look()
+            assert one.members.expected == ["n2", "silent"]
+            valkey().command("ZADD", NODES, 6_000 - seconds * 1_000, "silent")
+            await eventually(lambda: valkey().command("ZSCORE", NODES, "silent") is None or still_asks(one))
+            assert one.members.expected == ["n2"]
+
+
+def still_asks(node: ClusterNode) -> bool:
+    node.members.beat_soon()
+    return False
+
+
+async def test_nodes_know_one_another_as_soon_as_they_are_there() -> None:
+    """Beats alone would take 20 s."""
+    with fresh_database() as url:
+        async with running_node(url, "n1", life_ms=60_000) as one, running_node(url, "n2", life_ms=60_000) as two:
+            await eventually(lambda: one.members.others == ["n2"] and two.members.others == ["n1"])
+
+
 async def test_a_node_that_stopped_saying_that_it_lives_is_expected_for_one_more_life() -> None:
     """It may only have been cut off from Redis, and its sessions are waiting."""
     with fresh_database() as url:

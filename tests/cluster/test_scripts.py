@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import app.cluster.scripts
-from app.cluster.scripts import ALL, BEAT, CLEAN_LEDGER, JOIN, REFRESH, Script
+from app.cluster.scripts import ALL, BEAT, BURY, CLEAN_LEDGER, JOIN, REFRESH, Script
 from tests.valkey import Valkey
 
 DEAD = '"node":"dead"}'
@@ -126,10 +126,22 @@ def test_refreshing_tells_the_latest_message_of_the_user_and_keeps_its_history(s
 
 def test_a_beat_tells_the_living_and_the_dead_and_whether_one_had_lapsed(server: Valkey) -> None:
     server.command("ZADD", "nodes", 1, "dead")
-    assert run(server, BEAT, ["nodes"], "n1", 5_000) == [1, ["n1"], ["dead"]]
-    assert run(server, BEAT, ["nodes"], "n1", 5_000) == [0, ["n1"], ["dead"]]
+    assert run(server, BEAT, ["nodes"], "n1", 5_000) == [1, ["n1"], ["dead"], []]
+    assert run(server, BEAT, ["nodes"], "n1", 5_000) == [0, ["n1"], ["dead"], []]
     server.command("ZADD", "nodes", 1, "n1")
     assert run(server, BEAT, ["nodes"], "n1", 5_000)[0] == 1
+
+
+def test_dead_nodes_are_buried_once_and_remembered_for_one_life(server: Valkey) -> None:
+    now_ms = int(server.command("TIME")[0]) * 1_000
+    server.command("ZADD", "nodes", now_ms - 1_000, "dead", now_ms - 60_000, "long dead", now_ms + 60_000, "returned")
+    run(server, BURY, ["nodes"], "dead", "long dead", "returned", "unknown")
+    assert float(server.command("ZSCORE", "nodes", "dead")) == 1_000 - now_ms
+    run(server, BURY, ["nodes"], "dead")
+    assert float(server.command("ZSCORE", "nodes", "dead")) == 1_000 - now_ms
+    lapsed, living, dead, buried = run(server, BEAT, ["nodes"], "n1", 30_000)
+    assert (lapsed, set(living), dead, buried) == (1, {"n1", "returned"}, [], ["dead"])
+    assert run(server, BEAT, ["nodes"], "dead", 30_000)[0] == 1, "it had lapsed"
 
 
 def test_cleaning_takes_the_records_of_the_dead_and_no_others(server: Valkey) -> None:
