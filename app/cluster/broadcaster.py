@@ -1,6 +1,7 @@
 """Publish to all nodes, once per id, and name the nodes that could not hear."""
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from app.errors import IdConflict, Unavailable
 from app.hub.publication import Published
 
 MARK_LIFE_MS = 3_600_000  # retries come within minutes; the final answer to an Idempotency-Key is stored for longer
+OUTCOME = " unreached:"
 RETURN_S = 5.0  # a live node reconnects within this time: the longest delay between attempts, and one attempt
 
 
@@ -54,26 +56,28 @@ class Broadcaster:
             unreached = await self._unreached(await self._listeners())
         if once is None:
             await self._client.publish(channel, payload)
-        elif await self._run(channel, payload, once, least=0) is None:
-            return Published(is_repeat=True)
+            return Published(unreached)
+        heard = await self._run(channel, payload, once, least=0)
+        if isinstance(heard, Published):
+            return heard
+        self._note_outcome(channel, once, unreached)
         return Published(unreached)
 
     async def _tell_all(self, payload: bytes, once: Once | None) -> Published:
         least = 2 if self._members.expected else 0  # this node and another
         heard = await self._run(EVERYBODY, payload, once, least=least)
-        if heard is None:
-            return Published(is_repeat=True)
+        if isinstance(heard, Published):
+            return heard
         unreached = await self._unreached(heard.listeners)
-        if once is not None and heard.listeners < least:
-            key = broadcast_mark_key(EVERYBODY, once.id)
-            await self._client.call(key, "SET", key, self._mark(once), "PX", MARK_LIFE_MS)
+        if once is not None:
+            self._note_outcome(EVERYBODY, once, unreached)
         return Published(unreached, seq=heard.seq)
 
-    async def _run(self, channel: str, payload: bytes, once: Once | None, *, least: int) -> _Heard | None:
-        """Return None if another node has published the id. Raises IdConflict.
+    async def _run(self, channel: str, payload: bytes, once: Once | None, *, least: int) -> _Heard | Published:
+        """Return Published if the id was published before. Raises IdConflict.
 
-        A mark of this node means that the answer to its first attempt was lost before its own sessions got the
-        message: that counts as published now.
+        A mark of this node without an outcome means that the answer to its first attempt was lost before its own
+        sessions got the message: that counts as published now.
         """
         label, brace, fields = payload.partition(b"\n{")
         reply = await self._client.run_script(
@@ -89,14 +93,27 @@ class Broadcaster:
         )
         return await self._known(reply.decode(), once) if once and isinstance(reply, bytes) else _Heard(*reply)
 
-    async def _known(self, mark: str, once: Once) -> _Heard | None:
-        digest, _, node = mark.partition(" ")
+    async def _known(self, mark: str, once: Once) -> _Heard | Published:
+        """Read the mark of a publication: `<digest> <node>`, and with an outcome also ` unreached:<node>,…`."""
+        digest, _, rest = mark.partition(" ")
         if digest != str(once.digest):
             raise IdConflict(f"the id {once.id} was pushed before with other content")
-        return _Heard(await self._listeners()) if node == self._node else None
+        node, has_outcome, names = rest.partition(OUTCOME)
+        if has_outcome:
+            return Published(names.split(",") if names else (), is_repeat=True)
+        if node == self._node:
+            return _Heard(await self._listeners())
+        # The sessions of that node hear it once Redis has answered, which may never have happened.
+        return Published([node] if node in self._members.expected else (), is_repeat=True)
 
     def _mark(self, once: Once) -> str:
         return f"{once.digest} {self._node}"
+
+    def _note_outcome(self, channel: str, once: Once, unreached: Sequence[str]) -> None:
+        """Let repeats on other nodes return the same. Not awaited: a repeat that finds no outcome names this node."""
+        key = broadcast_mark_key(channel, once.id)
+        with contextlib.suppress(Unavailable):
+            self._client.send(key, "SET", key, self._mark(once) + OUTCOME + ",".join(unreached), "PX", MARK_LIFE_MS)
 
     # Who hears
 

@@ -10,7 +10,7 @@ import pytest
 
 from app.cluster import broadcaster as broadcaster_module
 from app.cluster.broadcaster import Broadcaster
-from app.cluster.keys import EVERYBODY, NODES, broadcast_mark_key
+from app.cluster.keys import EVERYBODY, NODES, broadcast_mark_key, topic_channel
 from app.cluster.node import ClusterNode
 from app.errors import Unavailable
 from app.hub.publication import Publication, Published
@@ -147,7 +147,8 @@ async def test_a_node_that_does_not_come_back_is_not_waited_for(
         await asyncio.sleep(0.06)
         assert unplaced(await a.node.relay.broadcast(news("m1", destination), once=1)) == Published(["n2"])
         await b.return_to_redis()
-        assert (await b.node.relay.broadcast(news("m1", destination), once=1)).is_repeat
+        repeated = await b.node.relay.broadcast(news("m1", destination), once=1)
+        assert repeated == Published(["n2"], is_repeat=True), "as the first answer said"
         assert unplaced(await a.node.relay.broadcast(news("m2", destination))) == Published()
         await b.lose_redis()
         with pytest.raises(Unavailable):  # it has been there meanwhile
@@ -211,6 +212,23 @@ async def test_a_node_whose_answer_was_lost_publishes_for_its_own_sessions_only(
         await eventually(lambda: b.ear.heard == ["m2"])
 
 
+@pytest.mark.parametrize("destination", [USER_MESSAGES, "/topic/news"])
+async def test_a_node_that_published_and_may_not_have_heard_the_answer_is_named(destination: str) -> None:
+    channel = EVERYBODY if destination == USER_MESSAGES else topic_channel(destination)
+    async with two_nodes() as (a, _):
+        for node, unreached in (("n2", ["n2"]), ("gone", ())):
+            valkey().command("SET", broadcast_mark_key(channel, f"by-{node}"), f"1 {node}", "PX", 60_000)
+            repeated = await a.node.relay.broadcast(news(f"by-{node}", destination), once=1)
+            assert repeated == Published(unreached, is_repeat=True)
+
+
+async def test_a_node_that_published_and_answered_does_not_publish_again() -> None:
+    async with two_nodes() as (a, b):
+        for is_repeat in (False, True):
+            assert (await a.node.relay.broadcast(news("m1"), once=1)).is_repeat is is_repeat
+        await eventually(lambda: b.ear.heard == ["m1"])
+
+
 @pytest.mark.parametrize("once", [None, 1])
 async def test_a_broadcast_has_the_time_of_redis_on_all_nodes(once: int | None) -> None:
     async with two_nodes() as (a, b):
@@ -257,10 +275,11 @@ async def test_alone_a_node_tells_nobody_and_that_is_no_error() -> None:
     with fresh_database() as url:
         async with running_node(url, "n1") as one:
             assert unplaced(await one.relay.broadcast(news("m1"))) == Published()
-            for destination in DESTINATIONS:
-                for _ in range(2):  # its own again
-                    assert unplaced(await one.relay.broadcast(news("m2", destination), once=1)) == Published()
-            key = broadcast_mark_key(EVERYBODY, "m2")
+            for number, destination in enumerate(DESTINATIONS):
+                for is_repeat in (False, True):
+                    published = await one.relay.broadcast(news(f"once-{number}", destination), once=1)
+                    assert unplaced(published) == Published(is_repeat=is_repeat)
+            key = broadcast_mark_key(EVERYBODY, "once-0")
             assert 0 < int(str(valkey().command("PTTL", key))) <= broadcaster_module.MARK_LIFE_MS
 
 
