@@ -17,8 +17,7 @@ PAUSE_S = 0.01
 JVM_OPTIONS = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")  # it runs for a second
 SPLIT = b"\n--healthz--\n"
 
-BUILDS = HERE / "node_modules" / ".pushes"
-"""Where compiled clients are kept; ignored by git, and removed by `make clean`."""
+BUILDS = HERE / ".build"
 
 
 async def by_java(url: str, plan: Sequence[Case]) -> list[Result]:
@@ -78,10 +77,11 @@ async def run(command: Sequence[str], parts: Sequence[bytes] = ()) -> bytes:
 async def _communicate(process: asyncio.subprocess.Process, parts: Sequence[bytes]) -> bytes:
     assert process.stdin is not None
     assert process.stdout is not None
-    for part in parts:
+    for number, part in enumerate(parts):
+        if number:
+            await asyncio.sleep(PAUSE_S)
         process.stdin.write(part)
         await process.stdin.drain()
-        await asyncio.sleep(PAUSE_S)
     process.stdin.close()
     return await process.stdout.read()
 
@@ -115,7 +115,7 @@ def _is_resolved(libraries: Path, pom: Path) -> bool:
 def compile_go() -> str:
     """Return the path of the program. Without optimisation: on a new machine all of net/http is compiled."""
     program = BUILDS / "go"
-    flags = ["-gcflags=all=-N -l", "-ldflags=-s -w"]
+    flags = ["-buildvcs=false", "-gcflags=all=-N -l", "-ldflags=-s -w"]
     build([find_program("go"), "build", *flags, "-o", str(program), "."], HERE / "go")
     return str(program)
 

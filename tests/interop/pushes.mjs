@@ -1,7 +1,7 @@
 // Performs the plan of tests/interop/pushes.py with Node's fetch and with undici.
 
 import { readFileSync } from "node:fs";
-import { setTimeout as sleep } from "node:timers/promises";
+import { setImmediate as turn, setTimeout as sleep } from "node:timers/promises";
 import { Agent, request } from "undici";
 
 const PAUSE_MS = 10;
@@ -9,9 +9,9 @@ const [base, plan] = process.argv.slice(2);
 const agent = new Agent();
 
 async function* slowly(parts) {
-  for (const part of parts) {
+  for (const [number, part] of parts.entries()) {
+    if (number > 0) await sleep(PAUSE_MS);
     yield part;
-    await sleep(PAUSE_MS);
   }
 }
 
@@ -36,7 +36,9 @@ for (const line of readFileSync(plan, "utf8").trimEnd().split("\n")) {
   const headers = { "content-type": type };
   if (mode.endsWith("-halves")) headers["content-length"] = `${Buffer.concat(parts).length}`;
   const posted = await send("POST", path, headers, parts);
+  await turn(); // the pool has the connection back
   const next = await send("GET", "/healthz", {}, []);
+  await turn();
   console.log(`${told(posted)}\t${told(next)}`);
 }
 await agent.close();

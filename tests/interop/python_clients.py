@@ -32,9 +32,10 @@ def _by_requests(url: str, plan: Sequence[Case]) -> list[Result]:
 
 
 def _slowly(parts: Sequence[bytes]) -> Iterator[bytes]:
-    for part in parts:
+    for number, part in enumerate(parts):
+        if number:
+            time.sleep(PAUSE_S)
         yield part
-        time.sleep(PAUSE_S)
 
 
 async def by_httpx(url: str, plan: Sequence[Case]) -> list[Result]:
@@ -61,9 +62,10 @@ async def by_aiohttp(url: str, plan: Sequence[Case]) -> list[Result]:
 
 
 async def _written(parts: Sequence[bytes]) -> AsyncIterator[bytes]:
-    for part in parts:
+    for number, part in enumerate(parts):
+        if number:
+            await asyncio.sleep(PAUSE_S)
         yield part
-        await asyncio.sleep(PAUSE_S)
 
 
 def _headers(case: Case) -> dict[str, str]:

@@ -52,7 +52,7 @@ func post(base string, fields []string) answer {
 	return send(request, nil)
 }
 
-// reader gives one part at a time, with a pause behind each.
+// reader gives one part at a time, with a pause between them.
 func reader(parts []string) (io.Reader, int64) {
 	decoded, length := [][]byte{}, int64(0)
 	for _, part := range parts {
@@ -63,11 +63,13 @@ func reader(parts []string) (io.Reader, int64) {
 	}
 	body, out := io.Pipe()
 	go func() {
-		for _, part := range decoded {
+		for number, part := range decoded {
+			if number > 0 {
+				time.Sleep(pause)
+			}
 			if _, err := out.Write(part); err != nil {
 				return
 			}
-			time.Sleep(pause)
 		}
 		out.Close()
 	}()

@@ -14,6 +14,7 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Base64;
 import java.util.List;
+import java.util.concurrent.Flow.Subscriber;
 import java.util.concurrent.SubmissionPublisher;
 import org.springframework.http.MediaType;
 import org.springframework.http.ResponseEntity;
@@ -80,14 +81,13 @@ public final class Pushes {
             };
         }
 
-        private static void publish(Case push, java.util.concurrent.Flow.Subscriber<? super ByteBuffer> subscriber) {
+        private static void publish(Case push, Subscriber<? super ByteBuffer> subscriber) {
             SubmissionPublisher<ByteBuffer> publisher = new SubmissionPublisher<>();
             publisher.subscribe(subscriber);
             Thread writer = new Thread(() -> {
-                for (byte[] part : push.parts()) {
-                    publisher.submit(ByteBuffer.wrap(part));
-                    pause();
-                }
+                publisher.submit(ByteBuffer.wrap(push.parts().get(0)));
+                pause();
+                publisher.submit(ByteBuffer.wrap(push.parts().get(1)));
                 publisher.close();
             });
             writer.setDaemon(true);
@@ -126,11 +126,10 @@ public final class Pushes {
         }
 
         private static void write(Case push, OutputStream out) throws IOException {
-            for (byte[] part : push.parts()) {
-                out.write(part);
-                out.flush();
-                pause();
-            }
+            out.write(push.parts().get(0));
+            out.flush();
+            pause();
+            out.write(push.parts().get(1));
         }
     }
 
