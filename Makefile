@@ -53,9 +53,9 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) tests/interop/node_modules bench/peers/node_modules
+	rm -rf $(VENV) tests/interop/node_modules tests/interop/.build bench/peers/node_modules
 
-# Node.js, Chromium and other programs that PyPI does not have and tests need. Where they cannot be installed from here,
+# Node.js, Chromium, Java, Go and other programs that PyPI does not have and tests need. Where they cannot be installed from here,
 # those tests say why they are skipped; in CI that is a failure.
 tools:
 	@sh tests/install_tools.sh

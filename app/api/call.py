@@ -5,6 +5,7 @@ for each place where it is needed. Here that was three quarters of what a push c
 class that hands them a request of its own, and `documentation` says what that reads.
 """
 
+import re
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
@@ -57,7 +58,15 @@ async def open_call(request: Request) -> PushCall:
 
 
 class PushRoute(APIRoute):
-    """Its endpoint takes a PushCall, and nothing else: whoever may not push is refused before."""
+    """Its endpoint takes a PushCall, and nothing else: whoever may not push is refused before.
+
+    Its path is matched to the last character. The pattern of Starlette ignores a line break at the end: a push to
+    `push_all_obj%0A` would be a broadcast, one to `bob%0A` would reach "bob".
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.path_regex = re.compile(self.path_regex.pattern.removesuffix("$") + r"\Z", re.DOTALL)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()

@@ -13,10 +13,11 @@ from app.api.schemas import PushRequest
 from app.delivery.delivery import Delivery
 from app.delivery.log import PushOutcome
 from app.errors import InvalidMessage
-from app.messages.destinations import TOPIC_PREFIX, topic_problem
+from app.messages.destinations import TOPIC_PREFIX
 from app.messages.ids import given_id_problem
 from app.messages.message import Envelope, MessageEncoder, NotifyMessage
-from app.messages.receivers import receiver_problem
+from app.messages.receivers import receiver_name
+from app.messages.topics import topic_name
 from app.messages.types import STRING_MSG
 from app.runtime import Runtime
 
@@ -93,14 +94,6 @@ def _parameter(parameters: str, name: str) -> str | None:
     return None
 
 
-def _check_receiver(receiver: str) -> None:
-    problem = receiver_problem(receiver)
-    if problem is None and "\ufffd" in receiver:
-        problem = "receiver is not valid UTF-8"
-    if problem:
-        raise InvalidMessage(problem, errors=[{"loc": ["receiver"], "msg": problem}])
-
-
 class Intake:
     """`derived_id` returns the id for a message without one, by its place in the batch, or None to make a new one."""
 
@@ -117,9 +110,9 @@ class Intake:
         if request.receiver is None:
             if request.persist:
                 raise InvalidMessage("persist: a broadcast is not stored", errors=_at_persist)
-            return await self._delivery.broadcast(self._message(request, message_id), given_id=message_id is not None)
-        _check_receiver(request.receiver)
-        message = self._message(request, message_id)
+            message = self._message(request, None, message_id)
+            return await self._delivery.broadcast(message, given_id=message_id is not None)
+        message = self._message(request, receiver_name(request.receiver), message_id)
         if request.persist:
             return await self._runtime.notify.save_and_publish(message)
         expires_ms = message.created + self._ttl_ms(request.ttl_ms)
@@ -129,14 +122,9 @@ class Intake:
 
     async def push_topic(self, topic: str, data: Any) -> PushOutcome:
         """To the subscribers of `/topic/<topic>`. Raises ServiceError."""
-        destination = TOPIC_PREFIX + topic
-        problem = topic_problem(destination)
-        if problem is None and "\ufffd" in topic:
-            problem = "topic is not valid UTF-8"
-        if problem:
-            raise InvalidMessage(problem, errors=[{"loc": ["path", "topic"], "msg": problem}])
+        destination = TOPIC_PREFIX + topic_name(topic)
         message_id = self._known_id(None, 0)
-        message = self._message(Push(None, data), message_id)
+        message = self._message(Push(None, data), None, message_id)
         return await self._delivery.broadcast(message, destination, given_id=message_id is not None)
 
     def _known_id(self, given: str | None, item: int) -> str | None:
@@ -147,11 +135,11 @@ class Intake:
             raise InvalidMessage(problem, errors=[{"loc": ["id"], "msg": problem}])
         return given
 
-    def _message(self, request: Push | PushRequest, message_id: str | None) -> NotifyMessage:
+    def _message(self, request: Push | PushRequest, receiver: str | None, message_id: str | None) -> NotifyMessage:
         self._runtime.types.check(request.type, request.data)
         created = self._runtime.clock.epoch_ms()
         return NotifyMessage(
-            message_id or self._delivery.new_id(), request.type, request.receiver, request.data, False, created
+            message_id or self._delivery.new_id(), request.type, receiver, request.data, False, created
         )
 
     def _ttl_ms(self, wanted: int | None) -> int:

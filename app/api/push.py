@@ -17,6 +17,8 @@ from app.api.problems import PUSH_ERRORS, problem_of, responses
 from app.api.schemas import BatchResult, PushRequest, PushResult
 from app.delivery.log import PushOutcome
 from app.errors import InvalidMessage, PayloadTooLarge, ServiceError
+from app.messages.names import canonical
+from app.messages.receivers import LONGEST_RECEIVER
 
 _NO_ANSWER = Answer({})
 BATCH_SLICE = 100  # items that are under way at the same time, or pushed before the loop gets a turn
@@ -25,8 +27,8 @@ router = APIRouter(prefix="/vh-stomp-wsend", tags=["Push"], route_class=PushRout
 
 _PUSH_SCHEMA = PushRequest.model_json_schema()
 _PUSH_EXAMPLE = _PUSH_SCHEMA["example"]
-_RECEIVER = path_parameter("receiver", "user id of the receiver", "test1")
-_TOPIC = path_parameter("topic", "what follows `/topic/`", "messages")
+_RECEIVER = path_parameter("receiver", "user id of the receiver: one path segment, percent-encoded once", "test1")
+_TOPIC = path_parameter("topic", "what follows `/topic/`: an exact name, without wildcards", "messages")
 _CONTENT: tuple[Body, Body] = (
     ("text/plain", {"type": "string"}, "hello"),
     ("application/json", {}, {"order": 4711, "state": "shipped"}),
@@ -165,7 +167,7 @@ def by_receiver(items: Sequence[Any]) -> Sequence[int]:
     for number, item in enumerate(items):
         receiver = item.get("receiver") if isinstance(item, dict) else None
         if isinstance(receiver, str):
-            gathered.setdefault(receiver, []).append(number)
+            gathered.setdefault(canonical(receiver[:LONGEST_RECEIVER]), []).append(number)
         else:
             order += [*chain.from_iterable(gathered.values()), number]
             gathered.clear()

@@ -8,8 +8,9 @@ from starlette.responses import Response
 from app.api.dependencies import PushAccess, RuntimeDep
 from app.api.problems import GUARDED, QUERY_ERRORS, responses
 from app.api.schemas import SessionList
-from app.errors import NotFound, Unavailable
+from app.errors import InvalidMessage, NotFound, Unavailable
 from app.gateway.directory import Directory
+from app.messages.receivers import receiver_name
 
 router = APIRouter(prefix="/api/sessions", tags=["Sessions"], dependencies=[PushAccess])
 
@@ -28,12 +29,12 @@ async def list_sessions(directory: DirectoryDep) -> SessionList:
     return SessionList(items=items, unanswered=unanswered)
 
 
-@router.get("/{user}", summary="List the sessions of a user", responses=responses(*GUARDED))
+@router.get("/{user}", summary="List the sessions of a user", responses=responses(*GUARDED, InvalidMessage))
 async def list_sessions_of_user(
     user: Annotated[str, Path(description="user id", examples=["test1"])], directory: DirectoryDep
 ) -> SessionList:
     """Empty if the user is not online."""
-    items, unanswered = await directory.sessions(user)
+    items, unanswered = await directory.sessions(receiver_name(user, "user"))
     return SessionList(items=items, unanswered=unanswered)
 
 

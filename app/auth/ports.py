@@ -3,20 +3,21 @@
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from app.errors import Unauthorized
-from app.messages.receivers import receiver_problem
+from app.errors import InvalidMessage, Unauthorized
+from app.messages.receivers import receiver_name
 
 
 def check_user_id(user: str) -> str:
-    """Return `user` as it came, or raise `Unauthorized` if no push could ever be addressed to it."""
-    if problem := receiver_problem(user, "the user id of the token"):
-        raise Unauthorized(problem)
-    return user
+    """Return the one spelling of `user`, or raise `Unauthorized` if no push could ever be addressed to it."""
+    try:
+        return receiver_name(user, "the user id of the token")
+    except InvalidMessage as error:
+        raise Unauthorized(error.detail) from None
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What a token proved. `user` obeys `check_user_id`, otherwise the constructor raises `Unauthorized`.
+    """What a token proved. `user` is what `check_user_id` makes of the given one, which may raise `Unauthorized`.
 
     The service itself asks only for the scope `push` (push and session routes); all others are kept for applications.
     `realm` says who vouches for the user, and contains no secret.
@@ -27,7 +28,7 @@ class Identity:
     realm: str = field(default="user", compare=False)
 
     def __post_init__(self) -> None:
-        check_user_id(self.user)
+        object.__setattr__(self, "user", check_user_id(self.user))
 
     @property
     def principal(self) -> str:

@@ -23,6 +23,7 @@ from app.hub.publication import Notice, Publication
 from app.hub.session import Session
 from app.messages.destinations import USER_MESSAGES
 from app.messages.message import Envelope, MessageEncoder, NotifyMessage
+from app.messages.topics import topic_destination
 from app.tasks import TaskOwner
 
 
@@ -76,8 +77,11 @@ class Delivery:
 
         `given_id`: the caller chose the id. The same id with the same content answers as the first time and sends
         nothing, on every node, until the message expires. `again`: a persisted message that may have been pushed
-        before. Raises IdConflict for other content, InboxFull, Unavailable.
+        before. Raises InvalidMessage if the receiver cannot name a user, IdConflict for other content, InboxFull,
+        Unavailable.
         """
+        if not envelope.persisted:  # a stored one was checked before it was stored
+            envelope = envelope.addressed()
         trace = Trace.of(envelope, digest_of(USER_MESSAGES, envelope.encoder) if given_id else None)
         if given_id and (replay := self._replayed(trace)):
             return replay
@@ -146,8 +150,11 @@ class Delivery:
     ) -> PushOutcome:
         """To all that listen to `destination` on all nodes now, at most once.
 
-        A given id that was pushed before answers as with `push`. Raises IdConflict, Unavailable.
+        A given id that was pushed before answers as with `push`. Raises InvalidMessage if no client can subscribe to
+        the destination, IdConflict, Unavailable.
         """
+        if destination != USER_MESSAGES:
+            destination = topic_destination(destination)
         now_ms = self._clock.epoch_ms()
         encoder = MessageEncoder(message)
         trace = broadcast_trace(message, digest_of(destination, encoder), now_ms)
@@ -171,6 +178,8 @@ class Delivery:
 
     async def publish(self, publication: Publication) -> int:
         """As `broadcast`, for a body that goes out as it is. Return how many sessions of this node got it."""
+        if publication.destination != USER_MESSAGES:
+            publication.destination = topic_destination(publication.destination)
         await self._relay.publish(publication)
         return await self._fan_out_own(publication)
 

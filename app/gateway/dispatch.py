@@ -20,8 +20,9 @@ from app.messages.destinations import (
     USER_ERRORS,
     USER_MESSAGES,
     USER_PREFIX,
-    topic_problem,
 )
+from app.messages.names import canonical
+from app.messages.topics import topic_problem
 from app.stomp.events import Ack, Commit, Nack, Noted, Send, Subscribe, Subscription, Unsubscribe
 from app.tasks import TaskOwner
 
@@ -90,8 +91,9 @@ class Dispatcher:
                 )
             if problem := topic_problem(destination):
                 raise InvalidMessage(f"cannot subscribe to {destination[:128]!r}: {problem}")
+            destination = canonical(destination)
         is_first = not session.listens_to(USER_MESSAGES)
-        self.hub.subscribe(session, subscription)
+        self.hub.subscribe(session, subscription, destination)
         replays = destination == USER_MESSAGES and is_first
         if replays:
             self.delivery.begin_replay(session)
@@ -118,7 +120,7 @@ class Dispatcher:
     def _unsubscribe(self, session: Session, subscription: Subscription | None) -> None:
         if subscription is None:
             raise Rejected("there is no subscription of that id")
-        self.hub.unsubscribe(session, subscription)
+        self.hub.unsubscribe(session, subscription, canonical(subscription.destination))
         if not session.listens_to(USER_MESSAGES) and subscription.destination == USER_MESSAGES:
             self.delivery.leave(session)
 
@@ -145,7 +147,7 @@ class Dispatcher:
             raise Forbidden("clients may not send to topics here")
         if problem := topic_problem(message.destination):
             raise InvalidMessage(f"cannot send to {message.destination[:128]!r}: {problem}")
-        return publish_as_sent(message, message.destination)
+        return publish_as_sent(message, canonical(message.destination))
 
     async def _commit(self, session: Session, event: Commit) -> "Confirmation | None":
         """All of it, in order; what is rejected does not keep the rest from being done, and is told at the end."""

@@ -61,15 +61,16 @@ class Hub:
     def users(self) -> Sequence[str]:
         return tuple(self._users)
 
-    def subscribe(self, session: Session, subscription: Subscription) -> None:
-        subscriber = Subscriber(session, subscription)
-        destination = subscription.destination
+    def subscribe(self, session: Session, subscription: Subscription, destination: str | None = None) -> None:
+        """`destination` is the one spelling of that of the subscription, if it has several."""
+        destination = destination or subscription.destination
+        subscriber = Subscriber(session, subscription, destination)
         session.subscribers[destination] = (*session.listens_to(destination), subscriber)
         self._destinations.setdefault(destination, {})[subscriber] = None
 
-    def unsubscribe(self, session: Session, subscription: Subscription) -> None:
-        """`subscription` is one that `subscribe` was given."""
-        destination = subscription.destination
+    def unsubscribe(self, session: Session, subscription: Subscription, destination: str | None = None) -> None:
+        """`subscription` is one that `subscribe` was given, `destination` too."""
+        destination = destination or subscription.destination
         left = []
         for subscriber in session.listens_to(destination):
             if subscriber.subscription is subscription:
@@ -90,7 +91,7 @@ class Hub:
         return any(session.listens_to(destination) for session in self.sessions_of(user))
 
     def _drop(self, subscriber: Subscriber) -> None:
-        destination = subscriber.subscription.destination
+        destination = subscriber.destination
         subscribers = self._destinations[destination]
         del subscribers[subscriber]
         if not subscribers:

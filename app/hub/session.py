@@ -16,11 +16,12 @@ MAX_HELD = 1_000  # messages that arrive while a session is sent the older ones
 class Subscriber:
     """A subscription of a session; `profile` decides how its MESSAGE frames look."""
 
-    __slots__ = ("profile", "session", "subscription")
+    __slots__ = ("destination", "profile", "session", "subscription")
 
-    def __init__(self, session: "Session", subscription: Subscription) -> None:
+    def __init__(self, session: "Session", subscription: Subscription, destination: str) -> None:
         self.session = session
         self.subscription = subscription
+        self.destination = destination
         asks_ack = subscription.ack_mode is not AckMode.AUTO
         self.profile = profile_of(session.version, subscription.id, asks_ack)
 

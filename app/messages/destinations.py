@@ -9,17 +9,3 @@ USER_ERRORS = "/user/queue/errors"
 TOPIC_MESSAGES = "/topic/messages"
 APP_ACK = "/app/ack"
 APP_SEND_MESSAGE = "/app/sendMessage"
-
-MAX_TOPIC_LENGTH = 255
-
-
-def topic_problem(destination: str) -> str | None:
-    """What is wrong with `/topic/<name>`, as a sentence, or None."""
-    name = destination.removeprefix(TOPIC_PREFIX)
-    if not name or name == destination:
-        return f"a topic has the form {TOPIC_PREFIX}<name>"
-    if len(destination) > MAX_TOPIC_LENGTH:
-        return f"a topic has at most {MAX_TOPIC_LENGTH} characters"
-    if not name.isprintable():
-        return "a topic must not contain control characters"
-    return None

@@ -7,6 +7,8 @@ from msgspec.json import Encoder
 from msgspec.structs import replace
 from pydantic_core import to_jsonable_python
 
+from app.messages.receivers import receiver_name
+
 
 class NotifyMessage(Struct):
     """`created` is ms since 1970; `receiver` None is a broadcast; `data` is any JSON value, or a pydantic model.
@@ -20,6 +22,13 @@ class NotifyMessage(Struct):
     data: Any
     viewed: bool
     created: int
+
+
+def addressed(message: NotifyMessage) -> NotifyMessage:
+    """With its receiver in the one spelling of the name. Raises InvalidMessage if it cannot name a user."""
+    assert message.receiver is not None, "a broadcast has no receiver"
+    name = receiver_name(message.receiver)
+    return message if name == message.receiver else replace(message, receiver=name)
 
 
 def _as_json(value: Any) -> Any:
@@ -53,6 +62,13 @@ class MessageEncoder:
         """UTF-8 JSON; `ack_last_sent` is ms since 1970."""
         return b'%b%b%d,"ack_last_sent":%d}' % (self._start, _ACCOUNT, ack_retry_count, ack_last_sent)
 
+    def addressed(self, old: str, new: str) -> Self:
+        """The same with another receiver, without reading `data` again."""
+        encoder = self.__class__.__new__(self.__class__)
+        # A quotation mark in an id or a type would be escaped: what is found first is the field.
+        encoder._start = self._start.replace(_receiver_field(old), _receiver_field(new), 1)
+        return encoder
+
     @property
     def content(self) -> bytes:
         """All but the times and the account: the same for a message that is pushed again."""
@@ -60,6 +76,10 @@ class MessageEncoder:
 
     def __len__(self) -> int:
         return len(self._start)
+
+
+def _receiver_field(receiver: str) -> bytes:
+    return b',"receiver":' + _encode(receiver)
 
 
 class Envelope(Struct, eq=False):
@@ -87,6 +107,13 @@ class Envelope(Struct, eq=False):
         if message.data is None:
             return self
         return replace(self, message=replace(message, data=None))
+
+    def addressed(self) -> Self:
+        """As `addressed` does it with the message."""
+        message = addressed(self.message)
+        if message is self.message:
+            return self
+        return replace(self, message=message, encoder=self.encoder.addressed(self.receiver, str(message.receiver)))
 
     @property
     def receiver(self) -> str:

@@ -14,7 +14,7 @@ from app.db.database import Database
 from app.delivery.delivery import Delivery
 from app.delivery.log import PushOutcome
 from app.errors import IdConflict, Unavailable
-from app.messages.message import Envelope, MessageEncoder, NotifyMessage
+from app.messages.message import Envelope, MessageEncoder, NotifyMessage, addressed
 from app.notifications.marks import Marks
 from app.notifications.repository import NotifyRepository, PushMark
 from app.notifications.tables import NotifyLog
@@ -81,8 +81,10 @@ class NotifyManager:
         """Pushes after the commit: from then on the message is safe, whatever happens to this process.
 
         An id that is stored already with the same content answers as before and sends nothing. Raises IdConflict for
-        other content, Unavailable if it cannot be stored: nothing is pushed then.
+        other content, InvalidMessage if the receiver cannot name a user, Unavailable if it cannot be stored: nothing is
+        pushed then.
         """
+        message = addressed(message)
         trace = self._delivery.trace(message.id)
         if trace is not None and not trace.persisted:
             raise IdConflict(f"the id {message.id} was pushed before, without being stored")

@@ -245,6 +245,17 @@ async def test_broken_request_harms_nobody(pieces: tuple[bytes, ...], reset: boo
     assert not answer or answer.startswith(b"HTTP/1.1 4")
 
 
+@pytest.mark.parametrize("tail", [b"/", b"/.", b"/..", b"/%2e", b"/./", b"//", b"%0A", b"/%0a", b"/../push_all_obj"])
+async def test_push_to_a_name_that_is_none_is_neither_a_broadcast_nor_redirected(tail: bytes, server: Server) -> None:
+    async with listening(server.websocket_url, "test-private") as client:
+        answer = await asyncio.to_thread(exchange, server, PUSH.replace(b"/test1", tail))
+
+        assert answer.startswith((b"HTTP/1.1 404", b"HTTP/1.1 422")), answer
+        async with httpx.AsyncClient(base_url=server.url) as http:
+            await http.post("/vh-stomp-wsend/push_all_obj/test-private", content="mine")
+        assert b'"mine"' in (await client.expect("MESSAGE")).body
+
+
 async def test_body_over_the_limit_is_refused_before_it_has_come(server: Server) -> None:
     head = PUSH.replace(b"Length: 5", b"Length: 600000")
 

@@ -1,0 +1,3 @@
+module stompnotify/interop
+
+go 1.19
