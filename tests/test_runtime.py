@@ -78,6 +78,7 @@ async def test_limits_of_a_session_arrive() -> None:
         "max_transactions_per_session": 1,
         "inbound_burst": 10,
         "inbound_frames_per_s": 1,
+        "inbound_patience_ms": 1,
         "max_sessions_per_user": 3,
         "heartbeat_send_ms": 111,
         "heartbeat_receive_ms": 222,
@@ -98,7 +99,7 @@ async def test_limits_of_a_session_arrive() -> None:
             connected = await peer.connect("test1", **{"heart-beat": "1,1"})
             assert connected.headers["heart-beat"] == "111,222"
             peer.connection.receive(data)
-            await settle()
+            await eventually(lambda peer=peer: peer.over)
             assert peer.frames()[-1].headers["message"] == words
         big = Peer(runtime.gateway)
         big.connection.receive(b"CONNECT\n" + b"x:y\n" * 60)

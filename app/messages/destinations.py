@@ -1,5 +1,7 @@
 """The destinations of the service."""
 
+import re
+
 USER_PREFIX = "/user/"
 APP_PREFIX = "/app/"
 TOPIC_PREFIX = "/topic/"
@@ -11,6 +13,7 @@ APP_ACK = "/app/ack"
 APP_SEND_MESSAGE = "/app/sendMessage"
 
 MAX_TOPIC_LENGTH = 255
+_WILDCARD = re.compile("[*#>]")  # of Spring, RabbitMQ and ActiveMQ
 
 
 def topic_problem(destination: str) -> str | None:
@@ -22,4 +25,8 @@ def topic_problem(destination: str) -> str | None:
         return f"a topic has at most {MAX_TOPIC_LENGTH} characters"
     if not name.isprintable():
         return "a topic must not contain control characters"
+    if found := _WILDCARD.search(name):
+        return f"a topic must not contain {found[0]!r}, a wildcard: exact topics only"
+    if name.startswith(TOPIC_PREFIX):
+        return f"name the topic without {TOPIC_PREFIX!r}: {name.removeprefix(TOPIC_PREFIX)[:128]!r}"
     return None

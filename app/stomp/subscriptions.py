@@ -1,4 +1,4 @@
-"""SUBSCRIBE and UNSUBSCRIBE (1.2, "SUBSCRIBE"): which subscription a frame names. 1.0 may name it by its destination."""
+"""Which subscription a SUBSCRIBE or UNSUBSCRIBE names; in 1.0 its destination may stand for its id."""
 
 from collections.abc import Mapping
 
