@@ -85,7 +85,7 @@ class Connection:
     def closed(self) -> None:
         """The transport is gone, for whatever reason. What the client has sent before is done first."""
         self._is_gone = True
-        if not self._over and (self._held is not None or (self._work is not None and self._completes)):
+        if not self._over and (self._held or (self._work and self._completes)):
             self._leave()
         else:
             self._finish(GONE)
@@ -263,12 +263,11 @@ class Connection:
             logger.info("%s: %s", self._name, failure.detail)
 
     def _refuse(self, failure: Failure, receipt: str | None) -> None:
-        if self._over:
-            return
-        logger.info("%s refused: %s", self._name, failure.detail)
-        error = self._stomp.error(failure.title, failure.detail, receipt_id=receipt, headers=failure.headers)
-        self.transport.send(error)
-        self.end(failure.reason)
+        if not self._over:
+            logger.info("%s refused: %s", self._name, failure.detail)
+            error = self._stomp.error(failure.title, failure.detail, receipt_id=receipt, headers=failure.headers)
+            self.transport.send(error)
+            self.end(failure.reason)
 
     # The end
 
