@@ -43,6 +43,8 @@ CREDENTIALS = frozenset(
 
 def user_headers(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     """Return the user-defined headers of a SEND in their order, without credentials in any case."""
+    if SERVER_HEADERS.issuperset(headers):  # as nearly always
+        return ()
     return tuple(
         [
             header
