@@ -231,7 +231,7 @@ async def test_a_body_with_null_octets_is_sent_with_its_length(version: Version,
 @EVERY_VERSION
 async def test_what_the_server_sends_has_its_length_and_type(version: Version, stage: Stage) -> None:
     # 1.2: "If a frame body is present, the SEND, MESSAGE and ERROR frames SHOULD include a content-length header";
-    # "[...] a content-type header to help the receiver of the frame interpret its body"
+    # and likewise a content-type header.
     peer = await connected(stage, version)
     await peer.subscribe(MESSAGES)
     message = await message_on(peer, stage, "é")
