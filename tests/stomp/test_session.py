@@ -444,6 +444,12 @@ def test_1_0_ends_the_subscription_of_the_id_where_both_are_named() -> None:
     assert receive(session, "UNSUBSCRIBE\nid:1\ndestination:/a\n\n\0") == [Unsubscribe(Subscription("1", "/a"))]
 
 
+def test_1_0_ends_a_subscription_without_an_id_though_one_is_named() -> None:
+    session = open_session("1.0")
+    receive(session, "SUBSCRIBE\nid:1\ndestination:/a\n\n\0SUBSCRIBE\ndestination:/a\n\n\0")
+    assert receive(session, "UNSUBSCRIBE\nid:7\ndestination:/a\n\n\0") == [Unsubscribe(Subscription(None, "/a"))]
+
+
 def test_1_0_is_promised_no_heartbeats() -> None:
     session = new_session()
     receive(session, "CONNECT\nheart-beat:5000,5000\n\n\0")
