@@ -149,6 +149,7 @@ def connection_options(settings: Settings) -> ConnectionOptions:
         max_sessions_per_user=settings.max_sessions_per_user,
         inbound_rate=settings.inbound_frames_per_s,
         inbound_burst=settings.inbound_burst,
+        inbound_patience_s=settings.inbound_patience_ms / 1000,
     )
 
 

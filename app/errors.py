@@ -5,10 +5,12 @@ ServiceError
 ├── PayloadTooLarge     413, ERROR and 1009
 ├── Unauthorized        401, ERROR and 4510
 ├── Forbidden           403, ERROR and 4507
-├── NotFound            404
-├── IdConflict          422: an id that stands for another message already
-├── InboxFull           429, to be tried again
-└── Unavailable         503, to be tried again
+├── NotFound            404 and 4501
+├── IdConflict          422 and 4501: an id that stands for another message already
+├── InProgress          409 and 1013, to be tried again
+├── InboxFull           429 and 1013, to be tried again
+├── SessionLimit        429, ERROR and 4504
+└── Unavailable         503 and 1013, to be tried again
 
 ConfigurationError      the service refuses to start
 """
@@ -20,6 +22,7 @@ from app.disconnects import (
     BAD_REQUEST,
     BAD_TOKEN,
     FORBIDDEN,
+    INTERNAL_ERROR,
     SESSION_LIMIT,
     TOO_BIG,
     TRY_AGAIN,
@@ -38,7 +41,7 @@ class ServiceError(Exception):
     status: ClassVar[int] = 500
     slug: ClassVar[str] = "internal-error"
     title: ClassVar[str] = "Internal error"
-    disconnect: ClassVar[DisconnectReason] = BAD_REQUEST
+    disconnect: ClassVar[DisconnectReason] = INTERNAL_ERROR
     is_final: ClassVar[bool] = False
 
     def __init__(self, detail: str, *, retry_after_s: int | None = None) -> None:
@@ -52,6 +55,7 @@ class InvalidMessage(ServiceError):
 
     status, slug, title = 422, "invalid-message", "The message cannot be accepted as it is"
     is_final = True
+    disconnect = BAD_REQUEST
 
     def __init__(self, detail: str, *, errors: Sequence[dict[str, object]] = ()) -> None:
         super().__init__(detail)
@@ -79,19 +83,23 @@ class Forbidden(ServiceError):
 class NotFound(ServiceError):
     status, slug, title = 404, "not-found", "Not found"
     is_final = True
+    disconnect = BAD_REQUEST
 
 
 class IdConflict(ServiceError):
     status, slug, title = 422, "id-conflict", "The id stands for another message already"
     is_final = True
+    disconnect = BAD_REQUEST
 
 
 class InProgress(ServiceError):
     status, slug, title = 409, "in-progress", "The same request is under way"
+    disconnect = TRY_AGAIN
 
 
 class InboxFull(ServiceError):
     status, slug, title = 429, "inbox-full", "The inbox of the receiver is full"
+    disconnect = TRY_AGAIN
 
 
 class SessionLimit(ServiceError):

@@ -198,7 +198,12 @@ def _sockjs(settings: Settings, gateway: Gateway, backplane: Backplane, clock: C
     node, cluster = backplane.cluster, None
     if node is not None:
         cluster = SockJsCluster(
-            node.owners, node.post, clock=clock, heartbeat_s=options.timing.heartbeat_s, refresh_s=REFRESH_S
+            node.owners,
+            node.post,
+            clock=clock,
+            heartbeat_s=options.timing.heartbeat_s,
+            refresh_s=REFRESH_S,
+            patience_s=settings.inbound_patience_ms / 1000,
         )
     return SockJs(gateway, options, clock=clock, cluster=cluster)
 

@@ -23,6 +23,7 @@ from app.transports.picows_protocol import PicowsProtocol
 from app.workers import Workers
 
 BACKLOG = 2048
+PONG_S = 20  # for the answer to a ping
 PING_S = 25  # where nothing else is said: balancers let go of what is silent for a minute
 KEEP_ALIVE_S = 75  # more than balancers keep theirs: or a push could meet one that is just being closed
 DATE_S = 1.0  # from one date to the next, in the headers of answers
@@ -63,6 +64,8 @@ def server_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
         ws_max_size=2 * max(settings.max_frame_bytes, settings.max_connect_frame_bytes),
         ws_per_message_deflate=False,
         ws_ping_interval=PING_S,
+        # A pong waits behind frames of a client that sends too fast: picows knows that reading is paused, uvicorn not.
+        ws_ping_timeout=PONG_S + (0 if settings.ws_transport == "picows" else settings.inbound_patience_ms / 1000),
         timeout_graceful_shutdown=DRAIN_S,
         timeout_keep_alive=KEEP_ALIVE_S,
         log_config=None,

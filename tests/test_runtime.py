@@ -68,6 +68,10 @@ async def test_retry_job_and_timer_run() -> None:
         assert late.reason is CONNECT_TIMEOUT
 
 
+async def ended(peer: Peer) -> None:
+    await eventually(lambda: peer.over)
+
+
 async def test_limits_of_a_session_arrive() -> None:
     values = {
         "max_connect_frame_bytes": 200,
@@ -78,6 +82,7 @@ async def test_limits_of_a_session_arrive() -> None:
         "max_transactions_per_session": 1,
         "inbound_burst": 10,
         "inbound_frames_per_s": 1,
+        "inbound_patience_ms": 1,
         "max_sessions_per_user": 3,
         "heartbeat_send_ms": 111,
         "heartbeat_receive_ms": 222,
@@ -98,7 +103,7 @@ async def test_limits_of_a_session_arrive() -> None:
             connected = await peer.connect("test1", **{"heart-beat": "1,1"})
             assert connected.headers["heart-beat"] == "111,222"
             peer.connection.receive(data)
-            await settle()
+            await ended(peer)
             assert peer.frames()[-1].headers["message"] == words
         big = Peer(runtime.gateway)
         big.connection.receive(b"CONNECT\n" + b"x:y\n" * 60)

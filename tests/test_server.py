@@ -79,3 +79,9 @@ async def test_date_of_answers_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
             while len(seen) < 3:
                 seen.update(value for name, value in server.server_state.default_headers if name == b"date")
                 await asyncio.sleep(0.005)
+
+
+def test_a_client_that_is_read_slowly_has_the_time_for_its_pong() -> None:
+    paused = Settings(ws_transport="asgi", inbound_patience_ms=40_000)
+    assert (server_config(FastAPI(), paused).ws_ping_timeout or 0) > 40
+    assert server_config(FastAPI(), Settings(ws_transport="picows")).ws_ping_timeout == 20

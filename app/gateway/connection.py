@@ -4,33 +4,22 @@ import asyncio
 import logging
 from collections.abc import Awaitable
 
-from app.disconnects import (
-    BAD_REQUEST,
-    GONE,
-    INTERNAL_ERROR,
-    NORMAL,
-    RATE_LIMITED,
-    REPLACED,
-    TOO_BIG,
-    DisconnectReason,
-)
-from app.errors import ServiceError
+from app.disconnects import GONE, INTERNAL_ERROR, NORMAL, REPLACED, DisconnectReason
 from app.gateway.admission import admit
 from app.gateway.dispatch import Confirmation
+from app.gateway.failures import Failure, failure_of, told, too_fast
 from app.gateway.liveness import Liveness
-from app.gateway.rate import TokenBucket
-from app.gateway.routing import Rejected, told
+from app.gateway.rate import Strain, TokenBucket
 from app.gateway.services import Services
 from app.hub.session import Session
 from app.hub.transport import Transport
 from app.messages.destinations import APP_ACK, USER_ERRORS
 from app.stomp.codec import HEARTBEAT
-from app.stomp.errors import FrameTooLarge, ProtocolError
+from app.stomp.errors import ProtocolError
 from app.stomp.events import Ack, Commit, Connect, Disconnect, Event, Send, Subscribe, Unsubscribe
 from app.stomp.session import ServerSession
 
 RETIRE_S = 1.0
-DEFECT = "an internal error; the operators have been told"
 
 logger = logging.getLogger(__name__)
 
@@ -42,10 +31,12 @@ class Connection:
         "_bucket",
         "_completes",
         "_has_rest",
+        "_held",
         "_is_gone",
         "_over",
         "_services",
         "_stomp",
+        "_strain",
         "_work",
         "life",
         "session",
@@ -62,6 +53,8 @@ class Connection:
         self._services = services
         self._stomp = ServerSession(options.limits, heartbeat=options.heartbeat, server=options.server)
         self._bucket = TokenBucket(rate=options.inbound_rate, burst=options.inbound_burst, now_s=now_s)
+        self._held: Event | None = None  # a frame beyond the rate, which waits until the client may send again
+        self._strain: Strain | None = None
         self._work: asyncio.Task[None] | None = None
         self._completes = False  # the work is done to its end, though the client hangs up
         self._is_gone = False
@@ -92,11 +85,11 @@ class Connection:
     def closed(self) -> None:
         """The transport is gone, for whatever reason. What the client has sent before is done first."""
         self._is_gone = True
-        if self._over or self._work is None or not self._completes:
+        if not self._over and (self._held or (self._work and self._completes)):
+            self._leave()
+        else:
             self._finish(GONE)
             self._services.gone(self)
-        else:
-            self._leave()
 
     # Called by the gateway
 
@@ -109,8 +102,27 @@ class Connection:
 
     @property
     def is_busy(self) -> bool:
-        """A frame is being worked on; little or nothing is read meanwhile."""
-        return self._work is not None
+        """A frame is being worked on or held back; little or nothing is read meanwhile."""
+        return self._work is not None or self._held is not None
+
+    @property
+    def is_held(self) -> bool:
+        """A frame waits because the client sent faster than it may."""
+        return self._held is not None
+
+    def let_through(self) -> None:
+        """Handle frames that were held back, as many as the client may have sent by now."""
+        event, self._held, strain = self._held, None, self._strain
+        assert event is not None, "only called while a frame is held"
+        assert strain is not None, "made when the frame was held"
+        self.life.heard_s = now_s = self._services.clock.monotonic()
+        self._take(event)
+        self._go_on()
+        options = self._services.options
+        if self._held is None:
+            strain.end(now_s)
+        elif strain.seconds(now_s) > options.inbound_patience_s:
+            self._refuse(too_fast(options.inbound_rate, options.inbound_patience_s), None)
 
     async def retire(self) -> None:
         """A newer session of its device has come: what the client has sent is done or dropped when this returns."""
@@ -126,7 +138,7 @@ class Connection:
 
     def _pump(self) -> None:
         stomp = self._stomp
-        while self._work is None and not self._over and stomp.buffered:
+        while self._work is None and self._held is None and not self._over and stomp.buffered:
             try:
                 event = stomp.next_event()
             except ProtocolError as error:
@@ -136,7 +148,16 @@ class Connection:
                 break
             if not (self._is_gone and isinstance(event, Subscribe | Unsubscribe)):
                 self._take(event)
-        self._has_rest = stomp.buffered > 0
+        self._has_rest = stomp.buffered > 0 or self._held is not None
+
+    def _go_on(self) -> None:
+        """One frame is done or let through: those behind it follow."""
+        self._pump()
+        if self._is_gone:
+            self.closed()
+        elif self._work is None and self._held is None:
+            # Not earlier, or each frame that is done would let in others, and they would pile up.
+            self.transport.resume_reading()
 
     def _take(self, event: Event) -> None:
         session = self.session
@@ -144,7 +165,7 @@ class Connection:
         if is_ack and session is not None and session.unanswered:
             session.unanswered -= 1  # costs nothing: how often a client has to acknowledge is the server's doing
         elif not self._bucket.take(self.life.heard_s):
-            self._refuse(RATE_LIMITED, "rate limit", "the client sends more frames than it may", None)
+            self._hold(event)
             return
         receipt = event.receipt
         pending: Awaitable[Confirmation | None] | None
@@ -164,6 +185,15 @@ class Connection:
         else:
             self._completes = isinstance(event, Send | Commit)
             self._work = self._services.tasks.start(self._await(pending, receipt), f"frame of {self._name}")
+
+    def _hold(self, event: Event) -> None:
+        """Nothing is lost: what comes behind it waits in the client and on the way."""
+        self._held = event
+        self._has_rest = True
+        self._strain = self._strain or Strain(self.life.heard_s)
+        self._strain.begin(self.life.heard_s)
+        self.transport.pause_reading()
+        self._services.held(self)
 
     def _begin_or_end(self, event: Event) -> Awaitable[None] | None:
         if isinstance(event, Connect):
@@ -192,11 +222,7 @@ class Connection:
         if self._over:
             return
         self.life.heard_s = self._services.clock.monotonic()
-        self._pump()
-        if self._is_gone:
-            self.closed()
-        elif self._work is None:  # or each frame that is done would let in others, and they would pile up
-            self.transport.resume_reading()
+        self._go_on()
 
     async def _connect(self, event: Connect) -> None:
         session = await admit(self._services, self, event, self._stomp.version)
@@ -226,40 +252,22 @@ class Connection:
         self._confirm(receipt)
 
     def _fail(self, error: BaseException, receipt: str | None) -> None:
-        if isinstance(error, ProtocolError):
-            reason = TOO_BIG if isinstance(error, FrameTooLarge) else BAD_REQUEST
-            self._refuse(reason, error.message, error.detail, receipt, error.headers)
-        elif isinstance(error, ServiceError):
-            self._refuse(error.disconnect, error.title, error.detail, receipt)
-        elif isinstance(error, Rejected):
-            self._reject(error, receipt)
-        else:  # a defect, of a handler of the application most likely: it must not end the session of a client
+        failure = failure_of(error, is_connected=self.session is not None)
+        if failure.reason is INTERNAL_ERROR:
             logger.error("a frame of %s could not be handled", self._name, exc_info=error)
-            self._reject(Rejected(DEFECT), receipt)
-
-    def _reject(self, error: Rejected, receipt: str | None) -> None:
-        if self.session is None:  # there is nothing that could go on
-            self._refuse(INTERNAL_ERROR, ServiceError.title, error.detail, receipt)
-        elif self.session.listens_to(USER_ERRORS):
-            self.session.publish(told(error, receipt, self._services.delivery.new_id()))
-        elif receipt is not None:  # it waits for an answer, and this is the only one left
-            self._refuse(BAD_REQUEST, "the frame was rejected", error.detail, receipt)
+        if not failure.ends and self.session is not None and self.session.listens_to(USER_ERRORS):
+            self.session.publish(told(failure, receipt, self._services.delivery.new_id()))
+        elif failure.ends or failure.must_be_told or receipt is not None:  # an ERROR is the only answer left
+            self._refuse(failure, receipt)
         else:
-            logger.info("%s: %s", self._name, error.detail)
+            logger.info("%s: %s", self._name, failure.detail)
 
-    def _refuse(
-        self,
-        reason: DisconnectReason,
-        message: str,
-        detail: str,
-        receipt: str | None,
-        headers: dict[str, str] | None = None,
-    ) -> None:
-        if self._over:
-            return
-        logger.info("%s refused: %s", self._name, detail)
-        self.transport.send(self._stomp.error(message, detail, receipt_id=receipt, headers=headers))
-        self.end(reason)
+    def _refuse(self, failure: Failure, receipt: str | None) -> None:
+        if not self._over:
+            logger.info("%s refused: %s", self._name, failure.detail)
+            error = self._stomp.error(failure.title, failure.detail, receipt_id=receipt, headers=failure.headers)
+            self.transport.send(error)
+            self.end(failure.reason)
 
     # The end
 
@@ -268,6 +276,7 @@ class Connection:
         if self._over:
             return
         self._over = True
+        self._held = None
         if self._work is not None and self._work is not asyncio.current_task():
             # Not before its first step: a coroutine that is cancelled earlier leaves what it awaits never awaited.
             asyncio.get_running_loop().call_soon(self._work.cancel)

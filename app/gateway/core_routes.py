@@ -1,5 +1,6 @@
 """The application destinations that every user of the service knows, but for `/app/ack`, which `dispatch` handles."""
 
+from app.gateway.headers import user_headers
 from app.gateway.routing import AppMessage, DestinationRoutes
 from app.hub.publication import Publication
 from app.messages.destinations import APP_SEND_MESSAGE, TOPIC_MESSAGES
@@ -16,7 +17,7 @@ async def send_message(message: AppMessage) -> None:
 
 
 async def publish_as_sent(message: AppMessage, destination: str) -> None:
-    """The body as it came, to all subscribers of a topic on all nodes, at most once."""
+    """The body and the user-defined headers as they came, to all subscribers of a topic on all nodes, at most once."""
     try:
         message.body.decode()
         binary = False
@@ -27,12 +28,8 @@ async def publish_as_sent(message: AppMessage, destination: str) -> None:
             message_id=message.delivery.new_id(),
             destination=destination,
             body=message.body,
-            content_type=_content_type(message.headers.get("content-type"), OCTETS if binary else TEXT),
+            headers=user_headers(message.headers),
+            content_type=message.headers.get("content-type") or (OCTETS if binary else TEXT),
             binary=binary,
         )
     )
-
-
-def _content_type(given: str | None, default: str) -> str:
-    """What the sender said, as far as it can be written as a header in every STOMP version."""
-    return given if given and len(given) <= 128 and given.isprintable() else default

@@ -10,6 +10,7 @@ from app.delivery.delivery import Delivery
 from app.errors import Forbidden, InvalidMessage, ServiceError
 from app.gateway.acknowledgements import parse_ack_ids
 from app.gateway.core_routes import publish_as_sent
+from app.gateway.failures import rejected_by_service
 from app.gateway.routing import AppMessage, DestinationRoutes, Handler, Rejected
 from app.hub.hub import Hub
 from app.hub.session import Session
@@ -147,11 +148,11 @@ class Dispatcher:
             raise Forbidden("clients may not send to topics here")
         if problem := topic_problem(message.destination):
             raise InvalidMessage(f"cannot send to {message.destination[:128]!r}: {problem}")
-        return publish_as_sent(message, canonical(message.destination))
+        return _handled(publish_as_sent(message, canonical(message.destination)))
 
     async def _commit(self, session: Session, event: Commit) -> "Confirmation | None":
         """All of it, in order; what is rejected does not keep the rest from being done, and is told at the end."""
-        problems: list[str] = []
+        rejections: list[Rejected] = []
         acknowledged: list[str] = []
         for part in event.events:
             try:
@@ -160,9 +161,9 @@ class Dispatcher:
                     await pending
                 acknowledged += _acknowledged_by(part)
             except Rejected as rejected:
-                problems.append(rejected.detail)
-        if problems:
-            raise Rejected("; ".join(problems[:10]))
+                rejections.append(rejected)
+        if rejections:
+            raise _sum_of(rejections)
         return None if event.receipt is None else self._confirmation(session, acknowledged)
 
 
@@ -196,7 +197,7 @@ def _handle(handler: Handler, message: AppMessage) -> Awaitable[None] | None:
     try:
         pending = handler(message)
     except ServiceError as error:
-        raise Rejected(error.detail) from error
+        raise rejected_by_service(error) from error
     return None if pending is None else _handled(pending)
 
 
@@ -204,4 +205,15 @@ async def _handled(pending: Awaitable[None]) -> None:
     try:
         await pending
     except ServiceError as error:
-        raise Rejected(error.detail) from error
+        raise rejected_by_service(error) from error
+
+
+def _sum_of(rejections: Sequence[Rejected]) -> Rejected:
+    """A transaction of which a part failed for a passing reason is not said to be a bad one."""
+    worst = next((rejected for rejected in rejections if rejected.reason.may_reconnect), rejections[0])
+    return Rejected(
+        "; ".join(rejected.detail for rejected in rejections[:10]),
+        reason=worst.reason,
+        title=worst.title,
+        must_be_told=any(rejected.must_be_told for rejected in rejections),
+    )

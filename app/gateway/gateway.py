@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from app.auth.ports import Authenticator
 from app.clock import Clock
@@ -27,6 +27,7 @@ LONGEST_TICK_S = 0.25
 SHORTEST_TICK_S = 0.05
 TICKS_PER_INTERVAL = 10
 LATE_TICKS = 3  # so late may a look come: one for the schedule, one for the timer, one for a busy loop
+HELD_SLICE = 20  # connections whose frames are let through before the loop gets a turn
 TICK_SLICE = 500  # connections that are looked after before the loop gets a turn: a millisecond or two
 DRAIN_S = 5.0  # for clients to take what was sent to them before the process ends
 
@@ -52,6 +53,7 @@ class Gateway:
         self._connections: dict[Connection, int] = {}  # and their slots in the schedule
         self._sessions: dict[str, Connection] = {}  # also those that are just being counted in, or have left the hub
         self._transports: set[Connection] = set()  # those of connections that are over may still have to flush
+        self._held: set[Connection] = set()  # they send faster than they may
         self._all_gone = asyncio.Event()
         self._tick_s = tick_s(options.heartbeat)
         self._schedule: Schedule[Connection] = Schedule(self._tick_s)
@@ -72,6 +74,7 @@ class Gateway:
             clock=clock,
             admitting=self._admitting,
             retire=self._retire,
+            held=self._held.add,
             ended=self._ended,
             gone=self._gone,
         )
@@ -99,6 +102,7 @@ class Gateway:
         self._sessions[session_id] = connection
 
     def _ended(self, connection: Connection, reason: DisconnectReason) -> None:
+        self._held.discard(connection)
         self._sessions.pop(connection.session_id, None)
         self._schedule.discard(connection, self._connections.pop(connection))
         self.disconnects[reason] += 1
@@ -144,11 +148,27 @@ class Gateway:
 
     async def run(self) -> None:
         while True:
-            await asyncio.sleep(self._tick_s)
+            await asyncio.sleep(SHORTEST_TICK_S if self._held else self._tick_s)
+            held = self.held()
+            for start in range(0, len(held), HELD_SLICE):
+                self.let_through(held[start : start + HELD_SLICE])
+                await asyncio.sleep(0)
             due = self.due()
             for start in range(0, len(due), TICK_SLICE):
                 self.look_after(due[start : start + TICK_SLICE])
                 await asyncio.sleep(0)
+
+    def held(self) -> Sequence[Connection]:
+        """Those whose client sends faster than it may."""
+        return tuple(self._held)
+
+    def let_through(self, connections: Iterable[Connection]) -> None:
+        """Handle frames that were held back, of each client as many as it may have sent by now."""
+        for connection in connections:
+            if connection in self._held:
+                connection.let_through()
+                if not connection.is_held:
+                    self._held.discard(connection)
 
     def due(self) -> list[Connection]:
         """Those that something may have to be done about now; the caller has to look after each of them."""

@@ -19,3 +19,33 @@ class TokenBucket:
             return False
         self._tokens -= 1
         return True
+
+
+class Strain:
+    """For how long a client has been sending faster than it may: grows while a frame of it waits, shrinks while none
+    does. Times are seconds of one clock.
+    """
+
+    __slots__ = ("_changed_s", "_is_waiting", "_seconds")
+
+    def __init__(self, now_s: float) -> None:
+        self._seconds = 0.0
+        self._is_waiting = False
+        self._changed_s = now_s
+
+    def begin(self, now_s: float) -> None:
+        """A frame waits. Has no effect if one waits already."""
+        self._change(True, now_s)
+
+    def end(self, now_s: float) -> None:
+        """No frame waits any more."""
+        self._change(False, now_s)
+
+    def _change(self, is_waiting: bool, now_s: float) -> None:
+        self._seconds = self.seconds(now_s)
+        self._is_waiting = is_waiting
+        self._changed_s = now_s
+
+    def seconds(self, now_s: float) -> float:
+        passed_s = now_s - self._changed_s
+        return self._seconds + passed_s if self._is_waiting else max(0.0, self._seconds - passed_s)

@@ -11,29 +11,35 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from msgspec import Struct
-from pydantic_core import from_json, to_json
+from pydantic_core import from_json
 
 from app.delivery.delivery import Delivery
-from app.hub.publication import Publication
+from app.disconnects import BAD_REQUEST, DisconnectReason
 from app.hub.session import Session
-from app.messages.destinations import APP_ACK, APP_PREFIX, USER_ERRORS
+from app.messages.destinations import APP_ACK, APP_PREFIX
 
 
 class Rejected(Exception):
     """A handler cannot take what a client sent; the session goes on.
 
     The client is told on `/user/queue/errors`. `detail` is one sentence about what was wrong and what was expected.
+    A client that does not subscribe to that queue gets an ERROR with `title` and a close with `reason`, if it asked for
+    a receipt or `must_be_told`.
     """
 
-    def __init__(self, detail: str) -> None:
+    def __init__(
+        self,
+        detail: str,
+        *,
+        reason: DisconnectReason = BAD_REQUEST,
+        title: str = "the frame was rejected",
+        must_be_told: bool = False,
+    ) -> None:
         super().__init__(detail)
         self.detail = detail
-
-
-def told(error: Rejected, receipt: str | None, message_id: str) -> Publication:
-    """For `/user/queue/errors`: a JSON object with `detail`, and `receipt` where the frame asked for one."""
-    body = {"detail": error.detail} | ({} if receipt is None else {"receipt": receipt})
-    return Publication(message_id=message_id, destination=USER_ERRORS, body=to_json(body))
+        self.reason = reason
+        self.title = title
+        self.must_be_told = must_be_told
 
 
 class AppMessage(Struct, frozen=True):

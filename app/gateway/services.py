@@ -28,12 +28,14 @@ class ConnectionOptions:
     max_sessions_per_user: int = 10
     inbound_rate: float = 100.0
     inbound_burst: float = 200.0
+    inbound_patience_s: float = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
     """`admitting` is told which session a connection is about to become, `ended` when it is over, `gone` when its
-    transport is, too. `retire` ends a session of this node for a newer one of its device.
+    transport is, too. `retire` ends a session of this node for a newer one of its device. `held`: a frame
+    of the connection waits for `Connection.let_through`.
     """
 
     hub: Hub
@@ -46,5 +48,6 @@ class Services:
     clock: Clock
     admitting: Callable[["Connection", str], None]
     retire: Callable[[str], Awaitable[None]]
+    held: Callable[["Connection"], None]
     ended: Callable[["Connection", DisconnectReason], None]
     gone: Callable[["Connection"], None]

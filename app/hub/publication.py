@@ -6,7 +6,7 @@ from weakref import WeakValueDictionary
 
 from msgspec import Struct, field
 
-from app.stomp.codec import encode_header
+from app.stomp.codec import encode_header, encode_headers
 from app.stomp.frames import Version
 from app.stomp.session import ack_id
 
@@ -44,13 +44,8 @@ class Profile:
         start = ["MESSAGE", "message-id:"]
         if subscription_id is not None:
             start.insert(1, encode_header("subscription", subscription_id, version=version))
-        middle = [
-            "",
-            encode_header("destination", destination, version=version),
-            encode_header("content-type", content_type, version=version),
-            "content-length:",
-        ]
-        return "\n".join(start), "\n".join(middle)
+        middle = encode_headers((("destination", destination), ("content-type", content_type)), version)
+        return "\n".join(start), f"{middle}\ncontent-length:"
 
 
 def profile_of(version: Version, subscription_id: str | None, asks_ack: bool) -> Profile:
@@ -71,10 +66,11 @@ class Publication(Struct):
     It is encoded once for each profile of subscribers, of which there are few; where there are many, not all large
     frames are remembered, and the memory stays bounded.
 
-    `message_id` has the characters of ids (`messages/ids.py`). `headers` go between the standard ones and the body; all
-    header text must be writable in every STOMP version. `binary`: the body is not valid UTF-8 and travels in a binary
-    WebSocket message. `seq` is the time on the clock of the Redis server when it was published, in µs: its place among
-    the messages of a user. 0: unknown. In a Redis Cluster another server may have set the seqs of the messages.
+    `message_id` has the characters of ids (`messages/ids.py`). `headers` go between the standard ones and the body; a
+    header that a STOMP version cannot write is left out of its frames. `binary`: the body is not valid UTF-8 and
+    travels in a binary WebSocket message. `seq` is the time on the clock of the Redis server when it was published, in
+    µs: its place among the messages of a user. 0: unknown. In a Redis Cluster another server may have set the seqs of
+    the messages.
     """
 
     message_id: str
@@ -85,6 +81,7 @@ class Publication(Struct):
     binary: bool = False
     seq: int = 0
     _frames: dict[Profile, bytes] = field(default_factory=dict)
+    _header_lines: dict[Version, str] | None = None
 
     def frame_for(self, profile: Profile) -> bytes:
         frame = self._frames.get(profile)
@@ -94,6 +91,16 @@ class Publication(Struct):
                 self._frames.popitem()  # the last one: profiles that come in turns would all be forgotten otherwise
             self._frames[profile] = frame
         return frame
+
+    def header_lines(self, version: Version) -> str:
+        """`headers` as that version writes them; once for all its profiles."""
+        known = self._header_lines
+        if known is None:
+            known = self._header_lines = {}
+        lines = known.get(version)
+        if lines is None:
+            lines = known[version] = encode_headers(self.headers, version)
+        return lines
 
 
 class Notice(Struct, frozen=True, kw_only=True):
@@ -120,11 +127,8 @@ def encode_message(publication: Publication, profile: Profile) -> bytes:
     message_id, body = publication.message_id, publication.body
     start, middle = profile.standard_headers(publication.destination, publication.content_type)
     written_id = message_id if ":" not in message_id else encode_header("", message_id, version=profile.version)[1:]
-    lines = []
-    if publication.headers:
-        lines = [encode_header(name, value, version=profile.version) for name, value in publication.headers]
+    rest = publication.header_lines(profile.version) if publication.headers else ""
     if profile.asks_ack and profile.version is Version.V12:
         ack = ack_id(message_id, profile.subscription_id or "")
-        lines.append(encode_header("ack", ack, version=profile.version))
-    rest = "".join([f"\n{line}" for line in lines]) if lines else ""
+        rest += "\n" + encode_header("ack", ack, version=profile.version)
     return f"{start}{written_id}{middle}{len(body)}{rest}\n\n".encode() + body + b"\0"

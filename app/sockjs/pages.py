@@ -12,23 +12,34 @@ _IFRAME = """\
 <head>
   <meta http-equiv="X-UA-Compatible" content="IE=edge" />
   <meta http-equiv="Content-Type" content="text/html; charset=UTF-8" />
-  <script>
-    document.domain = document.domain;
-    _sockjs_onload = function(){SockJS.bootstrap_iframe();};
-  </script>
-  <script src="%s"></script>
-</head>
+%s</head>
 <body>
   <h2>Don't panic!</h2>
   <p>This is a SockJS hidden iframe. It's used for cross domain magic.</p>
 </body>
 </html>
 """
+_SCRIPTS = """\
+  <script src="%s"></script>
+  <script>
+    document.domain = document.domain;
+    SockJS.bootstrap_iframe();
+  </script>
+"""
+_OLD_SCRIPTS = """\
+  <script>
+    document.domain = document.domain;
+    _sockjs_onload = function(){SockJS.bootstrap_iframe();};
+  </script>
+  <script src="%s"></script>
+"""
 
 
-def iframe(client_url: str) -> bytes:
+def iframe(client_url: str, *, protocol_0_3_3: bool = False) -> bytes:
     """The page that pages of other domains talk through; `client_url` is where sockjs-client is."""
-    return (_IFRAME % client_url.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")).encode()
+    scripts = _OLD_SCRIPTS if protocol_0_3_3 else _SCRIPTS
+    url = client_url.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
+    return (_IFRAME % (scripts % url)).encode()
 
 
 def etag(document: bytes) -> str:

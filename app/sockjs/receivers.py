@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from app.sockjs.frames import quote
 from app.sockjs.paths import Action
 
 JAVASCRIPT = "application/javascript; charset=UTF-8"
-EVENT_STREAM = "text/event-stream; charset=UTF-8"
+EVENT_STREAM = "text/event-stream"  # always UTF-8
 HTML = "text/html; charset=UTF-8"
 
 XHR_PRELUDE = b"h" * 2048 + b"\n"  # browsers show nothing of a response before they have so much
@@ -89,5 +89,8 @@ RECEIVERS = {
     Action.HTMLFILE: Receiver("htmlfile", HTML, True, True, _html_head, _script),
     Action.JSONP: Receiver("jsonp-polling", JAVASCRIPT, False, True, _nothing, _commented_call),
 }
-PLAIN_JSONP = Receiver("jsonp-polling", JAVASCRIPT, False, True, _nothing, _call)
-"""As protocol 0.3.3 has it; later versions begin with a comment."""
+OLD_RECEIVERS = {
+    Action.EVENTSOURCE: replace(RECEIVERS[Action.EVENTSOURCE], content_type="text/event-stream; charset=UTF-8"),
+    Action.JSONP: replace(RECEIVERS[Action.JSONP], wrap=_call),
+}
+"""As protocol 0.3.3 has them. Later versions name no charset, and begin with a comment."""

@@ -5,6 +5,7 @@ well as LF. CONNECT and CONNECTED are never escaped, so that 1.0 peers can read 
 version is known.
 """
 
+import contextlib
 import re
 from collections.abc import Iterable
 
@@ -50,6 +51,15 @@ def encode_header(name: str, value: str, *, version: Version, plain: bool = Fals
         return line
     table = _ESCAPES[version]
     return f"{name.translate(table)}:{value.translate(table)}"
+
+
+def encode_headers(headers: Iterable[tuple[str, str]], version: Version) -> str:
+    """Lines of a head, each with the LF before it. Leaves out what the version has no way to write (LF in 1.0)."""
+    lines = []
+    for name, value in headers:
+        with contextlib.suppress(ValueError):
+            lines.append(encode_header(name, value, version=version))
+    return "".join([f"\n{line}" for line in lines])
 
 
 def unescape(text: str, version: Version | None) -> str:

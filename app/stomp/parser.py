@@ -116,6 +116,13 @@ class FrameParser:
     def _read_head(self) -> bool:
         if not self._skip_line_ends():
             return False
+        try:
+            return self._try_to_read_head()
+        except ProtocolError as error:
+            error.receipt_id = error.receipt_id or self._readable_receipt()
+            raise
+
+    def _try_to_read_head(self) -> bool:
         buffer, start = self._buffer, self._start
         nul = buffer.find(_NUL, self._scan)  # ends the search: a head may not be looked for in the frames behind
         end, body_start = self._find_blank_line(nul if nul >= 0 else len(buffer))
@@ -164,7 +171,7 @@ class FrameParser:
             text = head.decode()
         except UnicodeDecodeError as error:
             raise ProtocolError("malformed frame", "the headers are not valid UTF-8") from error
-        command, *lines = self._split_lines(text) if "\r" in text and self._allows_cr else text.split("\n")
+        command, *lines = self._split_lines(text)
         if len(lines) > self.limits.max_headers:
             raise FrameTooLarge(f"{len(lines)} headers, at most {self.limits.max_headers} are allowed")
         escaped = "\\" in text and command not in UNESCAPED_COMMANDS
@@ -175,6 +182,8 @@ class FrameParser:
         return command, headers
 
     def _split_lines(self, text: str) -> list[str]:
+        if not (self._allows_cr and "\r" in text):
+            return text.split("\n")
         lines = [line.removesuffix("\r") for line in text.split("\n")]
         if any("\r" in line for line in lines):
             raise ProtocolError("malformed frame", "a CR stands inside a header")
@@ -213,6 +222,22 @@ class FrameParser:
             self._scan = len(buffer)
             return None
         return end
+
+    def _readable_receipt(self) -> str | None:
+        """The receipt of a frame whose head is broken in another line; the ERROR can name it all the same."""
+        nul = self._buffer.find(_NUL, self._start)
+        stop = nul if nul >= 0 else len(self._buffer)
+        self._scan = self._start
+        end, _ = self._find_blank_line(stop)
+        lines = bytes(self._buffer[self._start : end if end >= 0 else stop]).split(b"\n")
+        for line in lines[1:] if end >= 0 else lines[1:-1]:  # the last line may be incomplete
+            try:
+                name, value = self._parse_header(self._split_lines(line.decode())[0], escaped=True)
+            except (ProtocolError, UnicodeDecodeError):
+                continue
+            if name == "receipt":
+                return value
+        return None
 
     def _receipt(self) -> str | None:
         return self._head[1].get("receipt") if self._head else None

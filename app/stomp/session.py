@@ -27,11 +27,12 @@ from app.stomp.events import (
     Subscription,
     Unsubscribe,
 )
-from app.stomp.frames import AckMode, Frame, FrameLimits, Version
+from app.stomp.frames import Frame, FrameLimits, Version
 from app.stomp.heartbeat import Heartbeat, parse_heartbeat
 from app.stomp.negotiation import negotiate_version, trimmed_headers
 from app.stomp.parser import FrameParser
 from app.stomp.plain import NO_HEAD, find_plain_head, fits_plain_heads
+from app.stomp.subscriptions import key_to_end, subscription_of
 from app.stomp.transactions import Transactions
 
 
@@ -43,6 +44,7 @@ class State(StrEnum):  # of texts, for their hash: that of other members is comp
 
 
 CONNECTING, AUTHENTICATING, OPEN, CLOSED = State  # a member is found through its class six times as slowly
+NO_HEARTBEAT = Heartbeat()  # 1.0 has none, and none is sent to its clients
 OPEN_COMMANDS = ("SEND", "SUBSCRIBE", "UNSUBSCRIBE", "ACK", "NACK", "BEGIN", "COMMIT", "ABORT")
 TRANSITIONS: Mapping[tuple[State, str], State] = {
     (CONNECTING, "CONNECT"): AUTHENTICATING,
@@ -168,35 +170,18 @@ class ServerSession:
         return Connect(frame.headers)
 
     def _subscribe(self, frame: Frame) -> Event:
-        destination = frame.required("destination")
-        subscription_id = frame.headers.get("id") or None
-        if self.version is not Version.V10:
-            subscription_id = frame.required("id")
-        key = subscription_id or destination
+        key, subscription = subscription_of(frame, self.version)
         if key in self.subscriptions:
             raise ProtocolError("duplicate subscription", f"the subscription id {key[:64]!r} is in use")
         if len(self.subscriptions) >= self._limits.max_subscriptions:
             raise ProtocolError(
                 "too many subscriptions", f"a session may have {self._limits.max_subscriptions} subscriptions"
             )
-        self.subscriptions[key] = subscription = Subscription(subscription_id, destination, self._ack_mode(frame))
+        self.subscriptions[key] = subscription
         return Subscribe(subscription, frame.receipt)
 
-    def _ack_mode(self, frame: Frame) -> AckMode:
-        text = frame.headers.get("ack", AckMode.AUTO)
-        try:
-            mode = AckMode(text)
-        except ValueError:
-            raise ProtocolError(
-                "bad ack mode", f"ack is {text[:32]!r}, one of auto, client, client-individual was expected"
-            ) from None
-        return mode
-
     def _unsubscribe(self, frame: Frame) -> Event:
-        key = frame.headers.get("id")
-        if not key:
-            # 1.0: "requires either a destination header or an id header"
-            key = frame.required("destination" if self.version is Version.V10 else "id")
+        key = key_to_end(frame, self.version, self.subscriptions)
         return Unsubscribe(self.subscriptions.pop(key, None), frame.receipt)
 
     def _send(self, frame: Frame) -> Event:
@@ -256,7 +241,7 @@ class ServerSession:
             ("version", str(self.version)),
             ("session", session_id),
             ("server", self._server),
-            ("heart-beat", str(self._offer)),
+            ("heart-beat", str(NO_HEARTBEAT if self.version is Version.V10 else self._offer)),
             ("user-name", user),
         )
         return encode_frame("CONNECTED", headers, version=self.version)

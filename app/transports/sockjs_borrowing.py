@@ -13,7 +13,7 @@ from app.transports.sockjs_post import Note, encode_note
 
 ANSWER_S = 3.0  # for a node that is there to say whether it has a session
 LOOK_S = 5.0  # between two looks whether the owners are still there
-TAKE_S = 20.0  # for a session to take what was sent to it
+TAKE_S = 20.0  # for a session to take what was sent to it, if it does not keep its client waiting
 
 logger = logging.getLogger(__name__)
 
@@ -23,11 +23,12 @@ class Gone(Exception):
 
 
 class Borrowing:
-    """`silence_s`: then the owner is gone."""
+    """`silence_s`: then the owner is gone. `patience_s`: how long a session may keep a client waiting that sends."""
 
-    def __init__(self, post: PacedPost, *, tasks: TaskOwner, silence_s: float) -> None:
+    def __init__(self, post: PacedPost, *, tasks: TaskOwner, silence_s: float, patience_s: float) -> None:
         self._post = post
         self._tasks = tasks
+        self._patience_s = patience_s
         self._numbers = itertools.count(1)
         self._asked: dict[int, asyncio.Future[str]] = {}
         self._borrowed: dict[int, Borrowed] = {}
@@ -58,18 +59,18 @@ class Borrowing:
         """taken, busy, or unknown; the last also where the owner is gone. Raises Unavailable."""
         note = Note("send", next(self._numbers), session, body=json.dumps(messages).encode())
         try:
-            return await self._ask(owner, note, TAKE_S)
+            return await self._ask(owner, note, TAKE_S + self._patience_s)
         except Gone:
             return "unknown"
         except TimeoutError:
             raise Unavailable("the node that has the session does not answer", retry_after_s=1) from None
 
-    async def _ask(self, owner: str, note: Note, patience_s: float) -> str:
+    async def _ask(self, owner: str, note: Note, timeout_s: float) -> str:
         """Raises Gone, TimeoutError and Unavailable."""
         answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._asked[note.number] = answer
         try:
-            async with asyncio.timeout(patience_s):
+            async with asyncio.timeout(timeout_s):
                 await self.post(owner, note)
                 return await answer
         finally:

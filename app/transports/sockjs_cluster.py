@@ -22,9 +22,21 @@ logger = logging.getLogger(__name__)
 
 
 class SockJsCluster:
-    """A node that is asked for a session that nobody has claims it; claims are refreshed every `refresh_s`."""
+    """A node that is asked for a session that nobody has claims it; claims are refreshed every `refresh_s`.
 
-    def __init__(self, owners: Owners, post: Post, *, clock: Clock, heartbeat_s: float, refresh_s: float) -> None:
+    `patience_s`: how long an endpoint may keep a client waiting that sends too fast.
+    """
+
+    def __init__(
+        self,
+        owners: Owners,
+        post: Post,
+        *,
+        clock: Clock,
+        heartbeat_s: float,
+        refresh_s: float,
+        patience_s: float = 0.0,
+    ) -> None:
         self._owners = owners
         self._post = post
         self._clock = clock
@@ -36,7 +48,7 @@ class SockJsCluster:
         silence_s = heartbeat_s + SILENCE_S
         self._paced = PacedPost(post)
         self._lending = Lending(self._paced, clock=clock, tasks=self._tasks, silence_s=silence_s)
-        self._borrowing = Borrowing(self._paced, tasks=self._tasks, silence_s=silence_s)
+        self._borrowing = Borrowing(self._paced, tasks=self._tasks, silence_s=silence_s, patience_s=patience_s)
         post.listen(self._receive_soon)
 
     def serve(self, find: FindSession) -> None:

@@ -22,7 +22,7 @@ from app.sockjs.headers import (
 )
 from app.sockjs.pages import GREETING, etag, iframe, info, is_known, payload_of_form
 from app.sockjs.paths import Action, Call, Page, is_websocket, method_of, parse_path
-from app.sockjs.receivers import PLAIN_JSONP, RECEIVERS, Receiver, callback_problem
+from app.sockjs.receivers import OLD_RECEIVERS, RECEIVERS, Receiver, callback_problem
 from app.transports.sockjs import SockJs, UnknownSession
 from app.transports.sockjs_session import Busy
 from app.transports.sockjs_stream import FrameAnswer, StreamAnswer
@@ -61,13 +61,12 @@ def _answer_page(request: Request, page: Page, sockjs: SockJs) -> Response:
     if page is Page.GREETING:
         return Response(GREETING, headers={"Content-Type": TEXT})
     if page is Page.IFRAME:
-        return _answer_iframe(request, options.client_url)
+        return _answer_iframe(request, iframe(options.client_url, protocol_0_3_3=options.protocol_0_3_3))
     facts = info(websocket=options.websocket, cookie_needed=options.cookie_needed, entropy=secrets.randbits(32))
     return Response(facts, headers={"Content-Type": JSON} | _not_cached(request, sockjs))
 
 
-def _answer_iframe(request: Request, client_url: str) -> Response:
-    page = iframe(client_url)
+def _answer_iframe(request: Request, page: bytes) -> Response:
     headers = {"ETag": etag(page)} | _cached()
     if is_known(headers["ETag"], request.headers.get("if-none-match", "")):
         return Response(status_code=304, headers=headers)
@@ -121,8 +120,8 @@ async def _receive(request: Request, call: Call, sockjs: SockJs, headers: Mappin
 
 
 def _receiver_of(call: Call, sockjs: SockJs) -> Receiver:
-    if call.action is Action.JSONP and sockjs.options.protocol_0_3_3:
-        return PLAIN_JSONP
+    if call.action in OLD_RECEIVERS and sockjs.options.protocol_0_3_3:
+        return OLD_RECEIVERS[call.action]
     return RECEIVERS[call.action]
 
 

@@ -121,9 +121,13 @@ async def test_topics_reach_the_subscribers_on_all_nodes(nodes: Sequence[Backend
         for client in clients[:2]:
             frame = await client.expect("MESSAGE")
             assert (frame.headers["destination"], json.loads(frame.body)["data"]) == ("/topic/news", "from c")
-        await clients[0].send("SEND", {"destination": "/app/sendMessage"}, "hello everybody")
+        headers = {"content-type": "text/html", "x-größe": "a:b\nc", "Authorization": "Bearer secret"}
+        await clients[0].send("SEND", {"destination": "/app/sendMessage"} | headers, "hello everybody")
         for client in clients:
-            assert (await client.expect("MESSAGE")).body == b"hello everybody"
+            frame = await client.expect("MESSAGE")
+            assert frame.body == b"hello everybody"
+            assert (frame.headers["content-type"], frame.headers["x-größe"]) == ("text/html", "a:b\nc")
+            assert "Authorization" not in frame.headers
         await clients[0].send("UNSUBSCRIBE", {"id": "news", "receipt": "out"})
         await clients[0].expect("RECEIPT")
         await b.push_topic("news", "again")

@@ -2,9 +2,10 @@
 
 import asyncio
 import contextlib
+import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -218,6 +219,36 @@ async def test_who_connects_while_redis_is_away_is_told_to_try_again(nodes: Sequ
             return (await client.receive()).command
 
     await eventually(comes, lambda command: command == "CONNECTED")
+
+
+async def test_what_is_sent_while_redis_is_away_is_told_and_never_said_to_be_a_bad_request(
+    nodes: Sequence[Backend], wire: Proxy
+) -> None:
+    a, *_ = nodes
+    async with AsyncExitStack() as stack:
+        listening, topic, handler = [
+            await stack.enter_async_context(stomp_client(a.server.websocket_url)) for _ in range(3)
+        ]
+        for number, client in enumerate((listening, topic, handler)):
+            await client.connect(f"test-sends-{number}")
+        await listening.subscribe("/user/queue/errors")
+        wire.refuse()
+        wire.cut()
+        try:
+            await eventually(lambda: readiness(nodes, AT_ONCE_S), lambda now: now == {"degraded"})
+            for destination in ("/topic/x", "/app/sendMessage"):
+                await listening.send("SEND", {"destination": destination, "receipt": destination}, "lost")
+                told = json.loads((await listening.expect("MESSAGE")).body)
+                assert (told["code"], told["receipt"]) == (TRY_AGAIN, destination)
+            for client, destination in ((topic, "/topic/x"), (handler, "/app/sendMessage")):
+                await client.send("SEND", {"destination": destination, "receipt": "r"}, "lost")
+                assert (await client.expect("ERROR")).headers["receipt-id"] == "r"
+                assert (await client.closed())[0] == TRY_AGAIN
+        finally:
+            await wire.allow()
+        await eventually(lambda: readiness(nodes), lambda now: now == {"ready"})
+        await listening.send("SEND", {"destination": "/app/sendMessage", "receipt": "back"}, "sent")
+        assert (await listening.expect("RECEIPT")).headers["receipt-id"] == "back"
 
 
 async def test_subscription_that_is_made_while_redis_is_away_counts_once_it_is_back(

@@ -172,4 +172,5 @@ class Stage:
         """As the gateway's timer does it: one call a tick."""
         for _ in range(round(seconds / TICK_S)):
             self.clock.advance(TICK_S)
+            self.gateway.let_through(self.gateway.held())
             self.gateway.look_after(self.gateway.due())

@@ -284,7 +284,7 @@ async def test_first_frame_that_is_no_connect_is_one_error_and_the_end(data: byt
     assert len(stage.gateway) == len(stage.hub) == 0
 
 
-async def test_connect_frame_over_its_limit_is_too_big() -> None:
+async def test_connect_frame_over_its_limit_would_be_so_again() -> None:
     peer = Stage().peer()
 
     peer.connection.receive(b"CONNECT\naccept-version:1.2\n")
@@ -293,7 +293,17 @@ async def test_connect_frame_over_its_limit_is_too_big() -> None:
 
     error = peer.frame()
     assert (error.command, error.headers["message"]) == ("ERROR", "frame too large")
-    assert peer.close_code == 1009
+    assert peer.close_code == 4501
+
+
+@pytest.mark.parametrize("head", ["x:" + "a" * 9000 + "\n", "x:y\n" * 100])
+async def test_connect_headers_over_a_limit_would_be_so_again(head: str) -> None:
+    peer = Stage().peer()
+
+    peer.connection.receive(f"CONNECT\naccept-version:1.2\n{head}\n\0".encode())
+
+    assert peer.frame().headers["message"] == "frame too large"
+    assert peer.close_code == 4501
 
 
 async def test_second_connect_ends_the_session() -> None:

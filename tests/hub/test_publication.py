@@ -51,6 +51,39 @@ def test_own_headers_go_between_the_standard_ones_and_the_body() -> None:
     )
 
 
+class Counted(str):
+    """A header value that knows how often it was written."""
+
+    __slots__ = ()
+    written = 0
+
+    def translate(self, table: object) -> str:
+        Counted.written += 1
+        return str(self)
+
+
+def test_user_headers_are_encoded_once_for_each_version() -> None:
+    publication = Publication("m", "/topic/a", b"", headers=(("x", Counted("y")),))
+    Counted.written = 0
+    for version in (V11, V12):
+        frames = [encode_message(publication, Profile(version, f"s-{number}", False)) for number in range(100)]
+        assert all(b"\nx:y\n" in frame for frame in frames)
+    assert Counted.written == 2
+
+
+@pytest.mark.parametrize(
+    ("version", "lines"),
+    [
+        (V12, b"\na\\cb:c\\nd\nx:e\\rf\\\\\n\n"),
+        (V11, b"\na\\cb:c\\nd\nx:e\rf\\\\\n\n"),
+        (V10, b"content-length:0\nx:e\rf\\\n\n"),
+    ],
+)
+def test_headers_are_escaped_as_the_version_has_it_or_left_out(version: Version, lines: bytes) -> None:
+    publication = Publication("m", "/topic/a", b"", headers=(("a:b", "c\nd"), ("x", "e\rf\\")))
+    assert lines in encode_message(publication, Profile(version, "0", False))
+
+
 def test_a_publication_is_encoded_once_for_each_profile() -> None:
     publication = Publication("m", "/topic/a", b"")
     first = publication.frame_for(profile_of(V12, "0", False))

@@ -4,7 +4,7 @@ import pytest
 
 from app.sockjs.frames import encode_array, quote
 from app.sockjs.paths import Action
-from app.sockjs.receivers import PLAIN_JSONP, RECEIVERS, callback_problem
+from app.sockjs.receivers import OLD_RECEIVERS, RECEIVERS, callback_problem
 
 FRAME = b'a["x"]'
 
@@ -24,7 +24,7 @@ def test_each_transport_writes_frames_its_own_way(action: Action, wrapped: bytes
 
 
 def test_old_jsonp_has_no_comment() -> None:
-    assert PLAIN_JSONP.wrap(b"o", "cb") == b'cb("o");\r\n'
+    assert OLD_RECEIVERS[Action.JSONP].wrap(b"o", "cb") == b'cb("o");\r\n'
 
 
 def test_preludes_are_what_browsers_wait_for() -> None:

@@ -364,6 +364,39 @@ def test_an_undefined_escape_is_fatal(version: Version, sequence: str, line: str
     assert error.detail == f"{sequence!r} is not an escape sequence of STOMP {version}"
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        "SEND\nreceipt:a\\cb\nx:\\t\n\nreceipt:body",
+        "SEND\nx:\\t\nreceipt:a\\cb\n\n",
+        "SEND\r\nx:\\t\r\nreceipt:a\\cb\r\n\r\n",
+        "SEND\nno colon\nreceipt:a\\cb\n\n",
+        "SEND\nreceipt:a\\cb\nx:a\rb\n\n",
+        "SEND\nreceipt:\\t\nreceipt:a\\cb\n\n",
+        "SEND\nreceipt:a\\cb\n",
+        "SEND\nreceipt:a\\cb\n" + "x:y\n" * 5 + "\n",
+        "SEND\nx:" + "y" * 90 + "\nreceipt:a\\cb\n\n",
+    ],
+)
+def test_a_broken_head_is_refused_with_its_receipt(head: str) -> None:
+    assert refusal(head.encode() + b"\0", V12, max_headers=3, max_header_bytes=80).receipt_id == "a:b"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"SEND\nx:\\t\n\nreceipt:body\n\0",
+        b"SEND\nx:\\t\n\n\0SEND\nreceipt:of the next\n\n\0",
+        b"SEND\nreceipt:\xff\n\n\0",
+        b"SEND\nreceipt:\\t\n\n\0",
+        b"SEND\nreceipt:1\0\n\n",
+        b"SEND\nreceipt:" + b"1" * 90,
+    ],
+)
+def test_no_receipt_is_made_up(data: bytes) -> None:
+    assert refusal(data, V12, max_frame_bytes=80).receipt_id is None
+
+
 @pytest.mark.parametrize("command", ["CONNECT", "STOMP", "CONNECTED"])
 @pytest.mark.parametrize("version", [None, *EVERY_VERSION])
 def test_connect_frames_are_not_unescaped(command: str, version: Version | None) -> None:

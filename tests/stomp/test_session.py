@@ -421,6 +421,42 @@ def test_a_1_0_subscription_without_id_goes_by_its_destination(header: str) -> N
     assert receive(session, f"UNSUBSCRIBE\ndestination: /a\n{header}\n\0") == [Unsubscribe(subscription)]
 
 
+def test_1_0_may_end_a_subscription_with_an_id_by_its_destination() -> None:
+    session = open_session("1.0")
+    for headers in ("id:1\ndestination:/a", "id:2\ndestination:/b", "destination:/b", "id:3\ndestination:/b"):
+        receive(session, f"SUBSCRIBE\n{headers}\n\n\0")
+
+    ended = receive(session, *["UNSUBSCRIBE\ndestination:/b\n\n\0"] * 4)
+
+    assert [event.subscription and event.subscription.id for event in ended if isinstance(event, Unsubscribe)] == [
+        None,
+        "2",
+        "3",
+        None,
+    ]
+    assert receive(session, "UNSUBSCRIBE\nid:7\ndestination:/a\n\n\0") == [Unsubscribe(Subscription("1", "/a"))]
+    assert session.subscriptions == {}
+
+
+def test_1_0_ends_the_subscription_of_the_id_where_both_are_named() -> None:
+    session = open_session("1.0")
+    receive(session, "SUBSCRIBE\ndestination:/a\n\n\0SUBSCRIBE\nid:1\ndestination:/a\n\n\0")
+    assert receive(session, "UNSUBSCRIBE\nid:1\ndestination:/a\n\n\0") == [Unsubscribe(Subscription("1", "/a"))]
+
+
+def test_1_0_ends_a_subscription_without_an_id_though_one_is_named() -> None:
+    session = open_session("1.0")
+    receive(session, "SUBSCRIBE\nid:1\ndestination:/a\n\n\0SUBSCRIBE\ndestination:/a\n\n\0")
+    assert receive(session, "UNSUBSCRIBE\nid:7\ndestination:/a\n\n\0") == [Unsubscribe(Subscription(None, "/a"))]
+
+
+def test_1_0_is_promised_no_heartbeats() -> None:
+    session = new_session()
+    receive(session, "CONNECT\nheart-beat:5000,5000\n\n\0")
+    assert as_client(session.accept(session_id="s1", user="ann"), "1.0").headers["heart-beat"] == "0,0"
+    assert session.heartbeat == Heartbeat(0, 0)
+
+
 def test_a_1_0_client_without_ids_subscribes_once_to_a_destination() -> None:
     session = open_session("1.0")
     receive(session, "SUBSCRIBE\ndestination:/a\n\n\0SUBSCRIBE\ndestination:/b\n\n\0")

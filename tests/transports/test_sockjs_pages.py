@@ -93,6 +93,21 @@ async def test_iframe_is_the_same_page_whatever_its_version(site: Site, path: st
     )
 
 
+async def test_iframe_of_the_service_loads_the_client_first() -> None:
+    async with open_site(protocol_0_3_3=False) as site:
+        reply = await site.echo.get("/iframe.html")
+
+    assert re.fullmatch(
+        r'<!DOCTYPE html>\n<html>\n<head>\n  <meta http-equiv="X-UA-Compatible" content="IE=edge" />\n'
+        r'  <meta http-equiv="Content-Type" content="text/html; charset=UTF-8" />\n'
+        r'  <script src="https?://[^"]+"></script>\n'
+        r"  <script>\n    document\.domain = document\.domain;\n    SockJS\.bootstrap_iframe\(\);\n  </script>\n"
+        r"</head>\n<body>\n  <h2>Don't panic!</h2>\n"
+        r"  <p>This is a SockJS hidden iframe\. It's used for cross domain magic\.</p>\n</body>\n</html>",
+        reply.text.strip(),
+    )
+
+
 async def test_iframe_that_is_known_is_not_sent_again(site: Site) -> None:
     etag = (await site.echo.get("/iframe.html")).headers["etag"]
     assert (await site.echo.get("/iframe-1.html")).headers["etag"] == etag

@@ -100,6 +100,12 @@ async def test_jsonp_polling(site: Site) -> None:
         assert_not_cached(reply)
 
 
+async def test_eventsource_of_the_service_names_no_charset() -> None:
+    async with open_site(protocol_0_3_3=False) as site:
+        reply, _ = await site.stream(site.echo, session() + "/eventsource")
+        assert reply.headers["content-type"] == "text/event-stream"
+
+
 async def test_jsonp_of_the_service_begins_with_a_comment() -> None:
     async with open_site(protocol_0_3_3=False) as site:
         reply = await site.echo.get(session() + "/jsonp?c=x")
