@@ -6,6 +6,7 @@ from collections.abc import Awaitable
 
 from app.disconnects import (
     BAD_REQUEST,
+    DISPLACED,
     GONE,
     INTERNAL_ERROR,
     NORMAL,
@@ -107,6 +108,12 @@ class Connection:
         if self._is_gone:
             self._services.gone(self)
 
+    def displace(self) -> bool:
+        """End to make room; False while a CONNECT is being answered."""
+        if self._work is None:
+            self.end(DISPLACED)
+        return self._work is None
+
     @property
     def is_busy(self) -> bool:
         """A frame is being worked on; little or nothing is read meanwhile."""
@@ -204,6 +211,7 @@ class Connection:
             self._services.presence.leave(session.user, session.id)
             return
         self.session = session
+        self._services.admitted(self)
         session.end = self.end
         self._services.hub.join(session)
         self.life.agree(self._stomp.heartbeat, self._services.clock.monotonic())

@@ -32,8 +32,8 @@ class ConnectionOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """`admitting` is told which session a connection is about to become, `ended` when it is over, `gone` when its
-    transport is, too. `retire` ends a session of this node for a newer one of its device.
+    """`admitting` is told which session a connection is about to become, `admitted` when it is one, `ended` when it is
+    over, `gone` when its transport is, too. `retire` ends a session of this node for a newer one of its device.
     """
 
     hub: Hub
@@ -45,6 +45,7 @@ class Services:
     options: ConnectionOptions
     clock: Clock
     admitting: Callable[["Connection", str], None]
+    admitted: Callable[["Connection"], None]
     retire: Callable[[str], Awaitable[None]]
     ended: Callable[["Connection", DisconnectReason], None]
     gone: Callable[["Connection"], None]
