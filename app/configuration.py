@@ -32,7 +32,7 @@ from app.transports.stomp_text import frame_as_text
 from app.transports.websocket import WebSocketOptions
 from app.version import SERVER
 
-FEWEST_FILES, MOST_FILES = 100, 1000  # that are kept for other things than connections
+FEWEST_FILES, MOST_FILES = 128, 1000  # that are kept for other things than connections
 
 logger = logging.getLogger(__name__)
 

@@ -1,6 +1,7 @@
 """How many sessions an address may try to open a second."""
 
 BURST_S = 10.0  # attempts of so many seconds may come at once
+ROUNDING_S = 1e-6
 FEW = 1024
 
 
@@ -25,7 +26,7 @@ class Attempts:
         if not self._interval_s:
             return True
         paid_s = max(self._paid_s.get(key, now_s), now_s) + self._interval_s
-        if paid_s - now_s > BURST_S + self._interval_s / 2:  # half an attempt more, against errors of rounding
+        if paid_s - now_s > BURST_S + ROUNDING_S:
             return False
         self._paid_s[key] = paid_s
         if len(self._paid_s) >= self._sweep_at:

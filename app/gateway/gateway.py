@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from app.auth.ports import Authenticator
 from app.clock import Clock
 from app.cluster.overdue import Verdict
-from app.connections.limits import ConnectionLimits
+from app.connections.limits import ConnectionLimits, Kind
 from app.delivery.delivery import Delivery
 from app.disconnects import FORCED, HEARTBEAT_LOST, REPLACED, RESTART, DisconnectReason
 from app.gateway.connection import Connection
@@ -94,7 +94,7 @@ class Gateway:
         self._connections[connection] = self._schedule.add(connection, self._clock.monotonic() + self._tick_s)
         self._transports.add(connection)
         self._all_gone.clear()
-        self._limits.enter(connection, transport.remote, sockjs=transport.name != WEBSOCKET)
+        self._limits.enter(connection, transport.remote, _kind_of(transport))
         if self.draining:
             connection.end(RESTART)
         return connection
@@ -104,20 +104,21 @@ class Gateway:
         self._sessions[session_id] = connection
 
     def _admitted(self, connection: Connection) -> None:
-        self._limits.authenticated(connection, connection.transport.remote)
+        transport = connection.transport
+        self._limits.authenticated(connection, transport.remote, _kind_of(transport))
 
     def _ended(self, connection: Connection, reason: DisconnectReason) -> None:
         self._sessions.pop(connection.session_id, None)
         self._schedule.discard(connection, self._connections.pop(connection))
         self.disconnects[reason] += 1
-        self._limits.settle(connection)
+        self._limits.settle(connection, _kind_of(connection.transport))
 
     def _gone(self, connection: Connection) -> None:
         if connection not in self._transports:
             return
         self._transports.discard(connection)
         transport = connection.transport
-        self._limits.leave(transport.remote, sockjs=transport.name != WEBSOCKET)
+        self._limits.leave(transport.remote, _kind_of(transport))
         if not self._transports:
             self._all_gone.set()
 
@@ -193,6 +194,10 @@ class Gateway:
         self.draining = True
         for connection in self:
             connection.end(RESTART)
+
+
+def _kind_of(transport: Transport) -> Kind:
+    return Kind.WEBSOCKET if transport.name == WEBSOCKET else Kind.SOCKJS
 
 
 def tick_s(heartbeat: Heartbeat) -> float:

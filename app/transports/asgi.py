@@ -11,7 +11,7 @@ from app.transports.endpoint import Endpoint, Peer
 from app.transports.websocket import WebSocketOptions, open_websocket, remote_of
 
 LINGER_S = 30.0  # for a peer that does not read, to take the close frame at last
-DISPLACED_S = 1.0  # for one that has to make room
+DISPLACED_S = 0.1  # for one that has to make room
 
 
 async def serve_websocket(websocket: WebSocket, endpoint: Endpoint, options: WebSocketOptions) -> None:

@@ -57,8 +57,11 @@ class CountedHttpProtocol(HttpToolsProtocol):
             self._limits.close_refused(self)
 
     def handle_websocket_upgrade(self) -> None:
-        if self._refusal is not None:
-            self.transport.write(response(STATUS, problem(self._refusal), RAW_HEADERS))
+        refusal = self._refusal
+        if refusal is None and self._limits is not None:
+            refusal = self._limits.refuse_upgrade(self._host)
+        if refusal is not None:
+            self.transport.write(response(STATUS, problem(refusal), RAW_HEADERS))
             self.transport.close()
             return
         self._leave()

@@ -15,7 +15,7 @@ from app.transports.write_turn import WriteTurn, write_all
 
 LINGER_S = 30.0  # for a peer to take what was sent before, and the close frame
 SLOW_S = 5.0  # for one that was too slow already
-DISPLACED_S = 1.0  # for one that has to make room: an attacker does not answer a close frame
+DISPLACED_S = 0.1  # for one that has to make room: an attacker does not answer a close frame
 GATHERED_BYTES = 65_536  # are written before the turn ends
 EMPTIED_FRAMES = 32  # leave the outbox together
 
