@@ -135,7 +135,7 @@ def limit_options(settings: Settings) -> LimitOptions:
     allowed = connections_of(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
     wanted = settings.max_connections
     if wanted is not None and wanted > allowed:
-        logger.warning("MAX_CONNECTIONS=%d is more than RLIMIT_NOFILE allows: %d it is", wanted, allowed)
+        logger.warning("MAX_CONNECTIONS=%d is more than RLIMIT_NOFILE allows: %d is used", wanted, allowed)
     return LimitOptions(
         connections=allowed if wanted is None else min(wanted, allowed),
         by_files=wanted is None or wanted > allowed,

@@ -12,7 +12,8 @@ import pytest
 
 from app.errors import ConfigurationError
 from app.listening import open_listeners
-from tests.abuse.raw import HANDSHAKE, undated
+from tests.abuse.raw import undated
+from tests.frames import HANDSHAKE
 from tests.server import Server, running_server
 from tests.valkey import running_valkey
 

@@ -6,6 +6,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.connections.proxies import TrustedProxies, parse_prefix
 
+OWN_SEGMENTS = {"api", "docs", "static", "static-offline-docs", "stomp-ws", "vh-stomp-wsend"}
+"""How paths of the service begin that have more than one segment."""
+
 SCHEMES = {b"http", b"https", b"ws", b"wss"}
 
 
@@ -29,7 +32,7 @@ class Proxied:
                 if self._proxies.trusts(client[0] if client else None):
                     prefix = self._believe(scope) or prefix
             if prefix:
-                scope["root_path"] = scope.get("root_path", "") + prefix
+                _put_under(prefix, scope)
         return self._app(scope, receive, send)
 
     def _believe(self, scope: Scope) -> str | None:
@@ -50,3 +53,16 @@ class Proxied:
         if client is not None:
             scope["client"] = client
         return prefix
+
+
+def _put_under(prefix: str, scope: Scope) -> None:
+    """ASGI wants the path with the prefix. A proxy may have cut it off.
+
+    Whether a path of /api is one of the service or has the prefix /api cannot be known: such a prefix counts as cut
+    off.
+    """
+    path = scope["path"]
+    if not path.startswith(prefix + "/") or prefix.split("/")[1] in OWN_SEGMENTS:
+        scope["path"] = prefix + path
+        scope["raw_path"] = prefix.encode() + scope.get("raw_path", b"")
+    scope["root_path"] = prefix + scope.get("root_path", "")

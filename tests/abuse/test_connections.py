@@ -132,7 +132,8 @@ def test_attempts_of_one_address_are_limited_and_those_of_users_given_back() -> 
             with Raw(server.port, STRANGER).connect("test1"):
                 pass
 
-        heads, started_s = [], time.monotonic()
+        heads: list[bytes] = []
+        started_s = time.monotonic()
         while not heads or heads[-1] == b"HTTP/1.1 101 ":
             with Raw(server.port, STRANGER) as raw:
                 heads.append(raw.upgrade()[:13])

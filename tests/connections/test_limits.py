@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -34,7 +35,7 @@ class Guest:
 
 
 class House:
-    def __init__(self, *, proxies: tuple[str, ...] = (), **options: int) -> None:
+    def __init__(self, *, proxies: tuple[str, ...] = (), **options: Any) -> None:
         self.clock = FakeClock()
         self.limits = ConnectionLimits(
             LimitOptions(**options), proxies=TrustedProxies(proxies), now=self.clock.monotonic
