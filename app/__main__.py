@@ -16,6 +16,8 @@ from app.settings import Settings
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
+LOOPBACK = {"*": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # where to reach what listens on all addresses
+
 Url = Annotated[str | None, typer.Option(help="Address of the service; default: what HOST and PORT say.")]
 
 
@@ -124,8 +126,11 @@ def _settings() -> Settings:
 
 def _url() -> str:
     settings = _settings()
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    return f"http://{host}:{settings.port}"
+    host = next(iter(settings.hosts), None)
+    if host is None:
+        _fail(f"the service listens on the Unix socket {settings.uds} alone; say with --url how to reach it")
+    host = LOOPBACK.get(host, host)
+    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
 
 
 def _fail(text: str) -> NoReturn:

@@ -1,5 +1,8 @@
 """From settings to the options of the parts, and what of them makes no sense."""
 
+import logging
+import resource
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -10,6 +13,8 @@ from app.auth.ports import Authenticator
 from app.auth.tokens import JwtAuthenticator
 from app.clock import Clock, SystemClock
 from app.cluster.address import parse_redis_url
+from app.connections.limits import LimitOptions
+from app.connections.proxies import TrustedProxies, parse_prefix
 from app.db.url import parse_url
 from app.delivery.retry import RetryPolicy
 from app.errors import ConfigurationError
@@ -26,6 +31,10 @@ from app.transports.sockjs_options import SockJsOptions
 from app.transports.stomp_text import frame_as_text
 from app.transports.websocket import WebSocketOptions
 from app.version import SERVER
+
+FEWEST_FILES, MOST_FILES = 128, 1000  # that are kept for other things than connections
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +84,7 @@ def _value_problems(settings: Settings, extensions: Extensions) -> Iterator[str]
     checks: list[Callable[[], object]] = [lambda: api_keys(settings), lambda: parse_url(settings.database_url)]
     if settings.redis_url is not None:
         checks.append(lambda: parse_redis_url(settings.redis_url or ""))
+    checks += [lambda: trusted_proxies(settings), lambda: root_path(settings)]
     if extensions.authenticator is None and jwt_keys(settings):
         checks.append(lambda: jwt_authenticator(settings, SystemClock()))
     for check in checks:
@@ -106,6 +116,42 @@ def jwt_keys(settings: Settings) -> JwtKeys:
         jwks_url=settings.jwt_jwks_url,
         algorithms=settings.jwt_algorithms,
     )
+
+
+def root_path(settings: Settings) -> str:
+    """The path prefix, without its last slash. Raises ConfigurationError."""
+    prefix = "" if settings.root_path in ("", "/") else parse_prefix(settings.root_path)
+    if prefix is None:
+        raise ConfigurationError(f"ROOT_PATH: {settings.root_path!r} was found; a path such as /notify was expected")
+    return prefix
+
+
+def trusted_proxies(settings: Settings) -> TrustedProxies:
+    return TrustedProxies(settings.trusted_proxies)
+
+
+def limit_options(settings: Settings) -> LimitOptions:
+    """The limit of open files is that of this process, now."""
+    allowed = connections_of(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    wanted = settings.max_connections
+    if wanted is not None and wanted > allowed:
+        logger.warning("MAX_CONNECTIONS=%d is more than RLIMIT_NOFILE allows: %d is used", wanted, allowed)
+    return LimitOptions(
+        connections=allowed if wanted is None else min(wanted, allowed),
+        by_files=wanted is None or wanted > allowed,
+        per_address=settings.max_connections_per_address or 0,
+        attempts_per_s=settings.max_attempts_per_s,
+        unauthenticated=settings.max_unauthenticated,
+        unauthenticated_sockjs=min(settings.max_unauthenticated, max(settings.sockjs_max_sessions // 2, 1)),
+    )
+
+
+def connections_of(open_files: int) -> int:
+    """How many connections leave enough files for the database, Redis, refusals and what is served from disk."""
+    if open_files == resource.RLIM_INFINITY:
+        return sys.maxsize
+    reserve = min(max(FEWEST_FILES, open_files // 10), MOST_FILES)
+    return max(open_files - reserve, open_files // 2, 1)
 
 
 def push_options(settings: Settings) -> PushOptions:

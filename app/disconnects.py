@@ -26,6 +26,7 @@ TOO_BIG = DisconnectReason(1009, "message too big", "too_big", logging.WARNING)
 INTERNAL_ERROR = DisconnectReason(1011, "internal error", "internal_error", logging.ERROR)
 RESTART = DisconnectReason(1012, "service restart", "restart")
 TRY_AGAIN = DisconnectReason(1013, "try again later", "try_again", logging.WARNING)
+DISPLACED = DisconnectReason(1013, "too many connections, try again later", "displaced")
 SLOW_CONSUMER = DisconnectReason(4008, "slow consumer", "slow_consumer", logging.WARNING)
 CONNECT_TIMEOUT = DisconnectReason(4011, "no CONNECT in time", "connect_timeout")
 HEARTBEAT_LOST = DisconnectReason(4012, "no heart-beat", "heartbeat_lost")
@@ -45,6 +46,7 @@ ALL: tuple[DisconnectReason, ...] = (
     INTERNAL_ERROR,
     RESTART,
     TRY_AGAIN,
+    DISPLACED,
     SLOW_CONSUMER,
     CONNECT_TIMEOUT,
     HEARTBEAT_LOST,

@@ -2,19 +2,22 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from app.api import health, notify, openapi, pages, problems, push, push_status, sessions, sockjs, websocket
 from app.api.cors import PageCORS
+from app.api.proxied import Proxied
 from app.auth.ports import Authenticator
 from app.clock import Clock
-from app.configuration import Extensions, check_settings
+from app.configuration import Extensions, check_settings, root_path, trusted_proxies
 from app.gateway.routing import DestinationRoutes
 from app.messages.types import TypeRegistry
 from app.runtime import open_runtime
 from app.settings import Settings
+from app.transports.http_admission import LIMITS
 from app.version import VERSION
 
 DESCRIPTION = """
@@ -52,10 +55,10 @@ def create_app(
     check_settings(settings, extensions)
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         async with open_runtime(settings, extensions) as runtime:
             app.state.runtime = runtime
-            yield
+            yield {LIMITS: runtime.limits}
 
     app = FastAPIOffline(
         title="stomp-notify",
@@ -72,6 +75,7 @@ def create_app(
     )
     problems.install(app)
     _allow_pages(app, settings)
+    _look_behind_proxies(app, settings)
     _include(app, settings)
     openapi.document_types(app, extensions.types or TypeRegistry(strict=settings.strict_types))
     return app
@@ -86,6 +90,12 @@ def _allow_pages(app: FastAPI, settings: Settings) -> None:
             allow_headers=["*"],
             expose_headers=["Idempotency-Replay", "Retry-After"],
         )
+
+
+def _look_behind_proxies(app: FastAPI, settings: Settings) -> None:
+    proxies, prefix = trusted_proxies(settings), root_path(settings)
+    if proxies or prefix:
+        app.add_middleware(Proxied, proxies=proxies, root_path=prefix)
 
 
 def _include(app: FastAPI, settings: Settings) -> None:

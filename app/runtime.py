@@ -13,6 +13,7 @@ from app.backplane import Backplane, build_backplane
 from app.clock import Clock, SystemClock
 from app.cluster.sockjs_owners import REFRESH_S
 from app.configuration import Extensions, PushOptions, check_settings
+from app.connections.limits import ConnectionLimits
 from app.db.database import Database
 from app.db.migrations import migrate
 from app.delivery.ack_manager import AckManager
@@ -61,6 +62,7 @@ class Runtime:
     push: PushOptions
     websockets: WebSockets
     sockjs: SockJs
+    limits: ConnectionLimits
     clock: Clock
 
     async def run_retention(self) -> None:
@@ -111,7 +113,8 @@ def _build(
     delivery = _delivery(hub, acks, backplane, log, clock, tasks)
     _connect(backplane, delivery, log, clock, tasks)
     authenticator = _authenticator(settings, extensions, clock, stack)
-    gateway = _gateway(settings, extensions, hub, delivery, backplane, authenticator, clock)
+    limits = _limits(settings, clock)
+    gateway = _gateway(settings, extensions, hub, delivery, backplane, authenticator, clock, limits)
     directory = Directory(
         node=backplane.node,
         hub=hub,
@@ -138,8 +141,9 @@ def _build(
         access=_access(settings, authenticator),
         types=extensions.types or TypeRegistry(strict=settings.strict_types),
         push=configuration.push_options(settings),
-        websockets=WebSockets(configuration.websocket_options(settings)),
-        sockjs=_sockjs(settings, gateway, backplane, clock),
+        websockets=WebSockets(configuration.websocket_options(settings), limits),
+        sockjs=_sockjs(settings, gateway, backplane, clock, limits),
+        limits=limits,
         clock=clock,
     )
 
@@ -180,6 +184,7 @@ def _gateway(
     backplane: Backplane,
     authenticator: Authenticator,
     clock: Clock,
+    limits: ConnectionLimits,
 ) -> Gateway:
     return Gateway(
         hub=hub,
@@ -190,10 +195,18 @@ def _gateway(
         options=configuration.connection_options(settings),
         allow_topic_send=bool(settings.allow_client_topic_send),
         clock=clock,
+        limits=limits,
     )
 
 
-def _sockjs(settings: Settings, gateway: Gateway, backplane: Backplane, clock: Clock) -> SockJs:
+def _limits(settings: Settings, clock: Clock) -> ConnectionLimits:
+    proxies = configuration.trusted_proxies(settings)
+    return ConnectionLimits(configuration.limit_options(settings), proxies=proxies, now=clock.monotonic)
+
+
+def _sockjs(
+    settings: Settings, gateway: Gateway, backplane: Backplane, clock: Clock, limits: ConnectionLimits
+) -> SockJs:
     options = configuration.sockjs_options(settings)
     node, cluster = backplane.cluster, None
     if node is not None:
@@ -205,7 +218,7 @@ def _sockjs(settings: Settings, gateway: Gateway, backplane: Backplane, clock: C
             refresh_s=REFRESH_S,
             patience_s=settings.inbound_patience_ms / 1000,
         )
-    return SockJs(gateway, options, clock=clock, cluster=cluster)
+    return SockJs(gateway, options, clock=clock, cluster=cluster, limits=limits)
 
 
 def _notify(settings: Settings, database: Database, delivery: Delivery, clock: Clock) -> NotifyManager:

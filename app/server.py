@@ -1,8 +1,6 @@
 """The HTTP server that the command line runs the application with."""
 
 import asyncio
-import logging
-import resource
 import signal
 import socket
 import sys
@@ -14,7 +12,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from app.collector import collect_rarely
-from app.errors import ConfigurationError
+from app.listening import open_listeners, raise_file_limit
 from app.logs import configure_logging
 from app.main import create_app
 from app.settings import Settings
@@ -22,37 +20,30 @@ from app.transports.http_protocol import HttpProtocol
 from app.transports.picows_protocol import PicowsProtocol
 from app.workers import Workers
 
-BACKLOG = 2048
 PONG_S = 20  # for the answer to a ping
 PING_S = 25  # where nothing else is said: balancers let go of what is silent for a minute
 KEEP_ALIVE_S = 75  # more than balancers keep theirs: or a push could meet one that is just being closed
 DATE_S = 1.0  # from one date to the next, in the headers of answers
 DRAIN_S = 10  # for requests that are under way when the process has to stop
-PEER_TIMEOUT_MS = 30_000  # unacknowledged data for so long: the peer is gone, or keeps its window shut
-
-logger = logging.getLogger(__name__)
 
 
 def serve(settings: Settings) -> None:
     """Runs until SIGTERM or SIGINT. Raises ConfigurationError, also for an address that cannot be had."""
     configure_logging(level=settings.log_level, format=settings.log_format or "text")
     app = create_app(settings)
-    _raise_file_limit()
-    listener = _listen(settings.host, settings.port)
-    host, port = listener.getsockname()[:2]
-    logger.info("listening on http://%s:%d, documentation at /docs", f"[{host}]" if ":" in host else host, port)
-    with listener:
+    raise_file_limit()
+    with open_listeners(settings.hosts, settings.port, settings.uds) as listeners:
         if settings.workers > 1:
-            Workers(settings.workers, lambda lifeline: _serve_on(listener, app, settings, lifeline)).run()
+            Workers(settings.workers, lambda lifeline: _serve_on(listeners, app, settings, lifeline)).run()
         else:
-            _serve_on(listener, app, settings)
+            _serve_on(listeners, app, settings)
 
 
-def _serve_on(listener: socket.socket, app: FastAPI, settings: Settings, lifeline: int | None = None) -> None:
+def _serve_on(listeners: list[socket.socket], app: FastAPI, settings: Settings, lifeline: int | None = None) -> None:
     config = server_config(app, settings)
     for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them again once it has ended as it was asked to
         signal.signal(number, lambda *_: sys.exit(0))
-    DrainingServer(config, app, lifeline).run(sockets=[listener])
+    DrainingServer(config, app, lifeline).run(sockets=listeners)
 
 
 def server_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
@@ -70,6 +61,7 @@ def server_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
         timeout_keep_alive=KEEP_ALIVE_S,
         log_config=None,
         access_log=False,
+        proxy_headers=False,  # `Proxied` does it, for proxies that were named
         server_header=False,
     )
 
@@ -113,24 +105,3 @@ class DrainingServer(uvicorn.Server):
         self._app.state.runtime.sockjs.drain()
         await self._app.state.runtime.gateway.drain()
         await super().shutdown(sockets)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
-    except OSError as error:
-        raise ConfigurationError(f"HOST and PORT: cannot listen on {host}:{port}: {error.strerror}") from None
-    # Connections inherit both. Without the first a short answer in two writes waits for an acknowledgement of 40 ms
-    # (asyncio sets it for sockets of its own making alone).
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    if hasattr(socket, "TCP_USER_TIMEOUT"):
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, PEER_TIMEOUT_MS)
-    return listener
-
-
-def _raise_file_limit() -> None:
-    """Every connection is an open file; the usual soft limit of 1,024 is no limit that anybody chose."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

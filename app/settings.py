@@ -14,8 +14,22 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore")
 
     app_env: Literal["dev", "prod"] = Field("dev", description="`prod` is strict: tokens and API keys are required")
-    host: str = Field("127.0.0.1", description="address to listen on")
+    host: str = Field(
+        "127.0.0.1",
+        description="addresses or names to listen on, comma-separated; `*` for all addresses, of IPv4 and IPv6",
+    )
     port: int = Field(2025, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    uds: str | None = Field(
+        None, description="path of a Unix socket to listen on, in place of HOST and PORT unless HOST is set as well"
+    )
+    root_path: str = Field(
+        "", description="path under which a proxy publishes the service, such as `/notify`; it may cut it off or not"
+    )
+    trusted_proxies: CommaSeparated = Field(
+        (),
+        description="addresses and networks of proxies whose X-Forwarded-For or Forwarded, -Proto and -Prefix are"
+        " believed, comma-separated; `unix` for a Unix socket",
+    )
     workers: PositiveInt = Field(1, description="processes that share the port; more than one needs REDIS_URL")
     ws_transport: Literal["picows", "asgi"] = Field(
         "picows", description="what carries WebSockets: picows, or `asgi`, which is slower and plain uvicorn"
@@ -122,13 +136,32 @@ class Settings(BaseSettings):
         131_072, description="length at which a streaming response ends, so that browsers can forget what they read"
     )
     sockjs_max_sessions: PositiveInt = Field(
-        10_000, description="SockJS sessions over HTTP of one process; protects it from those that never come back"
+        10_000,
+        description="SockJS sessions over HTTP of one process; those without a user may take half of them",
     )
     sockjs_client_url: str = Field(
         "https://cdn.jsdelivr.net/npm/sockjs-client@1.6.1/dist/sockjs.min.js",
         description="where old browsers find sockjs-client for the frame that they talk through",
     )
 
+    max_connections: PositiveInt | None = Field(
+        None, description="connections of one process; default: what the limit of open files (RLIMIT_NOFILE) allows"
+    )
+    max_connections_per_address: PositiveInt | None = Field(
+        None,
+        description="connections and SockJS sessions of one address (IPv6: /64); default: no limit, because an office,"
+        " or a proxy that is not in TRUSTED_PROXIES, is one address",
+    )
+    max_attempts_per_s: PositiveInt = Field(
+        1000,
+        description="WebSockets and SockJS sessions that an address may open per second without authenticating; ten"
+        " times as many at once",
+    )
+    max_unauthenticated: PositiveInt = Field(
+        10_000,
+        description="connections that have not authenticated, idle HTTP included; when it is reached the oldest of the"
+        " address with the most makes room, so that strangers never take the places of users",
+    )
     max_sessions_per_user: PositiveInt = Field(10, description="sessions of one user; protects from reconnect loops")
     max_connect_frame_bytes: PositiveInt = Field(65_536, description="largest frame before CONNECT was accepted")
     max_frame_bytes: PositiveInt = Field(262_144, description="largest frame of a connected session")
@@ -160,10 +193,24 @@ class Settings(BaseSettings):
     max_batch_items: PositiveInt = Field(1000, description="items of one push_batch")
     delivery_log_size: PositiveInt = Field(100_000, description="deliveries that push_status remembers")
 
-    @field_validator("jwt_algorithms", "api_keys", "allowed_origins", mode="before")
+    @field_validator("jwt_algorithms", "api_keys", "allowed_origins", "trusted_proxies", mode="before")
     @classmethod
-    def _split(cls, value: object) -> object:
-        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+    def _split_list(cls, value: object) -> object:
+        return _split(value) if isinstance(value, str) else value
+
+    @field_validator("host")
+    @classmethod
+    def _require_host(cls, value: str) -> str:
+        if not _split(value):
+            raise ValueError("addresses, names or * were expected")
+        return value
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """What to listen on beside the Unix socket."""
+        if self.uds is not None and "host" not in self.model_fields_set:
+            return ()
+        return tuple(dict.fromkeys(_split(self.host)))
 
     @model_validator(mode="after")
     def _fill_defaults(self) -> Self:
@@ -181,3 +228,7 @@ class Settings(BaseSettings):
         if self.ack_max_retry_count is None:
             self.ack_max_retry_count = self.ack_message_ttl_ms // self.ack_retry_interval_ms
         return self
+
+
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())

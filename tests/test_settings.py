@@ -1,12 +1,15 @@
 """Settings: their names and defaults, what they refuse, and what they keep to themselves."""
 
 import re
+import resource
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
+from app.configuration import connections_of, limit_options
 from app.errors import ConfigurationError
 from app.main import create_app
 from app.settings import Settings
@@ -126,6 +129,7 @@ def test_environment_wins_over_the_file_and_empty_is_unset(monkeypatch: pytest.M
 BAD: list[tuple[str, Any]] = [
     ("app_env", "test"),
     ("app_env", "PROD "),
+    ("host", " , "),
     ("port", 65536),
     ("port", -1),
     ("port", "http"),
@@ -166,6 +170,46 @@ def test_secrets_stay_out_of_sight(name: str, monkeypatch: pytest.MonkeyPatch) -
     assert value not in str(settings)
 
 
+@pytest.mark.parametrize(
+    ("env", "hosts"),
+    [
+        ({}, ("127.0.0.1",)),
+        ({"HOST": " 10.0.0.1, ::1 ,,10.0.0.1"}, ("10.0.0.1", "::1")),
+        ({"HOST": "*"}, ("*",)),
+        ({"UDS": "/run/notify.sock"}, ()),
+        ({"UDS": "/run/notify.sock", "HOST": "127.0.0.1"}, ("127.0.0.1",)),
+    ],
+)
+def test_unix_socket_takes_the_place_of_a_host_that_is_not_set(
+    env: dict[str, str], hosts: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+
+    assert Settings().hosts == hosts
+
+
+@pytest.mark.parametrize(
+    ("open_files", "connections"),
+    [(64, 32), (200, 100), (256, 128), (1024, 896), (20_000, 19_000), (1_048_576, 1_047_576), (-1, sys.maxsize)],
+)
+def test_connections_leave_files_for_other_things(open_files: int, connections: int) -> None:
+    assert connections_of(open_files) == connections
+
+
+def test_connections_are_no_more_than_files_allow(caplog: pytest.LogCaptureFixture) -> None:
+    allowed = connections_of(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+
+    assert limit_options(Settings()).connections == allowed
+    assert limit_options(Settings()).by_files
+    assert limit_options(Settings(max_connections=5)).connections == 5
+    assert not limit_options(Settings(max_connections=5)).by_files
+    assert caplog.messages == []
+    too_many = limit_options(Settings(max_connections=allowed + 1))
+    assert (too_many.connections, too_many.by_files) == (allowed, True)
+    assert f"MAX_CONNECTIONS={allowed + 1} is more than RLIMIT_NOFILE allows" in caplog.text
+
+
 PROD = {"app_env": "prod", "jwt_secret": "s" * 32, "api_keys": ("k" * 16,)}
 
 
@@ -183,6 +227,9 @@ PROD = {"app_env": "prod", "jwt_secret": "s" * 32, "api_keys": ("k" * 16,)}
         ({"jwt_algorithms": ("none",)}, ["JWT_ALGORITHMS"]),
         ({"redis_url": "http://:nosecret@x"}, ["REDIS_URL", "redis+cluster://"]),
         ({"workers": 2}, ["WORKERS", "REDIS_URL"]),
+        ({"trusted_proxies": ("10.0.0.0/33",)}, ["TRUSTED_PROXIES", "10.0.0.0/33"]),
+        ({"root_path": "notify"}, ["ROOT_PATH", "'notify'"]),
+        ({"root_path": "//evil.example"}, ["ROOT_PATH"]),
         ({"enable_local_ack": False}, ["ENABLE_LOCAL_ACK", "REDIS_URL"]),
     ],
 )

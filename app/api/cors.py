@@ -1,5 +1,6 @@
 """Which pages of other origins may call the routes, at next to no cost for back ends."""
 
+from starlette._utils import get_route_path
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import Message, Receive, Scope, Send
 
@@ -16,7 +17,7 @@ class PageCORS(CORSMiddleware):
     """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or (scope["path"] + "/").startswith(BASE + "/"):
+        if scope["type"] != "http" or _is_sockjs(scope):
             await self.app(scope, receive, send)
             return
         for name, _ in scope["headers"]:
@@ -30,6 +31,11 @@ class PageCORS(CORSMiddleware):
             await send(message)
 
         await self.app(scope, receive, send_varying)
+
+
+def _is_sockjs(scope: Scope) -> bool:
+    path = get_route_path(scope) if scope.get("root_path") else scope["path"]
+    return (path + "/").startswith(BASE + "/")
 
 
 def _varying(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from starlette.responses import FileResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
@@ -37,5 +37,5 @@ async def demo() -> FileResponse:
 
 
 @home_router.get("/")
-async def home() -> RedirectResponse:
-    return RedirectResponse(DEMO)
+async def home(request: Request) -> RedirectResponse:
+    return RedirectResponse(request.scope.get("root_path", "") + DEMO)

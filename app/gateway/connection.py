@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable
 
-from app.disconnects import GONE, INTERNAL_ERROR, NORMAL, REPLACED, DisconnectReason
+from app.disconnects import DISPLACED, GONE, INTERNAL_ERROR, NORMAL, REPLACED, DisconnectReason
 from app.gateway.admission import admit
 from app.gateway.dispatch import Confirmation
 from app.gateway.failures import Failure, failure_of, told, too_fast
@@ -99,6 +99,12 @@ class Connection:
         self.transport.close(reason)
         if self._is_gone:
             self._services.gone(self)
+
+    def displace(self) -> bool:
+        """End to make room; False while a CONNECT is being answered."""
+        if self._work is None:
+            self.end(DISPLACED)
+        return self._work is None
 
     @property
     def is_busy(self) -> bool:
@@ -230,6 +236,7 @@ class Connection:
             self._services.presence.leave(session.user, session.id)
             return
         self.session = session
+        self._services.admitted(self)
         session.end = self.end
         self._services.hub.join(session)
         self.life.agree(self._stomp.heartbeat, self._services.clock.monotonic())

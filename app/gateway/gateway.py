@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from app.auth.ports import Authenticator
 from app.clock import Clock
 from app.cluster.overdue import Verdict
+from app.connections.limits import ConnectionLimits, Kind
 from app.delivery.delivery import Delivery
 from app.disconnects import FORCED, HEARTBEAT_LOST, REPLACED, RESTART, DisconnectReason
 from app.gateway.connection import Connection
@@ -18,7 +19,7 @@ from app.gateway.presence import Presence
 from app.gateway.routing import DestinationRoutes
 from app.gateway.services import ConnectionOptions, Services
 from app.hub.hub import Hub
-from app.hub.transport import Transport
+from app.hub.transport import WEBSOCKET, Transport
 from app.schedule import Schedule
 from app.stomp.heartbeat import Heartbeat
 from app.tasks import TaskOwner
@@ -49,7 +50,9 @@ class Gateway:
         options: ConnectionOptions,
         allow_topic_send: bool,
         clock: Clock,
+        limits: ConnectionLimits,
     ) -> None:
+        self._limits = limits
         self._connections: dict[Connection, int] = {}  # and their slots in the schedule
         self._sessions: dict[str, Connection] = {}  # also those that are just being counted in, or have left the hub
         self._transports: set[Connection] = set()  # those of connections that are over may still have to flush
@@ -73,6 +76,7 @@ class Gateway:
             options=options,
             clock=clock,
             admitting=self._admitting,
+            admitted=self._admitted,
             retire=self._retire,
             held=self._held.add,
             ended=self._ended,
@@ -93,6 +97,7 @@ class Gateway:
         self._connections[connection] = self._schedule.add(connection, self._clock.monotonic() + self._tick_s)
         self._transports.add(connection)
         self._all_gone.clear()
+        self._limits.enter(connection, transport.remote, _kind_of(transport))
         if self.draining:
             connection.end(RESTART)
         return connection
@@ -101,14 +106,23 @@ class Gateway:
         connection.session_id = session_id
         self._sessions[session_id] = connection
 
+    def _admitted(self, connection: Connection) -> None:
+        transport = connection.transport
+        self._limits.authenticated(connection, transport.remote, _kind_of(transport))
+
     def _ended(self, connection: Connection, reason: DisconnectReason) -> None:
         self._held.discard(connection)
         self._sessions.pop(connection.session_id, None)
         self._schedule.discard(connection, self._connections.pop(connection))
         self.disconnects[reason] += 1
+        self._limits.settle(connection, _kind_of(connection.transport))
 
     def _gone(self, connection: Connection) -> None:
+        if connection not in self._transports:
+            return
         self._transports.discard(connection)
+        transport = connection.transport
+        self._limits.leave(transport.remote, _kind_of(transport))
         if not self._transports:
             self._all_gone.set()
 
@@ -200,6 +214,10 @@ class Gateway:
         self.draining = True
         for connection in self:
             connection.end(RESTART)
+
+
+def _kind_of(transport: Transport) -> Kind:
+    return Kind.WEBSOCKET if transport.name == WEBSOCKET else Kind.SOCKJS
 
 
 def tick_s(heartbeat: Heartbeat) -> float:

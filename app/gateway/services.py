@@ -33,9 +33,9 @@ class ConnectionOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """`admitting` is told which session a connection is about to become, `ended` when it is over, `gone` when its
-    transport is, too. `retire` ends a session of this node for a newer one of its device. `held`: a frame
-    of the connection waits for `Connection.let_through`.
+    """`admitting` is told which session a connection is about to become, `admitted` when it is one, `ended` when it is
+    over, `gone` when its transport is, too. `retire` ends a session of this node for a newer one of its device. `held`:
+    a frame of the connection waits for `Connection.let_through`.
     """
 
     hub: Hub
@@ -47,6 +47,7 @@ class Services:
     options: ConnectionOptions
     clock: Clock
     admitting: Callable[["Connection", str], None]
+    admitted: Callable[["Connection"], None]
     retire: Callable[[str], Awaitable[None]]
     held: Callable[["Connection"], None]
     ended: Callable[["Connection", DisconnectReason], None]

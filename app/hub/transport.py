@@ -4,6 +4,8 @@ from typing import Protocol
 
 from app.disconnects import DisconnectReason
 
+WEBSOCKET = "websocket"
+
 
 class Transport(Protocol):
     """Carries one session: WebSocket in several implementations, SockJS over HTTP.

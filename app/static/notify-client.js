@@ -13,6 +13,9 @@
 
 import { fallingBack, randomId, TRANSPORTS } from "./notify-transports.js";
 
+/** Empty if this file was copied or bundled: then the service is expected at the origin of the page. */
+const SERVICE_URL = /^(https?:.*)\/static\/notify-client\.js(?:[?#]|$)/.exec(import.meta.url)?.[1] ?? "";
+
 const MAX_FRAME_BYTES = 8 * 1024 * 1024;
 const MAX_SEEN_IDS = 1000;
 const HEARTBEAT_MS = 10_000;
@@ -440,7 +443,8 @@ export class NotifyClient {
 
   /**
    * @param {object} options
-   * @param {string} [options.url]  default: `/stomp-ws` of this origin; http(s) counts as ws(s)
+   * @param {string} [options.url]  default: `/stomp-ws` of the service that this file comes from, else of this origin;
+   *   http(s) counts as ws(s)
    * @param {string | (() => string | Promise<string>)} [options.token]  a function is asked before every attempt
    * @param {string} [options.clientId]  names this client for the server, 1 to 64 visible ASCII characters: its next
    *   session replaces the one before, wherever that hangs. What has the same name at the same time ends the other with
@@ -458,7 +462,7 @@ export class NotifyClient {
    * @param {string[]} [options.transports]  which may be used, in the order in which they are tried; default: all
    * @param {typeof WebSocket} [options.WebSocket]  this and the rest are seams for tests and other transports
    */
-  constructor({ url = "/stomp-ws", autoAck = true, topics = [], ...options } = {}) {
+  constructor({ url = `${SERVICE_URL}/stomp-ws`, autoAck = true, topics = [], ...options } = {}) {
     const absolute = new URL(url, globalThis.location?.href);
     absolute.protocol = absolute.protocol.replace("ws", "http");
     const io = { WebSocket: globalThis.WebSocket, fetch: (...request) => globalThis.fetch(...request) };

@@ -1,7 +1,7 @@
 /** The stored messages of the user whose token is in the token field. Reading them needs no connection. */
 
 import { byId, createRow, describeData } from "./page-elements.js";
-import { curlCommand, sendForJson } from "./page-requests.js";
+import { SERVICE_URL, curlCommand, sendForJson } from "./page-requests.js";
 
 const PATH = "/api/notify";
 const PAGE_SIZE = 20;
@@ -274,7 +274,7 @@ export class HistoryPanel {
 
   #request(method, path, body) {
     const headers = { Authorization: `Bearer ${this.#token()}` };
-    const url = location.origin + PATH + path;
+    const url = SERVICE_URL + PATH + path;
     if (!body) return { method, url, headers };
     return { method, url, headers: { ...headers, "Content-Type": "application/json" }, body: JSON.stringify(body) };
   }

@@ -2,6 +2,9 @@
 
 import { byId, shorten } from "./page-elements.js";
 
+/** Where the service is: it may be published under a path. Without a slash at the end. */
+export const SERVICE_URL = new URL(".", location.href).href.replace(/\/$/, "");
+
 const MAX_PAGE_CHARS = 300; // of an answer that is no JSON, as the page of a proxy
 
 /** @throws {Error} with a sentence to show, if nobody answered */

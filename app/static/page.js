@@ -3,7 +3,7 @@
 import { NotifyClient } from "./notify-client.js";
 import { byId, create, createRow, describeData, onSubmit, shorten } from "./page-elements.js";
 import { HistoryPanel, isHistoryEvent } from "./page-history.js";
-import { curlCommand, describeAnswer, send, startCopyButtons } from "./page-requests.js";
+import { SERVICE_URL, curlCommand, describeAnswer, send, startCopyButtons } from "./page-requests.js";
 
 const MAX_ROWS = 200;
 const MAX_LOG_LINES = 500;
@@ -264,7 +264,7 @@ function userPath() {
 function requestOf(kind) {
   const apiKey = byId("api-key").value.trim();
   const headers = { "Content-Type": "text/plain; charset=utf-8", ...(apiKey && { "X-API-Key": apiKey }) };
-  const url = location.origin + PUSH_PATH + paths[kind]();
+  const url = SERVICE_URL + PUSH_PATH + paths[kind]();
   return { method: "POST", url, headers, body: byId(`push-${kind}-body`).value };
 }
 

@@ -5,12 +5,13 @@ import contextlib
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketDisconnected
 
-from app.disconnects import GONE, SLOW_CONSUMER, DisconnectReason
+from app.disconnects import DISPLACED, GONE, SLOW_CONSUMER, DisconnectReason
 from app.hub.outbox import Outbox
 from app.transports.endpoint import Endpoint, Peer
 from app.transports.websocket import WebSocketOptions, open_websocket, remote_of
 
 LINGER_S = 30.0  # for a peer that does not read, to take the close frame at last
+DISPLACED_S = 0.1  # for one that has to make room
 
 
 async def serve_websocket(websocket: WebSocket, endpoint: Endpoint, options: WebSocketOptions) -> None:
@@ -63,7 +64,9 @@ class AsgiTransport:
             self._outbox.clear()
         for event in (self._wake, self._room, self._readable):
             event.set()
-        self._linger = asyncio.get_running_loop().call_later(LINGER_S, self._abort)
+        self._linger = asyncio.get_running_loop().call_later(
+            DISPLACED_S if reason is DISPLACED else LINGER_S, self._abort
+        )
 
     def _abort(self) -> None:
         for task in self._tasks:

@@ -8,7 +8,9 @@ import sys
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+from app.transports.http_admission import CountedHttpProtocol
 
 NOT_ALLOWED = b"HTTP/1.1 405 Method Not Allowed\r\nallow: GET\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 DRAFT_VERSIONS = (b"7", b"8")
@@ -16,7 +18,7 @@ DRAFT_VERSIONS = (b"7", b"8")
 Headers = list[tuple[bytes, bytes]]
 
 
-class HttpProtocol(HttpToolsProtocol):
+class HttpProtocol(CountedHttpProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         if cycle.scope["http_version"] == "1.0":
             app = without_chunks(app, cycle)

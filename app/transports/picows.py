@@ -4,7 +4,7 @@ import asyncio
 
 from starlette.websockets import WebSocket
 
-from app.disconnects import GONE, SLOW_CONSUMER, DisconnectReason
+from app.disconnects import DISPLACED, GONE, SLOW_CONSUMER, DisconnectReason
 from app.hub.outbox import Outbox
 from app.transports.endpoint import Endpoint, Peer
 from app.transports.picows_frames import BINARY, TEXT, encode
@@ -15,6 +15,7 @@ from app.transports.write_turn import WriteTurn, write_all
 
 LINGER_S = 30.0  # for a peer to take what was sent before, and the close frame
 SLOW_S = 5.0  # for one that was too slow already
+DISPLACED_S = 0.1  # for one that has to make room: an attacker does not answer a close frame
 GATHERED_BYTES = 65_536  # are written before the turn ends
 EMPTIED_FRAMES = 32  # leave the outbox together
 
@@ -90,7 +91,7 @@ class PicowsTransport:
         if reason is SLOW_CONSUMER:
             self._outbox.clear()
         self._socket.transport.resume_reading()
-        self._socket.expire_in(SLOW_S if reason is SLOW_CONSUMER else LINGER_S)
+        self._socket.expire_in(_linger_s(reason))
         self._empty()
 
     def pause_reading(self) -> None:
@@ -175,6 +176,12 @@ class PicowsTransport:
             self.closed(GONE.code, GONE.text)
             self._socket.transport.abort()
             raise
+
+
+def _linger_s(reason: DisconnectReason) -> float:
+    if reason is DISPLACED:
+        return DISPLACED_S
+    return SLOW_S if reason is SLOW_CONSUMER else LINGER_S
 
 
 def _ignore(data: bytes) -> None: ...

@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Iterator
 
 from app.clock import Clock
+from app.connections.addresses import host_of
+from app.connections.limits import ConnectionLimits
+from app.connections.refusals import RETRY_AFTER_S, SOCKJS_FULL, Refusal
 from app.disconnects import TOO_BIG
 from app.errors import Unavailable
 from app.sockjs.session import Timing
@@ -18,8 +20,7 @@ from app.transports.websockets import WebSockets
 
 LONGEST_TICK_S = 1.0
 TICKS_PER_DELAY = 4
-
-logger = logging.getLogger(__name__)
+DISPLACED_AT_ONCE = 100  # sessions that make room when all places are taken, so that it is not looked for each time
 
 
 class UnknownSession(Exception):
@@ -29,15 +30,22 @@ class UnknownSession(Exception):
 class SockJs:
     """`run` must be running for heart-beats and for the end of sessions whose client has gone.
 
-    Without `cluster` all sessions are here.
+    Without `cluster` all sessions are here. Without `limits` an address may open as many as it likes.
     """
 
     def __init__(
-        self, endpoint: Endpoint, options: SockJsOptions, *, clock: Clock, cluster: SockJsCluster | None = None
+        self,
+        endpoint: Endpoint,
+        options: SockJsOptions,
+        *,
+        clock: Clock,
+        cluster: SockJsCluster | None = None,
+        limits: ConnectionLimits | None = None,
     ) -> None:
         self.endpoint = endpoint
         self.framed = Framing(endpoint, options)
-        self.websockets = WebSockets(options.websockets)
+        self.websockets = WebSockets(options.websockets, limits)
+        self._limits = limits
         self.options = options
         self.clock = clock
         self.is_draining = False
@@ -82,14 +90,37 @@ class SockJs:
             session.end(TOO_BIG)
 
     def _open(self, session_id: str, name: str, remote: str | None) -> SockJsSession:
-        if len(self._sessions) >= self.options.max_sessions:
-            logger.warning("%d SockJS sessions are open, the limit", len(self._sessions))
+        refusal = self._refuse(host_of(remote))
+        if refusal is not None:
             self._disown(session_id)
-            raise Unavailable("there are as many sessions as there may be", retry_after_s=1)
+            raise Unavailable(refusal.text, retry_after_s=RETRY_AFTER_S)
         session = SockJsSession(name=name, remote=remote, options=self.options, clock=self.clock)
         self._sessions[session_id] = session
         session.open(self.endpoint)
         return session
+
+    def _refuse(self, host: str | None) -> Refusal | None:
+        limits = self._limits
+        refusal = limits.attempt(host) if limits is not None else None
+        if refusal is not None or self._has_place():
+            return refusal
+        return limits.refuse(SOCKJS_FULL, host) if limits is not None else SOCKJS_FULL
+
+    def _has_place(self) -> bool:
+        """Sessions that have ended make room first, then those that have not authenticated."""
+        if len(self._sessions) >= self.options.max_sessions:
+            self._forget_closed()
+        if len(self._sessions) >= self.options.max_sessions and self._limits is not None:
+            self._limits.displace_sockjs(DISPLACED_AT_ONCE)
+            self._forget_closed()
+        return len(self._sessions) < self.options.max_sessions
+
+    def _forget_closed(self) -> None:
+        """Their clients are not told why they were closed: a request that comes now opens a new session."""
+        for session_id, session in tuple(self._sessions.items()):
+            if session.is_closed:
+                session.finish()
+                self._forget(session_id)
 
     # Time
 

@@ -9,6 +9,7 @@ from http import HTTPStatus
 from starlette.requests import Request
 from starlette.responses import Response
 
+from app.connections.addresses import format_client
 from app.errors import Unavailable
 from app.sockjs.frames import BrokenJson, NoPayload, decode_array
 from app.sockjs.headers import (
@@ -108,12 +109,11 @@ async def _receive(request: Request, call: Call, sockjs: SockJs, headers: Mappin
         callback = request.query_params.get("c") or request.query_params.get("callback") or ""
         if problem := callback_problem(callback):
             return _plain(500, problem, headers)
-    client = request.client
     source = await sockjs.attach(
         call.session,
         name=receiver.name,
         once=not receiver.streams,
-        remote=f"{client.host}:{client.port}" if client else None,
+        remote=format_client(request.client),
     )
     answer = StreamAnswer if receiver.streams else FrameAnswer
     return answer(source, receiver, callback, limit=sockjs.options.response_limit, headers=headers)

@@ -82,6 +82,10 @@ class SockJsSession:
     def has_room(self) -> bool:
         return self._buffer.has_room
 
+    @property
+    def is_closed(self) -> bool:
+        return self._buffer.is_closed
+
     def send(self, data: bytes, binary: bool = False) -> None:
         if self._buffer.is_closed:
             return

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from app.connections.addresses import format_client
 from app.hub.outbox import OutboxLimits
 
 # In the order of preference; their registration is RFC 6455 section 11.5's list.
@@ -41,8 +42,7 @@ def choose_subprotocol(offered: Sequence[str]) -> str | None:
 
 
 def remote_of(websocket: WebSocket) -> str | None:
-    client = websocket.client
-    return f"{client.host}:{client.port}" if client else None
+    return format_client(websocket.client)
 
 
 async def open_websocket(websocket: WebSocket, options: WebSocketOptions) -> bool:

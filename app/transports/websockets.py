@@ -1,9 +1,14 @@
 """WebSockets, whichever server they come through."""
 
+from starlette.responses import Response
 from starlette.websockets import WebSocket
 
+from app.connections.limits import ConnectionLimits
+from app.connections.refusals import Refusal
+from app.disconnects import TRY_AGAIN
 from app.transports.asgi import serve_websocket
 from app.transports.endpoint import Endpoint
+from app.transports.http_admission import HEADERS, STATUS, problem
 from app.transports.picows import serve_picows
 from app.transports.takeover import takeover_of
 from app.transports.websocket import WebSocketOptions
@@ -11,16 +16,30 @@ from app.transports.write_turn import WriteTurn
 
 
 class WebSockets:
-    """For one loop."""
+    """For one loop. Without `limits` an address may open as many as it likes."""
 
-    def __init__(self, options: WebSocketOptions) -> None:
+    def __init__(self, options: WebSocketOptions, limits: ConnectionLimits | None = None) -> None:
         self._options = options
+        self._limits = limits
         self._turn = WriteTurn()
 
     async def serve(self, websocket: WebSocket, endpoint: Endpoint) -> None:
         """Carries one connection from the handshake to its end. A foreign Origin is answered with 403."""
+        if self._limits is not None:
+            client = websocket.client
+            refusal = self._limits.attempt(client.host if client else None)
+            if refusal is not None:
+                await _refuse(websocket, refusal)
+                return
         takeover = takeover_of(websocket.scope)
         if takeover is None:  # any other ASGI server
             await serve_websocket(websocket, endpoint, self._options)
         else:
             await serve_picows(websocket, endpoint, self._options, takeover, self._turn)
+
+
+async def _refuse(websocket: WebSocket, refusal: Refusal) -> None:
+    if "websocket.http.response" in websocket.scope.get("extensions", ()):
+        await websocket.send_denial_response(Response(problem(refusal), STATUS, HEADERS))
+    else:
+        await websocket.close(TRY_AGAIN.code, TRY_AGAIN.text)

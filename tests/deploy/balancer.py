@@ -25,15 +25,15 @@ class Balancer:
     """`node_ports` take the places of node1 and node2; nothing else of the configuration is changed but its places."""
 
     def __init__(self, node_ports: Sequence[int]) -> None:
-        self._program = _find_nginx()
+        self._program = find_nginx()
         self._directory = tempfile.TemporaryDirectory(prefix="stomp-notify-nginx-")
         self._place = Path(self._directory.name)
         self._log = self._place / "log"
         self._config = self._place / "nginx.conf"
-        self.port = _free_port()
+        self.port = free_port()
         self._log.touch()
         self._config.write_text(_adapted(NGINX_CONF.read_text(), self.port, node_ports, self._place))
-        self._identity = _unprivileged(self._place, self._log)
+        self._identity = unprivileged(self._place, self._log)
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -115,7 +115,7 @@ def _adapted(config: str, port: int, node_ports: Sequence[int], directory: Path)
     return config.replace("/tmp/", f"{directory}/")
 
 
-def _unprivileged(*paths: Path) -> dict[str, Any]:
+def unprivileged(*paths: Path) -> dict[str, Any]:
     """For subprocess: another user than root, who may write to `paths`."""
     if os.geteuid() != 0:
         return {}
@@ -125,14 +125,14 @@ def _unprivileged(*paths: Path) -> dict[str, Any]:
     return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
 
 
-def _find_nginx() -> str:
+def find_nginx() -> str:
     """It is where only root looks for programs."""
     return shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin") or missing(
         "nginx is not installed"
     )
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port

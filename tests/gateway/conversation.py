@@ -7,6 +7,7 @@ from typing import Any
 
 from app.auth.ports import Authenticator
 from app.cluster.memory import MemoryBus, MemoryPresence
+from app.connections.limits import ConnectionLimits, LimitOptions
 from app.delivery.ack_manager import AckManager
 from app.delivery.delivery import Delivery
 from app.delivery.ledger import MemoryLedger
@@ -145,6 +146,7 @@ class Stage:
             options=ConnectionOptions(**options),
             allow_topic_send=allow_topic_send,
             clock=self.clock,
+            limits=ConnectionLimits(LimitOptions(), now=self.clock.monotonic),
         )
 
     def peer(self, version: Version = Version.V12) -> Peer:

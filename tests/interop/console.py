@@ -6,13 +6,12 @@ import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, WebSocket, expect, sync_playwright
 
 from tests.interop.tools import find_program
-from tests.server import Server
 
 PAGE = "/stomp-websocket-sockjs.html"
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
@@ -25,6 +24,19 @@ OFFLINE = (
     "--disable-sync",
 )
 CURL_TIMEOUT_S = 20
+
+
+class Site(Protocol):
+    """Where the page is: a server, or what stands before one."""
+
+    @property
+    def url(self) -> str: ...
+
+    @property
+    def websocket_url(self) -> str: ...
+
+    @property
+    def port(self) -> int: ...
 
 
 @contextmanager
@@ -40,7 +52,7 @@ def running_browser() -> Iterator[Browser]:
 class Console:
     """One tab with the page, and all that must not happen on it."""
 
-    def __init__(self, page: Page, server: Server) -> None:
+    def __init__(self, page: Page, server: Site) -> None:
         self.page = page
         self.server = server
         self.problems: list[str] = []
@@ -124,7 +136,7 @@ def _row(message_id: str) -> str:
 
 
 @contextmanager
-def open_console(browser: Browser, server: Server) -> Iterator[Console]:
+def open_console(browser: Browser, server: Site) -> Iterator[Console]:
     """In a browser context of its own, as on another device. Fails at the end if the page had a problem."""
     with browser.new_context() as context:
         console = Console(context.new_page(), server)

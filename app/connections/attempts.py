@@ -1,0 +1,44 @@
+"""How many sessions an address may try to open a second."""
+
+BURST_S = 10.0  # attempts of so many seconds may come at once
+ROUNDING_S = 1e-6
+FEW = 1024
+
+
+class Attempts:
+    """One number an address: the time at which all its attempts are paid for (GCRA). Times are seconds of one clock.
+
+    An attempt that became a session is given back, so that an office behind one address is not held up by its own
+    size.
+    """
+
+    def __init__(self, per_s: int) -> None:
+        """`per_s` 0: no limit."""
+        self._interval_s = 1 / per_s if per_s else 0.0
+        self._paid_s: dict[str, float] = {}
+        self._sweep_at = FEW
+
+    def __len__(self) -> int:
+        return len(self._paid_s)
+
+    def take(self, key: str, now_s: float) -> bool:
+        """Count an attempt; False if the address has none left."""
+        if not self._interval_s:
+            return True
+        paid_s = max(self._paid_s.get(key, now_s), now_s) + self._interval_s
+        if paid_s - now_s > BURST_S + ROUNDING_S:
+            return False
+        self._paid_s[key] = paid_s
+        if len(self._paid_s) >= self._sweep_at:
+            self._sweep(now_s)
+        return True
+
+    def give_back(self, key: str) -> None:
+        paid_s = self._paid_s.get(key)
+        if paid_s is not None:
+            self._paid_s[key] = paid_s - self._interval_s
+
+    def _sweep(self, now_s: float) -> None:
+        """Forget addresses whose attempts are all paid for; the next sweep comes when there are twice as many."""
+        self._paid_s = {key: paid_s for key, paid_s in self._paid_s.items() if paid_s > now_s}
+        self._sweep_at = max(FEW, 2 * len(self._paid_s))

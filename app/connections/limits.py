@@ -1,0 +1,198 @@
+"""Who may connect to this node, and who has to make room. One object a process; nothing here waits."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from app.connections.addresses import UNKNOWN, host_of, limit_key
+from app.connections.attempts import Attempts
+from app.connections.budget import Budget, Member
+from app.connections.proxies import TrustedProxies
+from app.connections.refusals import ADDRESS_FULL, FILE_LIMIT, NODE_FULL, TOO_FAST, Refusal, Refusals
+
+MAX_REFUSED = 32  # refused connections that may wait for their answer at once
+MAX_ENDING = 32  # connections above the limit, while those that make room have not ended yet
+KEPT_FOR_HTTP = 100  # places that WebSockets leave free, or a full node could not be pushed to; at most a tenth
+UNLIMITED = 1_000_000
+
+
+class Kind(Enum):
+    HTTP = auto()
+    WEBSOCKET = auto()
+    SOCKJS = auto()
+    """A session over HTTP; its requests come over connections of the kind HTTP."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitOptions:
+    """0 for `per_address` and `attempts_per_s`: no limit. `by_files`: `connections` is what RLIMIT_NOFILE allows.
+
+    `unauthenticated` are those of each kind, but of SockJS sessions `unauthenticated_sockjs`.
+    """
+
+    connections: int = UNLIMITED
+    by_files: bool = False
+    per_address: int = 0
+    attempts_per_s: int = 0
+    unauthenticated: int = UNLIMITED
+    unauthenticated_sockjs: int = UNLIMITED
+
+    @property
+    def websockets(self) -> int:
+        return self.connections - min(KEPT_FOR_HTTP, self.connections // 10)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionCounts:
+    """Connections by state. `refused` are those that wait for their answer."""
+
+    open: Mapping[Kind, int]
+    unauthenticated: Mapping[Kind, int]
+    refused: int
+
+
+class ConnectionLimits:
+    """HTTP connections come by `open_http`, WebSockets and SockJS sessions by `enter`.
+
+    A connection is unauthenticated from its beginning to `authenticated`, or to its end. The unauthenticated have
+    budgets of their own, so that they never take the places of users.
+    """
+
+    def __init__(
+        self, options: LimitOptions, *, proxies: TrustedProxies | None = None, now: Callable[[], float]
+    ) -> None:
+        self.proxies = proxies or TrustedProxies()
+        self._options = options
+        self._now = now
+        self._refusals = Refusals(now)
+        self._attempts = Attempts(options.attempts_per_s)
+        self._addresses: dict[str, int] = {}
+        self._open = dict.fromkeys(Kind, 0)
+        self._budgets = {kind: Budget(options.unauthenticated, self._refusals) for kind in Kind}
+        self._budgets[Kind.SOCKJS] = Budget(options.unauthenticated_sockjs, self._refusals)
+        self._refused: dict[Member, None] = {}
+
+    # Metrics
+
+    @property
+    def refusals(self) -> Counter[Refusal]:
+        return self._refusals.counts
+
+    def count(self) -> ConnectionCounts:
+        return ConnectionCounts(
+            open=dict(self._open),
+            unauthenticated={kind: len(budget) for kind, budget in self._budgets.items()},
+            refused=len(self._refused),
+        )
+
+    def refuse(self, refusal: Refusal, host: str | None) -> Refusal:
+        """Count and log a refusal that is decided elsewhere."""
+        return self._refusals.count(refusal, limit_key(host))
+
+    # HTTP connections
+
+    def open_http(self, member: Member, host: str | None, total: int) -> Refusal | None:
+        """Admit a new connection, or say why it is refused; `total` connections are open, it included.
+
+        Those of trusted proxies count neither for an address nor as unauthenticated: many clients share them.
+
+        One that is refused is owed `close_refused`, any other `close_http`.
+        """
+        key = limit_key(host)
+        is_proxy = self.proxies.trusts(host)
+        refusal = self._refuse_for_room(total)
+        if refusal is None and not is_proxy and self._is_full(key):
+            refusal = ADDRESS_FULL
+        if refusal is not None:
+            self._refused[member] = None
+            if len(self._refused) > MAX_REFUSED and (oldest := next(iter(self._refused))).displace():
+                del self._refused[oldest]
+            return self._refusals.count(refusal, key)
+        self._open[Kind.HTTP] += 1
+        if not is_proxy:
+            self._count_address(key)
+            self._budgets[Kind.HTTP].add(member, key)
+        return None
+
+    def _refuse_for_room(self, total: int) -> Refusal | None:
+        excess = total - len(self._refused) - self._options.connections
+        if excess <= 0 or (excess <= MAX_ENDING and self._displace(Kind.HTTP, Kind.WEBSOCKET)):
+            return None
+        return self._node_full
+
+    def close_http(self, member: Member, host: str | None) -> None:
+        """The connection has ended, or becomes a WebSocket."""
+        self._open[Kind.HTTP] -= 1
+        self._budgets[Kind.HTTP].discard(member)
+        if not self.proxies.trusts(host):
+            self._leave_address(limit_key(host))
+
+    def close_refused(self, member: Member) -> None:
+        self._refused.pop(member, None)
+
+    # WebSockets and SockJS sessions
+
+    def refuse_upgrade(self, host: str | None) -> Refusal | None:
+        """Say why no connection may become a WebSocket now."""
+        if self._open[Kind.WEBSOCKET] < self._options.websockets or self._displace(Kind.WEBSOCKET):
+            return None
+        return self._refusals.count(self._node_full, limit_key(host))
+
+    def attempt(self, host: str | None) -> Refusal | None:
+        """Count an attempt to open a WebSocket or SockJS session, or say why it is refused."""
+        key = limit_key(host)
+        if self._is_full(key):
+            return self._refusals.count(ADDRESS_FULL, key)
+        if key != UNKNOWN and not self._attempts.take(key, self._now()):
+            return self._refusals.count(TOO_FAST, key)
+        return None
+
+    def enter(self, member: Member, remote: str | None, kind: Kind) -> None:
+        """A WebSocket or SockJS session is open; it is owed `settle` and `leave`."""
+        key = limit_key(host_of(remote))
+        self._open[kind] += 1
+        self._count_address(key)
+        self._budgets[kind].add(member, key)
+
+    def authenticated(self, member: Member, remote: str | None, kind: Kind) -> None:
+        """It has its place, and its attempt is given back."""
+        self.settle(member, kind)
+        self._attempts.give_back(limit_key(host_of(remote)))
+
+    def settle(self, member: Member, kind: Kind) -> None:
+        """It need not make room any more: it has authenticated, or is about to end."""
+        self._budgets[kind].discard(member)
+
+    def leave(self, remote: str | None, kind: Kind) -> None:
+        self._open[kind] -= 1
+        self._leave_address(limit_key(host_of(remote)))
+
+    def displace_sockjs(self, count: int) -> None:
+        """Let up to `count` SockJS sessions make room that have not authenticated."""
+        for _ in range(count):
+            if not self._displace(Kind.SOCKJS):
+                return
+
+    # Accounts
+
+    @property
+    def _node_full(self) -> Refusal:
+        return FILE_LIMIT if self._options.by_files else NODE_FULL
+
+    def _displace(self, *kinds: Kind) -> bool:
+        return any(self._budgets[kind].displace() for kind in kinds)
+
+    def _is_full(self, key: str) -> bool:
+        limit = self._options.per_address
+        return limit > 0 and key != UNKNOWN and self._addresses.get(key, 0) >= limit
+
+    def _count_address(self, key: str) -> None:
+        self._addresses[key] = self._addresses.get(key, 0) + 1
+
+    def _leave_address(self, key: str) -> None:
+        left = self._addresses[key] - 1
+        if left:
+            self._addresses[key] = left
+        else:
+            del self._addresses[key]
