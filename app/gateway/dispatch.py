@@ -148,7 +148,7 @@ class Dispatcher:
             raise Forbidden("clients may not send to topics here")
         if problem := topic_problem(message.destination):
             raise InvalidMessage(f"cannot send to {message.destination[:128]!r}: {problem}")
-        return _handled(publish_as_sent(message, canonical(message.destination)))
+        return _handled(publish_as_sent(message, message.destination))
 
     async def _commit(self, session: Session, event: Commit) -> "Confirmation | None":
         """All of it, in order; what is rejected does not keep the rest from being done, and is told at the end."""

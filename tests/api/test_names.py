@@ -288,6 +288,18 @@ async def test_two_spellings_of_a_user_id_are_one_user(site: Service) -> None:
         assert [item["receiver"] for item in history["items"]] == [ONE, ONE]
 
 
+@pytest.mark.parametrize("name", [f"test{ONE}", f"test{OTHER}"])
+async def test_token_in_a_header_is_the_user_that_it_is_in_connect(name: str, site: Service) -> None:
+    await site.push(f"/cluster/notify/{quote(name)}")
+
+    headers = {b"Authorization": f"Bearer {name}".encode()}
+    history = (await site.http.get("/api/notify/history", headers=headers)).json()
+
+    assert [item["receiver"] for item in history["items"]] == [f"test{ONE}"]
+    latin = {b"Authorization": f"Bearer test{ONE}".encode("latin-1")}
+    assert (await site.http.get("/api/notify/history", headers=latin)).json() == history
+
+
 async def test_callers_in_the_process_may_use_either_spelling(site: Service) -> None:
     transport = site.listener(bearer(ONE))
     await settle()

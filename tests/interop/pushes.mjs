@@ -16,7 +16,7 @@ async function* slowly(parts) {
 }
 
 async function byFetch(method, path, headers, parts) {
-  const body = parts.length > 1 ? ReadableStream.from(slowly(parts)) : parts[0];
+  const body = parts.length > 1 ? slowly(parts) : parts[0];
   const response = await fetch(base + path, { method, headers, body, duplex: "half" });
   return { status: response.status, body: Buffer.from(await response.arrayBuffer()) };
 }

@@ -1,5 +1,6 @@
 """Programs that the tests of this folder drive. Where one is missing a test is skipped; in CI it fails."""
 
+import fcntl
 import json
 import os
 import re
@@ -30,7 +31,13 @@ def find_program(*names: str) -> str:
 
 
 def install_node_modules() -> None:
-    """What package.json pins, unless it is there."""
+    """What package.json pins, unless it is there. Test processes take turns."""
+    with (HERE / "package.json").open() as manifest:
+        fcntl.flock(manifest, fcntl.LOCK_EX)
+        _install_node_modules()
+
+
+def _install_node_modules() -> None:
     wanted: dict[str, str] = json.loads((HERE / "package.json").read_text())["devDependencies"]
     if all(_installed_version(name) == version for name, version in wanted.items()):
         return

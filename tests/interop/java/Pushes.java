@@ -39,6 +39,10 @@ public final class Pushes {
         }
     }
 
+    interface Request {
+        Answer send() throws Exception;
+    }
+
     interface Client {
         Answer post(Case push) throws Exception;
 
@@ -141,7 +145,14 @@ public final class Pushes {
         }
     }
 
-    private static String told(Answer answer) {
+    /** A request that fails has the status 0, and says why in place of a body. */
+    private static String told(Request request) {
+        Answer answer;
+        try {
+            answer = request.send();
+        } catch (Exception error) {
+            answer = new Answer(0, error.toString().getBytes());
+        }
         return answer.status() + "\t" + Base64.getEncoder().encodeToString(answer.body());
     }
 
@@ -152,7 +163,7 @@ public final class Pushes {
         for (String line : Files.readAllLines(Path.of(arguments[1]))) {
             Case push = Case.parse(line);
             Client client = push.mode().startsWith("spring") ? spring : jdk;
-            System.out.println(told(client.post(push)) + "\t" + told(client.get("/healthz")));
+            System.out.println(told(() -> client.post(push)) + "\t" + told(() -> client.get("/healthz")));
         }
         System.exit(0); // the threads of the clients would live on for a minute
     }
