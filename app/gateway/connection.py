@@ -117,7 +117,8 @@ class Connection:
         assert strain is not None, "made when the frame was held"
         self.life.heard_s = now_s = self._services.clock.monotonic()
         self._take(event)
-        self._go_on()
+        if not self._over:
+            self._go_on()
         options = self._services.options
         if self._held is None:
             strain.end(now_s)
@@ -276,7 +277,6 @@ class Connection:
         if self._over:
             return
         self._over = True
-        self._held = None
         if self._work is not None and self._work is not asyncio.current_task():
             # Not before its first step: a coroutine that is cancelled earlier leaves what it awaits never awaited.
             asyncio.get_running_loop().call_soon(self._work.cancel)
