@@ -152,7 +152,7 @@ class Connection:
         self._has_rest = stomp.buffered > 0 or self._held is not None
 
     def _go_on(self) -> None:
-        """One frame is done or let through: those behind it follow."""
+        """Continue with the frames behind one that is done."""
         self._pump()
         if self._is_gone:
             self.closed()
@@ -188,7 +188,7 @@ class Connection:
             self._work = self._services.tasks.start(self._await(pending, receipt), f"frame of {self._name}")
 
     def _hold(self, event: Event) -> None:
-        """Nothing is lost: what comes behind it waits in the client and on the way."""
+        """Keep a frame until the client may send again; those behind it wait in the client and on the way."""
         self._held = event
         self._has_rest = True
         self._strain = self._strain or Strain(self.life.heard_s)
