@@ -176,7 +176,7 @@ class Settings(BaseSettings):
     inbound_frames_per_s: PositiveInt = Field(100, description="frames a session may send per second")
     inbound_burst: PositiveInt = Field(200, description="frames a session may send at once")
     inbound_patience_ms: PositiveInt = Field(
-        30_000, description="how long a client may keep sending faster; meanwhile less is read, then it is cut off"
+        30_000, description="how long a client may exceed that rate: it is read more slowly, and cut off after that"
     )
     outbox_max_frames: PositiveInt = Field(1000, description="frames that wait for a slow reader before it is cut off")
     outbox_max_bytes: PositiveInt = Field(

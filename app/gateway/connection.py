@@ -123,7 +123,8 @@ class Connection:
         assert strain is not None, "made when the frame was held"
         self.life.heard_s = now_s = self._services.clock.monotonic()
         self._take(event)
-        self._go_on()
+        if not self._over:
+            self._go_on()
         options = self._services.options
         if self._held is None:
             strain.end(now_s)
@@ -157,7 +158,7 @@ class Connection:
         self._has_rest = stomp.buffered > 0 or self._held is not None
 
     def _go_on(self) -> None:
-        """One frame is done or let through: those behind it follow."""
+        """Continue with the frames behind one that is done."""
         self._pump()
         if self._is_gone:
             self.closed()
@@ -193,7 +194,7 @@ class Connection:
             self._work = self._services.tasks.start(self._await(pending, receipt), f"frame of {self._name}")
 
     def _hold(self, event: Event) -> None:
-        """Nothing is lost: what comes behind it waits in the client and on the way."""
+        """Keep a frame until the client may send again; those behind it wait in the client and on the way."""
         self._held = event
         self._has_rest = True
         self._strain = self._strain or Strain(self.life.heard_s)
@@ -283,7 +284,6 @@ class Connection:
         if self._over:
             return
         self._over = True
-        self._held = None
         if self._work is not None and self._work is not asyncio.current_task():
             # Not before its first step: a coroutine that is cancelled earlier leaves what it awaits never awaited.
             asyncio.get_running_loop().call_soon(self._work.cancel)

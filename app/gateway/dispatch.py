@@ -193,7 +193,7 @@ async def _completed(pending: Awaitable[None]) -> None:
 
 
 def _handle(handler: Handler, message: AppMessage) -> Awaitable[None] | None:
-    """What a handler was refused by the service (a full inbox, say) is told to the client, and does not end him."""
+    """Call a handler. What the service refuses to it (a full inbox, say) is told to the client; the session goes on."""
     try:
         pending = handler(message)
     except ServiceError as error:
@@ -209,7 +209,7 @@ async def _handled(pending: Awaitable[None]) -> None:
 
 
 def _sum_of(rejections: Sequence[Rejected]) -> Rejected:
-    """A transaction of which a part failed for a passing reason is not said to be a bad one."""
+    """Combine the rejections of a transaction. A passing reason of one part is the reason of the whole."""
     worst = next((rejected for rejected in rejections if rejected.reason.may_reconnect), rejections[0])
     return Rejected(
         "; ".join(rejected.detail for rejected in rejections[:10]),

@@ -31,7 +31,7 @@ class Failure:
 
 
 def failure_of(error: BaseException, *, is_connected: bool) -> Failure:
-    """Any error that is not an expected one is a defect, most likely of a handler of the application."""
+    """Return what a client is told about an error. An unexpected one is a defect, most likely of the application."""
     if isinstance(error, Rejected):
         return Failure(
             reason=error.reason,
@@ -54,24 +54,24 @@ def failure_of(error: BaseException, *, is_connected: bool) -> Failure:
 
 
 def _violation(error: ProtocolError, *, is_connected: bool) -> DisconnectReason:
-    """A CONNECT that is too large is so at the next attempt, too."""
+    """Return the reason for a violation. A CONNECT that is too large would be so at the next attempt, too."""
     return TOO_BIG if isinstance(error, FrameTooLarge) and is_connected else BAD_REQUEST
 
 
 def rejected_by_service(error: ServiceError) -> Rejected:
-    """What the service refused to a SEND: the session can go on, and the reason stays what it was."""
+    """Turn what the service refused to a SEND into an error that the session survives, with the same reason."""
     must_be_told = isinstance(error, Unavailable)  # the frame was in order, and its sender takes it for sent
     return Rejected(error.detail, reason=error.disconnect, title=error.title, must_be_told=must_be_told)
 
 
 def too_fast(frames_per_s: float, patience_s: float) -> Failure:
-    """The client kept sending faster than the rate for longer than is tolerated."""
+    """Return the failure of a client that exceeded the rate for longer than is tolerated."""
     detail = f"for {patience_s:g} s the client has been sending more than {frames_per_s:g} frames a second"
     return Failure(reason=RATE_LIMITED, title="rate limit", detail=detail, ends=True)
 
 
 def told(failure: Failure, receipt: str | None, message_id: str) -> Publication:
-    """For `/user/queue/errors`: `code` and `reason` are of the registry, `receipt` is what the frame asked for."""
+    """Return the message for `/user/queue/errors`; its `code` and `reason` are those of the registry."""
     body = {"detail": failure.detail, "code": failure.reason.code, "reason": failure.reason.text}
     if receipt is not None:
         body["receipt"] = receipt

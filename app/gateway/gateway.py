@@ -173,7 +173,7 @@ class Gateway:
                 await asyncio.sleep(0)
 
     def held(self) -> Sequence[Connection]:
-        """Those whose client sends faster than it may."""
+        """Return the connections whose client sends faster than it may."""
         return tuple(self._held)
 
     def let_through(self, connections: Iterable[Connection]) -> None:

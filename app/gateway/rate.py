@@ -22,8 +22,9 @@ class TokenBucket:
 
 
 class Strain:
-    """For how long a client has been sending faster than it may: grows while a frame of it waits, shrinks while none
-    does. Times are seconds of one clock.
+    """How long a client has been sending too fast: grows while one of its frames waits, shrinks while none does.
+
+    Times are seconds of one clock.
     """
 
     __slots__ = ("_changed_s", "_is_waiting", "_seconds")
@@ -34,11 +35,11 @@ class Strain:
         self._changed_s = now_s
 
     def begin(self, now_s: float) -> None:
-        """A frame waits. Has no effect if one waits already."""
+        """Note that a frame waits. Has no effect if one waits already."""
         self._change(True, now_s)
 
     def end(self, now_s: float) -> None:
-        """No frame waits any more."""
+        """Note that no frame waits any more."""
         self._change(False, now_s)
 
     def _change(self, is_waiting: bool, now_s: float) -> None:

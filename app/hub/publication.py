@@ -93,7 +93,7 @@ class Publication(Struct):
         return frame
 
     def header_lines(self, version: Version) -> str:
-        """`headers` as that version writes them; once for all its profiles."""
+        """Return `headers` as that version writes them. They are encoded once for all its profiles."""
         known = self._header_lines
         if known is None:
             known = self._header_lines = {}

@@ -54,7 +54,7 @@ def encode_header(name: str, value: str, *, version: Version, plain: bool = Fals
 
 
 def encode_headers(headers: Iterable[tuple[str, str]], version: Version) -> str:
-    """Lines of a head, each with the LF before it. Leaves out what the version has no way to write (LF in 1.0)."""
+    """Return lines of a head, each after an LF. Headers that the version cannot write (an LF in 1.0) are left out."""
     lines = []
     for name, value in headers:
         with contextlib.suppress(ValueError):

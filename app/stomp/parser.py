@@ -224,7 +224,7 @@ class FrameParser:
         return end
 
     def _readable_receipt(self) -> str | None:
-        """The receipt of a frame whose head is broken in another line; the ERROR can name it all the same."""
+        """Return the receipt of a frame whose head is broken in another line, so that the ERROR can name it."""
         nul = self._buffer.find(_NUL, self._start)
         stop = nul if nul >= 0 else len(self._buffer)
         self._scan = self._start

@@ -8,7 +8,7 @@ from app.stomp.frames import AckMode, Frame, Version
 
 
 def subscription_of(frame: Frame, version: Version) -> tuple[str, Subscription]:
-    """The subscription that a SUBSCRIBE asks for, and the key that it has in its session. Raises ProtocolError."""
+    """Return the subscription that a SUBSCRIBE asks for, and its key in the session. Raises ProtocolError."""
     destination = frame.required("destination")
     subscription_id = frame.headers.get("id") or None
     if version is not Version.V10:
@@ -27,7 +27,7 @@ def _ack_mode(frame: Frame) -> AckMode:
 
 
 def key_to_end(frame: Frame, version: Version, subscriptions: Mapping[str, Subscription]) -> str:
-    """The key of the subscription that an UNSUBSCRIBE ends; there may be none of it. Raises ProtocolError.
+    """Return the key of the subscription that an UNSUBSCRIBE ends; there may be none. Raises ProtocolError.
 
     1.0: "It requires either a destination header or an id header". A destination also ends a subscription that has an
     id: of several, the one without an id, else the oldest.

@@ -59,7 +59,10 @@ async def test_a_client_that_flushes_its_queue_loses_nothing(heard: Heard) -> No
 
     assert len(heard.texts) == 199  # the burst of 200, of which CONNECT was one
     assert not peer.transport.reading
-    stage.pass_time(1.25)
+    stage.pass_time(0.5)
+    assert 199 < len(heard.texts) < 300
+    assert not peer.transport.reading
+    stage.pass_time(0.75)
     assert heard.texts == numbers(300)
     assert peer.transport.reading
     assert not peer.over
@@ -90,6 +93,18 @@ async def test_frames_in_one_piece_are_counted_one_by_one(is_one_piece: bool, he
 
     assert heard.texts == numbers(10)
     assert not peer.transport.reading
+
+
+async def test_no_frame_passes_the_one_that_waits(heard: Heard) -> None:
+    stage = Stage(routes=heard, inbound_rate=4, inbound_burst=2)
+    peer = await stage.connected()
+
+    peer.connection.receive(note(0) + note(1))  # and nothing is left in the buffer behind the one that waits
+    stage.clock.advance(1)
+    peer.connection.receive(note(2))
+    stage.pass_time(1)
+
+    assert heard.texts == numbers(3)
 
 
 async def test_a_client_that_keeps_it_up_is_cut_off(heard: Heard) -> None:
@@ -152,6 +167,16 @@ async def test_a_paused_client_is_not_silent(heard: Heard) -> None:
     assert len(heard.texts) == 54
     stage.pass_time(40)
     assert peer.close_code == 4012
+
+
+async def test_a_paused_client_is_not_asked_for_a_sign_of_life(heard: Heard) -> None:
+    stage = Stage(routes=heard)
+    peer = await stage.connected(**{"heart-beat": "0,0"})
+    peer.transport.can_ask = True
+    await flood(peer, 300)
+
+    assert not stage.gateway.end_overdue("alice", False).asked
+    assert not peer.transport.is_asked
 
 
 async def test_what_a_client_has_sent_is_done_though_it_hangs_up(heard: Heard) -> None:

@@ -110,12 +110,17 @@ class Recorder:
 
 
 class Node:
-    def __init__(self, net: Net, name: str) -> None:
+    def __init__(self, net: Net, name: str, *, patience_s: float = 0.0) -> None:
         self.clock = FakeClock()
         self.endpoint = Recorder()
         timing = Timing(heartbeat_s=25, disconnect_delay_s=30)
         cluster = SockJsCluster(
-            FakeOwners(net, name), FakePost(net, name), clock=self.clock, heartbeat_s=0, refresh_s=20
+            FakeOwners(net, name),
+            FakePost(net, name),
+            clock=self.clock,
+            heartbeat_s=0,
+            refresh_s=20,
+            patience_s=patience_s,
         )
         self.sockjs = SockJs(self.endpoint, SockJsOptions(timing=timing), clock=self.clock, cluster=cluster)
 

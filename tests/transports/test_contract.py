@@ -349,6 +349,25 @@ async def test_pause_reaches_the_client(scene: Scene) -> None:
     await eventually(lambda: not transport.get_write_buffer_size())
 
 
+async def test_flood_beyond_the_rate_waits_in_the_client(scene: Scene) -> None:
+    client = await scene.raw()
+    (connection,) = scene.stage.gateway
+    frame = masked(TEXT, b"SEND\ndestination:/app/ack\n\nx\0")
+
+    client.writer.write(frame * 500_000)
+    await eventually(lambda: connection.is_held)
+    transport = client.writer.transport
+    for _ in range(3):
+        scene.stage.clock.advance(1)
+        scene.stage.gateway.let_through([connection])
+        await eventually(lambda: connection.is_held)
+        assert connection._stomp.buffered < 300_000
+    assert transport.get_write_buffer_size() > 1_000_000  # of 19 MB; the kernel takes some
+
+    scene.stage.gateway.kick(scene.session.id)
+    transport.abort()
+
+
 async def test_session_that_is_ended_while_a_handler_runs_ends_at_once(scene: Scene) -> None:
     client = await scene.connected()
     await client.send("SEND\ndestination:/app/slow\n\n\0")

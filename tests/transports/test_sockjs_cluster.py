@@ -163,6 +163,25 @@ async def test_session_that_takes_no_more_is_busy_from_everywhere(nodes: tuple[N
     assert a.endpoint.received == [b"%d" % number for number in range(MAX_WAITING_SENDS)]
 
 
+async def test_session_that_keeps_its_client_waiting_is_not_given_up(
+    net: Net, nodes: tuple[Node, Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(borrowing, "TAKE_S", 0.02)
+    a, _ = nodes
+    patient = Node(net, "c", patience_s=30)
+    await a.poll()
+    transport = a.endpoint.transports[0]
+    transport.pause_reading()
+    waiting = asyncio.create_task(patient.sockjs.receive("s", ["x"]))
+
+    assert await asyncio.wait([waiting], timeout=0.1) == (set(), {waiting})
+    transport.resume_reading()
+    await waiting
+
+    assert a.endpoint.received == [b"x"]
+    await patient.sockjs.aclose()
+
+
 async def test_message_overtakes_none_that_waits(nodes: tuple[Node, Node]) -> None:
     a, b = nodes
     await a.poll()
