@@ -17,6 +17,7 @@ class Scale:
     seconds: float = 2.0  # of a round that is as long as it is told to be
     paced_s: float = 4.0
     idle_s: float = 10.0
+    flood_s: float = 60.0
     churned: int = 100_000
     records: int = 100_000  # of the ledger
     rows: int = 1_000_000  # of the database
@@ -34,6 +35,7 @@ QUICK = Scale(
     seconds=0.5,
     paced_s=1.0,
     idle_s=5.0,
+    flood_s=10.0,
     churned=2_000,
     records=10_000,
     rows=10_000,

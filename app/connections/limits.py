@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import Enum, auto
+from enum import IntEnum
 
 from app.connections.addresses import UNKNOWN, host_of, limit_key
 from app.connections.attempts import Attempts
@@ -17,10 +17,12 @@ KEPT_FOR_HTTP = 100  # places that WebSockets leave free, or a full node could n
 UNLIMITED = 1_000_000
 
 
-class Kind(Enum):
-    HTTP = auto()
-    WEBSOCKET = auto()
-    SOCKJS = auto()
+class Kind(IntEnum):
+    """An index, which is found faster than a key."""
+
+    HTTP = 0
+    WEBSOCKET = 1
+    SOCKJS = 2
     """A session over HTTP; its requests come over connections of the kind HTTP."""
 
 
@@ -68,8 +70,8 @@ class ConnectionLimits:
         self._refusals = Refusals(now)
         self._attempts = Attempts(options.attempts_per_s)
         self._addresses: dict[str, int] = {}
-        self._open = dict.fromkeys(Kind, 0)
-        self._budgets = {kind: Budget(options.unauthenticated, self._refusals) for kind in Kind}
+        self._open = [0 for _ in Kind]
+        self._budgets = [Budget(options.unauthenticated, self._refusals) for _ in Kind]
         self._budgets[Kind.SOCKJS] = Budget(options.unauthenticated_sockjs, self._refusals)
         self._refused: dict[Member, None] = {}
 
@@ -81,8 +83,8 @@ class ConnectionLimits:
 
     def count(self) -> ConnectionCounts:
         return ConnectionCounts(
-            open=dict(self._open),
-            unauthenticated={kind: len(budget) for kind, budget in self._budgets.items()},
+            open={kind: self._open[kind] for kind in Kind},
+            unauthenticated={kind: len(self._budgets[kind]) for kind in Kind},
             refused=len(self._refused),
         )
 

@@ -1,21 +1,20 @@
 """Who has to make room: the address that holds the most places, and of its members the oldest."""
 
-from collections import OrderedDict
 from typing import Generic, TypeVar
 
 M = TypeVar("M")
 
 
 class FairQueue(Generic[M]):
-    """Members in the order of their arrival, grouped by address. Every operation takes constant time.
+    """Members in the order of their arrival, grouped by address. No operation looks at more than one group.
 
     A flood from one address displaces only members of that address while others hold fewer places.
     """
 
     def __init__(self) -> None:
         self._keys: dict[M, str] = {}
-        self._groups: dict[str, OrderedDict[M, None]] = {}
-        self._by_size: dict[int, OrderedDict[str, None]] = {}  # groups by the number of their members; none is empty
+        self._groups: dict[str, dict[M, None]] = {}
+        self._by_size: list[dict[str, None]] = [{}]  # the addresses that have as many members as the index says
         self._largest = 0
 
     def __len__(self) -> int:
@@ -27,9 +26,18 @@ class FairQueue(Generic[M]):
     def add(self, member: M, key: str) -> None:
         """Add a member that is not in the queue, as the youngest of its address."""
         self._keys[member] = key
-        group = self._groups.setdefault(key, OrderedDict())
+        group = self._groups.get(key)
+        if group is None:
+            group = self._groups[key] = {}
+        size = len(group)
         group[member] = None
-        self._resize(key, len(group) - 1, len(group))
+        if size:
+            del self._by_size[size][key]
+        if size == self._largest:
+            self._largest += 1
+            if len(self._by_size) == self._largest:
+                self._by_size.append({})
+        self._by_size[size + 1][key] = None
 
     def discard(self, member: M) -> bool:
         """Remove a member; False if it is not in the queue."""
@@ -37,10 +45,15 @@ class FairQueue(Generic[M]):
         if key is None:
             return False
         group = self._groups[key]
+        size = len(group)
         del group[member]
-        if not group:
+        del self._by_size[size][key]
+        if size > 1:
+            self._by_size[size - 1][key] = None
+        else:
             del self._groups[key]
-        self._resize(key, len(group) + 1, len(group))
+        if not self._by_size[self._largest]:
+            self._largest -= 1  # it was the only one, and is now the largest of the others
         return True
 
     def pop(self) -> tuple[M, str] | None:
@@ -51,13 +64,3 @@ class FairQueue(Generic[M]):
         member = next(iter(self._groups[key]))
         self.discard(member)
         return member, key
-
-    def _resize(self, key: str, old: int, new: int) -> None:
-        if old:
-            self._by_size[old].pop(key)
-            if not self._by_size[old]:
-                del self._by_size[old]
-        if new:
-            self._by_size.setdefault(new, OrderedDict())[key] = None
-        if new > self._largest or self._largest not in self._by_size:
-            self._largest = new  # sizes change by one: if the only largest group shrank, it is still the largest

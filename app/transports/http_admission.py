@@ -23,8 +23,8 @@ STATUS = Unavailable.status
 class CountedHttpProtocol(HttpToolsProtocol):
     """Without limits in the state of the application it is uvicorn's protocol."""
 
-    def __init__(self, config: Config, server_state: ServerState, app_state: dict[str, Any], *args: Any, **kw: Any):
-        super().__init__(config, server_state, app_state, *args, **kw)
+    def __init__(self, config: Config, server_state: ServerState, app_state: dict[str, Any], _loop: Any = None):
+        super().__init__(config, server_state, app_state, _loop)
         self._limits: ConnectionLimits | None = app_state.get(LIMITS)
         self._refusal: Refusal | None = None
         self._is_counted = False
@@ -35,13 +35,10 @@ class CountedHttpProtocol(HttpToolsProtocol):
         if self._limits is None:
             return
         self._is_counted = True
+        self._host = self.client[0] if self.client else None
         self._refusal = self._limits.open_http(self, self._host, len(self.connections))
         if self._refusal is not None:
             self.app = refusing(self.app, self._refusal)
-
-    @property
-    def _host(self) -> str | None:
-        return self.client[0] if self.client else None
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)

@@ -42,7 +42,7 @@ def choose_subprotocol(offered: Sequence[str]) -> str | None:
 
 
 def remote_of(websocket: WebSocket) -> str | None:
-    return format_client(websocket.client)
+    return format_client(websocket.scope.get("client"))
 
 
 async def open_websocket(websocket: WebSocket, options: WebSocketOptions) -> bool:

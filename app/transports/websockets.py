@@ -26,8 +26,8 @@ class WebSockets:
     async def serve(self, websocket: WebSocket, endpoint: Endpoint) -> None:
         """Carries one connection from the handshake to its end. A foreign Origin is answered with 403."""
         if self._limits is not None:
-            client = websocket.client
-            refusal = self._limits.attempt(client.host if client else None)
+            client = websocket.scope.get("client")
+            refusal = self._limits.attempt(client[0] if client else None)
             if refusal is not None:
                 await _refuse(websocket, refusal)
                 return
