@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 from contextlib import suppress
+from functools import partial
 from types import FrameType
 
 import uvicorn
@@ -14,17 +15,18 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from app.collector import collect_rarely
+from app.configuration import http_limits
 from app.errors import ConfigurationError
 from app.logs import configure_logging
 from app.main import create_app
 from app.settings import Settings
+from app.transports.http_limits import HttpWatch
 from app.transports.http_protocol import HttpProtocol
 from app.transports.picows_protocol import PicowsProtocol
 from app.workers import Workers
 
 BACKLOG = 2048
 PING_S = 25  # where nothing else is said: balancers let go of what is silent for a minute
-KEEP_ALIVE_S = 75  # more than balancers keep theirs: or a push could meet one that is just being closed
 DATE_S = 1.0  # from one date to the next, in the headers of answers
 DRAIN_S = 10  # for requests that are under way when the process has to stop
 PEER_TIMEOUT_MS = 30_000  # unacknowledged data for so long: the peer is gone, or keeps its window shut
@@ -57,14 +59,13 @@ def _serve_on(listener: socket.socket, app: FastAPI, settings: Settings, lifelin
 def server_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http=HttpProtocol,
+        http=partial(HttpProtocol, watch=HttpWatch(http_limits(settings))),  # type: ignore[arg-type]  # called alone
         ws=PicowsProtocol if settings.ws_transport == "picows" else "websockets-sansio",
         # above the limits of a frame, so that STOMP can say what was wrong
         ws_max_size=2 * max(settings.max_frame_bytes, settings.max_connect_frame_bytes),
         ws_per_message_deflate=False,
         ws_ping_interval=PING_S,
         timeout_graceful_shutdown=DRAIN_S,
-        timeout_keep_alive=KEEP_ALIVE_S,
         log_config=None,
         access_log=False,
         server_header=False,

@@ -1,0 +1,171 @@
+"""Requests as the parser reads them, within limits.
+
+uvicorn makes a request of what the parser calls back. These callbacks count, and stop the parser at a limit.
+"""
+
+import asyncio
+from http import HTTPStatus
+from typing import Any
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from app.transports.http_limits import NEVER, HttpWatch
+
+MAX_UNREAD_BYTES = 1_048_576  # of a body that comes after its answer; a larger rest ends the connection
+LINE_EXTRA_BYTES = len("  HTTP/1.1")
+HEADER_EXTRA_BYTES = len(": \r\n")
+END_BYTES = len("\r\n\r\n")
+NOTHING_PENDING = -1
+
+
+class RefusedRequest(Exception):
+    """Raised in callbacks of the parser, which stops."""
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+
+
+class HttpReader(HttpToolsProtocol):
+    """The part of a connection that its parser talks to. `expires_tick` is when the bytes that are due are late."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        watch: HttpWatch,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self.expires_tick: float = NEVER
+        self._watch = watch
+        self._limits = watch.limits
+        self._in_head = False
+        self._in_body = False
+        self._pending_bytes = NOTHING_PENDING
+        """Bytes of a head after its first piece, or of what comes between two pieces of content of a body."""
+        self._trailers = 0
+        self._body_bytes = 0
+        self._body_bytes_before = 0
+        self._body_tick = 0
+        self._unread_bytes = 0
+
+    # Called by the parser
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_head = True
+        self._pending_bytes = NOTHING_PENDING
+
+    def on_url(self, url: bytes) -> None:
+        self.url += url
+        limit = self._limits.max_request_line_bytes
+        if len(self.url) + len(self.parser.get_method()) + LINE_EXTRA_BYTES > limit:
+            raise RefusedRequest(HTTPStatus.REQUEST_URI_TOO_LONG, f"the request line has more than {limit} bytes")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        limit = self._limits.max_headers
+        if not self._in_head:  # a trailer, which the application could not expect
+            self._trailers += 1
+            if self._trailers > limit:
+                raise _too_large(f"the body has more than {limit} trailers")
+            return
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
+        if len(self.headers) > limit:
+            raise _too_large(f"the request has more than {limit} headers")
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        if self._pending_bytes != NOTHING_PENDING:
+            self._check_head_bytes()
+        if [name for name, _ in self.headers].count(b"host") != 1 and self.parser.get_http_version() == "1.1":
+            raise RefusedRequest(HTTPStatus.BAD_REQUEST, "a request of HTTP/1.1 has exactly one Host header")
+        if self.parser.should_upgrade():
+            return  # what becomes of it is known once the parser has stopped
+        super().on_headers_complete()
+        self._in_body = True
+        self._pending_bytes = NOTHING_PENDING
+        self._trailers = self._body_bytes = 0
+
+    def _check_head_bytes(self) -> None:
+        line_bytes = len(self.parser.get_method()) + len(self.url) + LINE_EXTRA_BYTES
+        header_bytes = sum(len(name) + len(value) + HEADER_EXTRA_BYTES for name, value in self.headers)
+        limit = self._limits.max_head_bytes
+        if line_bytes + header_bytes + END_BYTES > limit:
+            raise _too_large(f"the head of the request has more than {limit} bytes")
+
+    def on_body(self, body: bytes) -> None:
+        cycle = self.cycle
+        self._body_bytes += len(body)
+        if cycle.response_complete:
+            self._unread_bytes += len(body)
+            if self._unread_bytes > MAX_UNREAD_BYTES:
+                raise RefusedRequest(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the body goes on after its answer")
+            return
+        cycle.body += body
+        if len(cycle.body) > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+        cycle.message_event.set()
+
+    def on_message_complete(self) -> None:
+        if not self._in_body:
+            return  # an upgrade
+        self._in_body = False
+        cycle = self.cycle
+        if cycle.response_complete:
+            self._expect_request()
+        else:
+            self.expires_tick = NEVER
+            cycle.more_body = False
+            cycle.message_event.set()
+
+    # Between two pieces
+
+    def _expect_more(self, size: int) -> None:
+        """Count a piece of `size` bytes that did not complete its request. Raises RefusedRequest."""
+        is_first = self._pending_bytes == NOTHING_PENDING
+        if is_first:
+            self._pending_bytes = 0
+        elif self._in_head or self._body_bytes == self._body_bytes_before:
+            self._pending_bytes += size
+        else:
+            self._pending_bytes = 0
+        if self._pending_bytes > self._limits.max_head_bytes:
+            what = "the head of the request has" if self._in_head else "chunk extensions and trailers have"
+            raise _too_large(f"{what} more than {self._limits.max_head_bytes} bytes")
+        if self._in_body:
+            self._expect_body(is_first)
+        elif is_first:
+            self.expires_tick = self._watch.tick + self._watch.head_ticks
+
+    def _expect_body(self, is_first: bool) -> None:
+        """Content has to come, and to come at the least rate: each byte buys time."""
+        watch = self._watch
+        if is_first:
+            self._body_tick = watch.tick
+        elif self._body_bytes == self._body_bytes_before:
+            return
+        self._body_bytes_before = self._body_bytes
+        bought_ticks = self._body_bytes / (self._limits.min_body_rate * self._limits.tick_s)
+        self.expires_tick = watch.body_ticks + min(watch.tick, self._body_tick + bought_ticks)
+
+    def _expect_body_again(self) -> None:
+        """Start to count time anew: it was not the peer that the body waited for."""
+        self._body_tick = self._watch.tick
+        self.expires_tick = self._watch.tick + self._watch.body_ticks
+
+    def _expect_request(self) -> None:
+        self.expires_tick = self._watch.tick + self._watch.keep_alive_ticks
+
+
+def _too_large(detail: str) -> RefusedRequest:
+    return RefusedRequest(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, detail)
