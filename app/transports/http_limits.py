@@ -66,18 +66,19 @@ class HttpWatch:
     def add(self, connection: Expiring) -> None:
         self._connections.add(connection)
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(self.limits.tick_s, self._sweep)
+            self._timer = asyncio.get_running_loop().call_later(self.limits.tick_s, self.sweep)
 
     def remove(self, connection: Expiring) -> None:
         self._connections.discard(connection)
 
-    def _sweep(self) -> None:
+    def sweep(self) -> None:
+        """Called by the timer."""
         self.tick += 1
         now = self.tick
         self._expire([one for one in self._connections if one.expires_tick <= now])
         self._timer = None
         if self._connections:
-            self._timer = asyncio.get_running_loop().call_later(self.limits.tick_s, self._sweep)
+            self._timer = asyncio.get_running_loop().call_later(self.limits.tick_s, self.sweep)
 
     def _expire(self, due: list[Expiring]) -> None:
         for connection in due[:EXPIRED_PER_TURN]:

@@ -226,7 +226,5 @@ class HttpProtocol(HttpReader):
         elif not self._in_body:
             self.expires_tick = self._watch.tick + self._watch.linger_ticks
             self.transport.close()
-        elif self.flow.read_paused or (self.cycle.waiting_for_100_continue and not self.cycle.response_complete):
-            self._expect_body_again()
-        else:
+        elif not self._excuse_body(self.flow.read_paused or self.cycle.waiting_for_100_continue):
             self._refuse(HTTPStatus.REQUEST_TIMEOUT, "the body did not come in time")

@@ -54,6 +54,7 @@ class HttpReader(HttpToolsProtocol):
         self._body_bytes = 0
         self._body_bytes_before = 0
         self._body_tick = 0
+        self._body_waited = False
         self._unread_bytes = 0
 
     # Called by the parser
@@ -158,10 +159,13 @@ class HttpReader(HttpToolsProtocol):
         bought_ticks = self._body_bytes / (self._limits.min_body_rate * self._limits.tick_s)
         self.expires_tick = watch.body_ticks + min(watch.tick, self._body_tick + bought_ticks)
 
-    def _expect_body_again(self) -> None:
-        """Start to count time anew: it was not the peer that the body waited for."""
+    def _excuse_body(self, waits_for_application: bool) -> bool:
+        """Return whether the body is late for another reason than its peer, who has all the time again after that."""
+        is_excused = waits_for_application or self._body_waited
+        self._body_waited = waits_for_application
         self._body_tick = self._watch.tick
-        self.expires_tick = self._watch.tick + self._watch.body_ticks
+        self.expires_tick = self._watch.tick + (1 if waits_for_application else self._watch.body_ticks)
+        return is_excused
 
     def _expect_request(self) -> None:
         self.expires_tick = self._watch.tick + self._watch.keep_alive_ticks

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar, overload
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.config import Config
@@ -26,7 +26,7 @@ class Wire(asyncio.Transport):
 
     def __init__(self) -> None:
         super().__init__({"peername": ("192.0.2.7", 1234), "sockname": ("192.0.2.1", 80)})
-        self.written = bytearray()
+        self.written = b""
         self.is_paused = False
         self._is_closing = False
         self.protocol: Any = None
@@ -65,19 +65,30 @@ class Wire(asyncio.Transport):
         return protocol
 
 
-def ours(limits: HttpLimits | None = None) -> MakeProtocol:
-    watch = HttpWatch(limits or HttpLimits())
-    return lambda config: HttpProtocol(config, ServerState(), {}, watch=watch)
+def ours(watch: HttpWatch | None = None) -> MakeProtocol:
+    chosen = HttpWatch(HttpLimits()) if watch is None else watch  # an empty one is false
+    return lambda config: HttpProtocol(config, ServerState(), {}, watch=chosen)
 
 
 def with_h11(config: Config) -> asyncio.Protocol:
     return H11Protocol(config, ServerState(), {})
 
 
-def connect(make: MakeProtocol, app: ASGIApp, ws_transport: str = "picows") -> Wire:
+W = TypeVar("W", bound="Wire")
+
+
+@overload
+def connect(make: MakeProtocol, app: ASGIApp, ws_transport: str = "picows") -> Wire: ...
+
+
+@overload
+def connect(make: MakeProtocol, app: ASGIApp, ws_transport: str = "picows", *, wire: W) -> W: ...
+
+
+def connect(make: MakeProtocol, app: ASGIApp, ws_transport: str = "picows", *, wire: Wire | None = None) -> Wire:
     config = copy(_loaded_config(ws_transport))
     config.loaded_app = app
-    wire = Wire()
+    wire = wire or Wire()
     wire.protocol = make(config)
     wire.protocol.connection_made(wire)
     return wire
@@ -154,6 +165,6 @@ class Recorder:
         await send({"type": "http.response.body", "body": answer})
 
 
-def statuses(written: bytes | bytearray) -> list[int]:
+def statuses(written: bytes) -> list[int]:
     """The status of each answer; no body of an answer looks like one."""
-    return [int(part[:3]) for part in bytes(written).split(b"HTTP/1.1 ")[1:]]
+    return [int(part[:3]) for part in written.split(b"HTTP/1.1 ")[1:]]
