@@ -88,8 +88,7 @@ class HttpReader(HttpToolsProtocol):
         self._in_head = False
         if self._pending_bytes != NOTHING_PENDING:
             self._check_head_bytes()
-        if [name for name, _ in self.headers].count(b"host") != 1 and self.parser.get_http_version() == "1.1":
-            raise RefusedRequest(HTTPStatus.BAD_REQUEST, "a request of HTTP/1.1 has exactly one Host header")
+        self._check_headers()
         if self.parser.should_upgrade():
             return  # what becomes of it is known once the parser has stopped
         super().on_headers_complete()
@@ -103,6 +102,18 @@ class HttpReader(HttpToolsProtocol):
         limit = self._limits.max_head_bytes
         if line_bytes + header_bytes + END_BYTES > limit:
             raise _too_large(f"the head of the request has more than {limit} bytes")
+
+    def _check_headers(self) -> None:
+        """What RFC 9112 asks of a server in sections 3.2 and 6.1, and the parser does not check."""
+        names = [name for name, _ in self.headers]
+        hosts = names.count(b"host")
+        if hosts != 1 and (hosts or self.parser.get_http_version() == "1.1"):
+            raise RefusedRequest(HTTPStatus.BAD_REQUEST, f"the request has {hosts} Host headers, 1 was expected")
+        if b"transfer-encoding" in names:
+            codings = b",".join(value for name, value in self.headers if name == b"transfer-encoding")
+            if codings.strip().lower() != b"chunked":
+                named = codings.decode("latin-1")[:64]
+                raise RefusedRequest(HTTPStatus.NOT_IMPLEMENTED, f"Transfer-Encoding is {named!r}, not 'chunked'")
 
     def on_body(self, body: bytes) -> None:
         cycle = self.cycle

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
@@ -166,5 +167,5 @@ class Recorder:
 
 
 def statuses(written: bytes) -> list[int]:
-    """The status of each answer; no body of an answer looks like one."""
-    return [int(part[:3]) for part in written.split(b"HTTP/1.1 ")[1:]]
+    """Return the status of each answer. No body looks like the first line of one."""
+    return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) ", written)]
