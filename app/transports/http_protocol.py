@@ -34,14 +34,15 @@ class EarlyTransport:
 class HttpProtocol(HttpReader):
     """One connection. `watch` calls `expire` once `expires_tick` has come."""
 
+    _held: bytes | memoryview = b""
+    _running: RequestResponseCycle | None = None
+    _refusal = b""  # the answer to a request that cannot be read, once those before it are answered
+    _is_stopped = False  # nothing more is read as a request
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Takes what uvicorn has for a protocol, and the `watch` of the server."""
         super().__init__(*args, **kwargs)
         self._slice_bytes = min(SLICE_BYTES, self._limits.max_head_bytes)
-        self._held: bytes | memoryview = b""
-        self._running: RequestResponseCycle | None = None
-        self._refusal = b""  # the answer to a request that cannot be read, once those before it are answered
-        self._is_stopped = False  # nothing more is read as a request
 
     # The connection
 

@@ -33,6 +33,19 @@ class RefusedRequest(Exception):
 class HttpReader(HttpToolsProtocol):
     """The part of a connection that its parser talks to. `expires_tick` is when the bytes that are due are late."""
 
+    expires_tick: float = NEVER
+    # Of the request that is being read
+    _in_head = False
+    _in_body = False
+    _pending_bytes = NOTHING_PENDING
+    """Bytes of a head after its first piece, or of what comes between two pieces of content of a body."""
+    _trailers = 0
+    _body_bytes = 0
+    _body_bytes_before = 0
+    _body_tick = 0
+    _body_waited = False
+    _unread_bytes = 0
+
     def __init__(
         self,
         config: Config,
@@ -43,19 +56,8 @@ class HttpReader(HttpToolsProtocol):
         watch: HttpWatch,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self.expires_tick: float = NEVER
         self._watch = watch
         self._limits = watch.limits
-        self._in_head = False
-        self._in_body = False
-        self._pending_bytes = NOTHING_PENDING
-        """Bytes of a head after its first piece, or of what comes between two pieces of content of a body."""
-        self._trailers = 0
-        self._body_bytes = 0
-        self._body_bytes_before = 0
-        self._body_tick = 0
-        self._body_waited = False
-        self._unread_bytes = 0
 
     # Called by the parser
 

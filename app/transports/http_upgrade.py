@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-from app.transports.handshake import tokens
-
 DRAFT_VERSIONS = (b"7", b"8")
 
 Headers = list[tuple[bytes, bytes]]
@@ -16,13 +14,18 @@ def asks_for_websocket(method: bytes, version: str, headers: Headers) -> bool:
     """
     if method != b"GET" or version != "1.1":
         return False
-    return b"websocket" in _protocols(headers) and not any(
-        name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0")) for name, value in headers
-    )
+    has_websocket = False
+    for name, value in headers:
+        if name == b"upgrade":
+            has_websocket = has_websocket or b"websocket" in _names(value)
+        elif name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0")):
+            return False
+    return has_websocket
 
 
-def _protocols(headers: Headers) -> Sequence[bytes]:
-    return [token.lower() for token in tokens(headers, b"upgrade")]
+def _names(value: bytes) -> Sequence[bytes]:
+    """Of the protocols in one line; several lines are one list (RFC 9110 section 5.3)."""
+    return [name.strip() for name in value.lower().split(b",")]
 
 
 def handshake_headers(headers: Headers) -> Headers:
@@ -30,7 +33,7 @@ def handshake_headers(headers: Headers) -> Headers:
 
     Drafts have another version and another name for the origin. Of several protocols only WebSocket is left.
     """
-    if len(_protocols(headers)) > 1:
+    if [_names(value) for name, value in headers if name == b"upgrade"] != [[b"websocket"]]:
         headers = [*(header for header in headers if header[0] != b"upgrade"), (b"upgrade", b"websocket")]
     if not any(name == b"sec-websocket-version" and value in DRAFT_VERSIONS for name, value in headers):
         return headers
