@@ -9,6 +9,8 @@ LONGEST_TICK_S = 1.0
 TICKS_PER_TIMEOUT = 4
 LINGER_S = 2.0  # for a peer to read an answer that came before the end of its request
 NEVER = math.inf
+LONGEST_METHOD_AND_VERSION = 32
+SLICE_BYTES = 8_192  # parsed at once: what is pipelined in it is in memory as requests, the rest as bytes
 EXPIRED_PER_TURN = 50  # connections that are ended before the loop gets to do something else
 
 
@@ -49,6 +51,9 @@ class HttpWatch:
     def __init__(self, limits: HttpLimits) -> None:
         self.limits = limits
         self.tick = 0
+        self.max_headers = limits.max_headers
+        self.safe_url_bytes = limits.max_request_line_bytes - LONGEST_METHOD_AND_VERSION
+        self.slice_bytes = min(SLICE_BYTES, limits.max_head_bytes)
         self.head_ticks = self.ticks(limits.head_timeout_s)
         self.body_ticks = self.ticks(limits.body_timeout_s)
         self.keep_alive_ticks = self.ticks(limits.keep_alive_s)

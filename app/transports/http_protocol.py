@@ -15,10 +15,9 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from app.transports.http_answers import problem, response
 from app.transports.http_limits import NEVER
 from app.transports.http_reader import HttpReader, RefusedRequest
-from app.transports.http_upgrade import asks_for_websocket, handshake_headers, head_without_upgrade
+from app.transports.http_upgrade import Headers, head_without_upgrade, websocket_headers
 from app.transports.http_versions import app_for_version
 
-SLICE_BYTES = 8_192  # parsed at once: what is pipelined in it is in memory as requests, the rest as bytes
 MAX_HELD_BYTES = 65_536  # of further requests, while one is under way
 
 
@@ -38,11 +37,6 @@ class HttpProtocol(HttpReader):
     _running: RequestResponseCycle | None = None
     _refusal = b""  # the answer to a request that cannot be read, once those before it are answered
     _is_stopped = False  # nothing more is read as a request
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Takes what uvicorn has for a protocol, and the `watch` of the server."""
-        super().__init__(*args, **kwargs)
-        self._slice_bytes = min(SLICE_BYTES, self._limits.max_head_bytes)
 
     # The connection
 
@@ -69,7 +63,7 @@ class HttpProtocol(HttpReader):
         self._held = b""
 
     def data_received(self, data: bytes) -> None:
-        if len(data) <= self._slice_bytes and not self._held and self._may_parse:
+        if len(data) <= self._watch.slice_bytes and not self._held and self._may_parse:
             self._parse(data)
         elif not self._is_stopped:
             self._held = b"".join((self._held, data)) if self._held else data
@@ -84,8 +78,8 @@ class HttpProtocol(HttpReader):
     def _parse_held(self) -> None:
         while self._held and self._may_parse:
             held = memoryview(self._held)
-            self._held = held[self._slice_bytes :]
-            self._parse(held[: self._slice_bytes])
+            self._held = held[self._watch.slice_bytes :]
+            self._parse(held[: self._watch.slice_bytes])
         if len(self._held) > MAX_HELD_BYTES:
             self.flow.pause_reading()
 
@@ -124,8 +118,12 @@ class HttpProtocol(HttpReader):
         method, version = self.parser.get_method(), self.parser.get_http_version()
         if method == b"CONNECT":
             self._refuse(HTTPStatus.NOT_IMPLEMENTED, "CONNECT: this server is not a proxy")
-        elif self._is_free and self.ws_protocol_class and asks_for_websocket(method, version, self.headers):
-            self._become_websocket(rest)
+        elif (
+            self._is_free
+            and self.ws_protocol_class
+            and (headers := websocket_headers(method, version, self.headers)) is not None
+        ):
+            self._become_websocket(headers, rest)
         else:
             self._ignore_upgrade(head_without_upgrade(method, self.url, version, self.headers), rest)
 
@@ -133,9 +131,9 @@ class HttpProtocol(HttpReader):
     def _is_free(self) -> bool:
         return self._running is None or self._running.response_complete
 
-    def _become_websocket(self, rest: bytes) -> None:
+    def _become_websocket(self, headers: Headers, rest: bytes) -> None:
         self.scope["method"] = "GET"
-        self.scope["headers"] = handshake_headers(self.headers)
+        self.scope["headers"] = headers
         rest += self._held
         self.handle_websocket_upgrade()
         self._forget()
@@ -166,13 +164,13 @@ class HttpProtocol(HttpReader):
         self.server_state.total_requests += 1
         if self.transport.is_closing() or (self._is_stopped and not self._refusal):
             return
+        self._unread_bytes = 0
         self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
         elif self._refusal:
             self._end(self._refusal)
         else:
-            self._unread_bytes = 0
             if not (self._in_head or self._in_body):
                 self._expect_request()
             self._parse_held()
@@ -223,7 +221,9 @@ class HttpProtocol(HttpReader):
         if self._is_stopped or self.transport.is_closing():
             self.transport.abort()
         elif self._in_head:
-            self._refuse(HTTPStatus.REQUEST_TIMEOUT, f"the head took longer than {self._limits.head_timeout_s:g} s")
+            self._refuse(
+                HTTPStatus.REQUEST_TIMEOUT, f"the head took longer than {self._watch.limits.head_timeout_s:g} s"
+            )
         elif not self._in_body:
             self.expires_tick = self._watch.tick + self._watch.linger_ticks
             self.transport.close()

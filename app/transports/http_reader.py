@@ -57,7 +57,6 @@ class HttpReader(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._watch = watch
-        self._limits = watch.limits
 
     # Called by the parser
 
@@ -66,28 +65,18 @@ class HttpReader(HttpToolsProtocol):
         self._in_head = True
         self._pending_bytes = NOTHING_PENDING
 
-    def on_url(self, url: bytes) -> None:
-        self.url += url
-        limit = self._limits.max_request_line_bytes
-        if len(self.url) + len(self.parser.get_method()) + LINE_EXTRA_BYTES > limit:
-            raise RefusedRequest(HTTPStatus.REQUEST_URI_TOO_LONG, f"the request line has more than {limit} bytes")
-
     def on_header(self, name: bytes, value: bytes) -> None:
-        limit = self._limits.max_headers
         if not self._in_head:  # a trailer, which the application could not expect
             self._trailers += 1
-            if self._trailers > limit:
-                raise _too_large(f"the body has more than {limit} trailers")
             return
         name = name.lower()
         if name == b"expect" and value.lower() == b"100-continue":
             self.expect_100_continue = True
         self.headers.append((name, value))
-        if len(self.headers) > limit:
-            raise _too_large(f"the request has more than {limit} headers")
 
     def on_headers_complete(self) -> None:
         self._in_head = False
+        self._check_counts()
         if self._pending_bytes != NOTHING_PENDING:
             self._check_head_bytes()
         self._check_headers()
@@ -98,11 +87,23 @@ class HttpReader(HttpToolsProtocol):
         self._pending_bytes = NOTHING_PENDING
         self._trailers = self._body_bytes = 0
 
+    def _check_counts(self) -> None:
+        """Between two pieces, and at the end of the head: a piece is small enough for what it may bring."""
+        watch = self._watch
+        if len(self.url) > watch.safe_url_bytes and self._line_bytes > watch.limits.max_request_line_bytes:
+            limit = watch.limits.max_request_line_bytes
+            raise RefusedRequest(HTTPStatus.REQUEST_URI_TOO_LONG, f"the request line has more than {limit} bytes")
+        if len(self.headers) > watch.max_headers:
+            raise _too_large(f"the request has more than {watch.max_headers} headers")
+
+    @property
+    def _line_bytes(self) -> int:
+        return len(self.parser.get_method()) + len(self.url) + LINE_EXTRA_BYTES
+
     def _check_head_bytes(self) -> None:
-        line_bytes = len(self.parser.get_method()) + len(self.url) + LINE_EXTRA_BYTES
         header_bytes = sum(len(name) + len(value) + HEADER_EXTRA_BYTES for name, value in self.headers)
-        limit = self._limits.max_head_bytes
-        if line_bytes + header_bytes + END_BYTES > limit:
+        limit = self._watch.limits.max_head_bytes
+        if self._line_bytes + header_bytes + END_BYTES > limit:
             raise _too_large(f"the head of the request has more than {limit} bytes")
 
     def _check_headers(self) -> None:
@@ -153,12 +154,16 @@ class HttpReader(HttpToolsProtocol):
             self._pending_bytes += size
         else:
             self._pending_bytes = 0
-        if self._pending_bytes > self._limits.max_head_bytes:
-            what = "the head of the request has" if self._in_head else "chunk extensions and trailers have"
-            raise _too_large(f"{what} more than {self._limits.max_head_bytes} bytes")
+        limit = self._watch.limits.max_head_bytes
         if self._in_body:
+            if self._pending_bytes > limit or self._trailers > self._watch.max_headers:
+                raise _too_large(f"chunk extensions and trailers have more than {limit} bytes, or are too many")
             self._expect_body(is_first)
-        elif is_first:
+            return
+        self._check_counts()
+        if self._pending_bytes > limit:
+            raise _too_large(f"the head of the request has more than {limit} bytes")
+        if is_first:
             self.expires_tick = self._watch.tick + self._watch.head_ticks
 
     def _expect_body(self, is_first: bool) -> None:
@@ -169,7 +174,7 @@ class HttpReader(HttpToolsProtocol):
         elif self._body_bytes == self._body_bytes_before:
             return
         self._body_bytes_before = self._body_bytes
-        bought_ticks = self._body_bytes / (self._limits.min_body_rate * self._limits.tick_s)
+        bought_ticks = self._body_bytes / (watch.limits.min_body_rate * watch.limits.tick_s)
         self.expires_tick = watch.body_ticks + min(watch.tick, self._body_tick + bought_ticks)
 
     def _excuse_body(self, waits_for_application: bool) -> bool:

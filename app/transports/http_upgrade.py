@@ -2,41 +2,37 @@
 
 from collections.abc import Sequence
 
+from app.transports.handshake import tokens
+
 DRAFT_VERSIONS = (b"7", b"8")
 
 Headers = list[tuple[bytes, bytes]]
 
 
-def asks_for_websocket(method: bytes, version: str, headers: Headers) -> bool:
-    """Return whether a request that names an upgrade in `Connection` can become a WebSocket.
+def websocket_headers(method: bytes, version: str, headers: Headers) -> Headers | None:
+    """Return the headers of a handshake as RFC 6455 has them, or None if the request cannot become a WebSocket.
 
     An upgrade over HTTP/1.0 has to be ignored. After a body the bytes on the connection would not be frames.
     """
     if method != b"GET" or version != "1.1":
-        return False
-    has_websocket = False
-    for name, value in headers:
-        if name == b"upgrade":
-            has_websocket = has_websocket or b"websocket" in _names(value)
-        elif name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0")):
-            return False
-    return has_websocket
-
-
-def _names(value: bytes) -> Sequence[bytes]:
-    """Of the protocols in one line; several lines are one list (RFC 9110 section 5.3)."""
-    return [name.strip() for name in value.lower().split(b",")]
-
-
-def handshake_headers(headers: Headers) -> Headers:
-    """Return the headers as RFC 6455 has them.
-
-    Drafts have another version and another name for the origin. Of several protocols only WebSocket is left.
-    """
-    if [_names(value) for name, value in headers if name == b"upgrade"] != [[b"websocket"]]:
+        return None
+    by_name = dict(headers)
+    is_simple = len(by_name) == len(headers) and by_name[b"upgrade"] in (b"websocket", b"WebSocket")
+    if not is_simple and b"websocket" not in _protocols(headers):
+        return None
+    if b"transfer-encoding" in by_name or by_name.get(b"content-length", b"0").strip(b"0"):
+        return None
+    if not is_simple:
         headers = [*(header for header in headers if header[0] != b"upgrade"), (b"upgrade", b"websocket")]
-    if not any(name == b"sec-websocket-version" and value in DRAFT_VERSIONS for name, value in headers):
-        return headers
+    return _as_of_rfc6455(headers) if by_name.get(b"sec-websocket-version") in DRAFT_VERSIONS else headers
+
+
+def _protocols(headers: Headers) -> Sequence[bytes]:
+    return [protocol.lower() for protocol in tokens(headers, b"upgrade")]
+
+
+def _as_of_rfc6455(headers: Headers) -> Headers:
+    """Drafts have another version, and another name for the origin."""
     replaced = {b"sec-websocket-version"}
     if any(name == b"sec-websocket-origin" for name, _ in headers):
         replaced.add(b"origin")
