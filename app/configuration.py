@@ -27,6 +27,7 @@ from app.sockjs.session import Timing
 from app.stomp.frames import FrameLimits
 from app.stomp.heartbeat import Heartbeat
 from app.stomp.session import SessionLimits
+from app.transports.http_limits import HttpLimits
 from app.transports.sockjs_options import SockJsOptions
 from app.transports.stomp_text import frame_as_text
 from app.transports.websocket import WebSocketOptions
@@ -196,6 +197,18 @@ def connection_options(settings: Settings) -> ConnectionOptions:
         inbound_rate=settings.inbound_frames_per_s,
         inbound_burst=settings.inbound_burst,
         inbound_patience_s=settings.inbound_patience_ms / 1000,
+    )
+
+
+def http_limits(settings: Settings) -> HttpLimits:
+    return HttpLimits(
+        max_request_line_bytes=settings.http_max_request_line_bytes,
+        max_head_bytes=settings.http_max_head_bytes,
+        max_headers=settings.http_max_headers,
+        head_timeout_s=settings.http_head_timeout_ms / 1000,
+        body_timeout_s=settings.http_body_timeout_ms / 1000,
+        min_body_rate=settings.http_min_body_bytes_per_s,
+        keep_alive_s=settings.http_keep_alive_ms / 1000,
     )
 
 

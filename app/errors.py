@@ -3,6 +3,7 @@
 ServiceError
 ├── InvalidMessage      422, ERROR and 4501: the content cannot be taken as it is
 ├── PayloadTooLarge     413, ERROR and 1009
+├── UnsupportedMedia    415: a charset; UnsupportedCoding: a content coding
 ├── Unauthorized        401, ERROR and 4510
 ├── Forbidden           403, ERROR and 4507
 ├── NotFound            404 and 4501
@@ -66,6 +67,16 @@ class PayloadTooLarge(ServiceError):
     status, slug, title = 413, "too-large", "The request is too large"
     is_final = True
     disconnect = TOO_BIG
+
+
+class UnsupportedMedia(ServiceError):
+    status, slug, title = 415, "unsupported-media", "The form of the body is not supported"
+    is_final = True
+    disconnect = BAD_REQUEST
+
+
+class UnsupportedCoding(UnsupportedMedia):
+    """Its answer says which codings are accepted (RFC 9110 section 12.5.3)."""
 
 
 class Unauthorized(ServiceError):

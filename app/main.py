@@ -9,6 +9,7 @@ from fastapi_offline import FastAPIOffline
 
 from app.api import health, notify, openapi, pages, problems, push, push_status, sessions, sockjs, websocket
 from app.api.cors import PageCORS
+from app.api.head import HeadAsGet
 from app.api.proxied import Proxied
 from app.auth.ports import Authenticator
 from app.clock import Clock
@@ -76,6 +77,7 @@ def create_app(
     problems.install(app)
     _allow_pages(app, settings)
     _look_behind_proxies(app, settings)
+    app.add_middleware(HeadAsGet)
     _include(app, settings)
     openapi.document_types(app, extensions.types or TypeRegistry(strict=settings.strict_types))
     return app

@@ -5,6 +5,7 @@ import signal
 import socket
 import sys
 from contextlib import suppress
+from functools import partial
 from types import FrameType
 
 import uvicorn
@@ -12,17 +13,18 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from app.collector import collect_rarely
+from app.configuration import http_limits
 from app.listening import open_listeners, raise_file_limit
 from app.logs import configure_logging
 from app.main import create_app
 from app.settings import Settings
+from app.transports.http_limits import HttpWatch
 from app.transports.http_protocol import HttpProtocol
 from app.transports.picows_protocol import PicowsProtocol
 from app.workers import Workers
 
 PONG_S = 20  # for the answer to a ping
 PING_S = 25  # where nothing else is said: balancers let go of what is silent for a minute
-KEEP_ALIVE_S = 75  # more than balancers keep theirs: or a push could meet one that is just being closed
 DATE_S = 1.0  # from one date to the next, in the headers of answers
 DRAIN_S = 10  # for requests that are under way when the process has to stop
 
@@ -49,7 +51,7 @@ def _serve_on(listeners: list[socket.socket], app: FastAPI, settings: Settings, 
 def server_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http=HttpProtocol,
+        http=partial(HttpProtocol, watch=HttpWatch(http_limits(settings))),  # type: ignore[arg-type]  # called alone
         ws=PicowsProtocol if settings.ws_transport == "picows" else "websockets-sansio",
         # above the limits of a frame, so that STOMP can say what was wrong
         ws_max_size=2 * max(settings.max_frame_bytes, settings.max_connect_frame_bytes),
@@ -58,7 +60,6 @@ def server_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
         # A pong waits behind frames of a client that sends too fast: picows knows that reading is paused, uvicorn not.
         ws_ping_timeout=PONG_S + (0 if settings.ws_transport == "picows" else settings.inbound_patience_ms / 1000),
         timeout_graceful_shutdown=DRAIN_S,
-        timeout_keep_alive=KEEP_ALIVE_S,
         log_config=None,
         access_log=False,
         proxy_headers=False,  # `Proxied` does it, for proxies that were named

@@ -190,6 +190,21 @@ class Settings(BaseSettings):
         268_435_456, description="bytes of all unacknowledged messages in memory; protects the process"
     )
     http_max_body_bytes: PositiveInt = Field(524_288, description="largest HTTP request body")
+    http_max_request_line_bytes: PositiveInt = Field(8192, description="size of the first line of an HTTP request")
+    http_max_head_bytes: PositiveInt = Field(
+        65_536, description="size of the head of an HTTP request; bounds what it takes before its sender is known"
+    )
+    http_max_headers: PositiveInt = Field(100, description="headers of one HTTP request")
+    http_head_timeout_ms: PositiveInt = Field(
+        10_000, description="time from the first byte of a request, or from connecting, to the end of its head"
+    )
+    http_body_timeout_ms: PositiveInt = Field(10_000, description="longest silence within an HTTP request body")
+    http_min_body_bytes_per_s: PositiveInt = Field(
+        1024, description="least rate of an HTTP request body, once HTTP_BODY_TIMEOUT_MS has passed"
+    )
+    http_keep_alive_ms: PositiveInt = Field(
+        75_000, description="how long an idle HTTP connection is kept; longer than balancers keep theirs"
+    )
     max_batch_items: PositiveInt = Field(1000, description="items of one push_batch")
     delivery_log_size: PositiveInt = Field(100_000, description="deliveries that push_status remembers")
 

@@ -46,6 +46,10 @@ class Remote(Generic[S]):
         self._pipe.send((method, args, kwargs))
         return self._result
 
+    def has_result(self) -> bool:
+        """Of what was begun."""
+        return self._pipe.poll()
+
     def _result(self) -> Any:
         if not self._pipe.poll(PATIENCE_S):
             self.close()

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from bench.peers.peers import rabbitmq, socketio
 from bench.results import Row
 from bench.scale import Scale
+from bench.scenarios.abuse import abuse
 from bench.scenarios.abuse_connections import abuse_connections
 from bench.scenarios.acknowledged import acknowledged, acknowledged_push
 from bench.scenarios.broadcast import broadcast, broadcast_many
@@ -30,6 +31,7 @@ SCENARIOS: dict[str, Scenario] = {
     "idle": idle,
     "churn": churn,
     "stalled": stalled,
+    "abuse": abuse,
     "abuse-connections": abuse_connections,
     "cluster": cluster,
     "ledger": ledger,

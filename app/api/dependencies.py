@@ -9,6 +9,7 @@ from starlette.requests import ClientDisconnect, HTTPConnection
 from app.auth.bearer import bearer_token
 from app.errors import PayloadTooLarge, Unauthorized
 from app.runtime import Runtime
+from app.transports.http_codings import inflate, require_known
 
 MAX_LENGTH_DIGITS = 20  # of a content-length that is a number and no attack
 
@@ -63,10 +64,16 @@ PushAccess = Depends(require_push_access)
 
 
 async def read_body(request: Request, headers: FirstHeaders, limit: int) -> bytes:
-    """The body, of at most `limit` bytes. Raises PayloadTooLarge before more than the limit was read.
+    """Return the content of the body, of at most `limit` bytes. Raises PayloadTooLarge before more was read.
+
+    Raises UnsupportedCoding and InvalidMessage for what does not inflate.
 
     Without `request.stream`, which takes as long again as the rest of this; nobody can read the body after it.
     """
+    codings: list[str] = []
+    if headers.get(b"content-encoding") is not None:
+        codings = request.headers.getlist("content-encoding")
+        require_known(codings)
     announced = headers.get(b"content-length") or ""
     if announced.isdecimal() and len(announced) < MAX_LENGTH_DIGITS and int(announced) > limit:
         raise PayloadTooLarge(f"the body has {announced} bytes, at most {limit} are allowed")
@@ -81,7 +88,8 @@ async def read_body(request: Request, headers: FirstHeaders, limit: int) -> byte
             raise PayloadTooLarge(f"the body has more than the {limit} bytes that are allowed")
         chunks.append(chunk)
         is_more = message.get("more_body", False)
-    return b"".join(chunks)
+    body = b"".join(chunks)
+    return inflate(body, codings, limit) if codings else body
 
 
 async def get_body(request: Request, runtime: RuntimeDep) -> bytes:

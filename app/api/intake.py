@@ -9,10 +9,11 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import from_json
 
+from app.api.charsets import CHARSETS, find_charset
 from app.api.schemas import PushRequest
 from app.delivery.delivery import Delivery
 from app.delivery.log import PushOutcome
-from app.errors import InvalidMessage
+from app.errors import InvalidMessage, UnsupportedMedia
 from app.messages.destinations import TOPIC_PREFIX
 from app.messages.ids import given_id_problem
 from app.messages.message import Envelope, MessageEncoder, NotifyMessage
@@ -63,17 +64,22 @@ def parse_push(value: Any) -> PushRequest:
 
 
 def parse_content(body: bytes, content_type: str) -> Any:
-    """The JSON value of a JSON body, and the text of any other; a text is UTF-8 if it says nothing else."""
+    """Return the JSON value of a JSON body, and the text of any other; a text is UTF-8 if it says nothing else.
+
+    Raises InvalidMessage and UnsupportedMedia.
+    """
     if not body:
         raise InvalidMessage("the body is empty: the text or the JSON value to push was expected")
-    is_json, charset = _read_content_type(content_type)
+    is_json, named = _read_content_type(content_type)
     if is_json:
         return parse_json(body)
+    charset = find_charset(named)
+    if charset is None:
+        raise UnsupportedMedia(f"charset is {named[:32]!r}, one of {', '.join(CHARSETS)} was expected")
     try:
         text = body.decode(charset)
-        text.encode()  # some charsets have ways to write a lone surrogate, JSON has not
-    except (ValueError, LookupError):
-        raise InvalidMessage(f"the body is not valid {charset[:32]}") from None
+    except ValueError:
+        raise InvalidMessage(f"the body is not valid {charset}") from None
     return text
 
 

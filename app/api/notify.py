@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from app.api.dependencies import BodyDep, RuntimeDep, UserDep
 from app.api.problems import USER_ERRORS, responses
-from app.errors import InvalidMessage, PayloadTooLarge
+from app.errors import InvalidMessage, PayloadTooLarge, UnsupportedMedia
 from app.messages.ids import MESSAGE_ID_PATTERN, message_id_problem
 from app.notifications.history import NotifyHistory
 from app.notifications.repository import Cursor
@@ -92,7 +92,7 @@ _IDS: Any = {
             "content": {"application/json": {"schema": MessageIds.model_json_schema()}},
         }
     },
-    "responses": responses(PayloadTooLarge),
+    "responses": responses(PayloadTooLarge, UnsupportedMedia),
 }
 
 

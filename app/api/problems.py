@@ -24,7 +24,10 @@ from app.errors import (
     ServiceError,
     Unauthorized,
     Unavailable,
+    UnsupportedCoding,
+    UnsupportedMedia,
 )
+from app.transports.http_codings import ACCEPTED
 
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:stomp-notify:problem:"
@@ -77,7 +80,16 @@ def responses(*errors: type[ServiceError]) -> dict[int | str, dict[str, Any]]:
 
 
 GUARDED = (Unauthorized, Forbidden)
-PUSH_ERRORS = (*GUARDED, InProgress, PayloadTooLarge, InvalidMessage, IdConflict, InboxFull, Unavailable)
+PUSH_ERRORS = (
+    *GUARDED,
+    InProgress,
+    PayloadTooLarge,
+    UnsupportedMedia,
+    InvalidMessage,
+    IdConflict,
+    InboxFull,
+    Unavailable,
+)
 USER_ERRORS = (Unauthorized, InvalidMessage, Unavailable)
 QUERY_ERRORS = (*GUARDED, NotFound)
 
@@ -99,6 +111,8 @@ async def _on_service_error(_: Request, error: Exception) -> Response:
         headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, PayloadTooLarge):
         headers["Connection"] = "close"  # the rest of the body is not read
+    if isinstance(error, UnsupportedCoding):
+        headers["Accept-Encoding"] = ACCEPTED
     return _response(problem_of(error), headers)
 
 
@@ -115,7 +129,16 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     title = HTTPStatus(error.status_code).phrase
     detail = f"{request.method} {request.url.path}: {error.detail}"
     problem = {"type": "about:blank", "title": title, "status": error.status_code, "detail": detail}
-    return _response(problem, error.headers)
+    return _response(problem, _with_head(error.headers))
+
+
+def _with_head(headers: Mapping[str, str] | None) -> Mapping[str, str]:
+    """Where GET is allowed, HEAD is (see `head`)."""
+    headers = dict(headers or {})
+    allowed = headers.get("Allow", "")
+    if "GET" in allowed and "HEAD" not in allowed:
+        headers["Allow"] = f"{allowed}, HEAD"
+    return headers
 
 
 async def _on_client_disconnect(request: Request, _: Exception) -> Response:

@@ -23,40 +23,43 @@ STATUS = Unavailable.status
 class CountedHttpProtocol(HttpToolsProtocol):
     """Without limits in the state of the application it is uvicorn's protocol."""
 
-    def __init__(self, config: Config, server_state: ServerState, app_state: dict[str, Any], _loop: Any = None):
-        super().__init__(config, server_state, app_state, _loop)
-        self._limits: ConnectionLimits | None = app_state.get(LIMITS)
-        self._refusal: Refusal | None = None
+    def __init__(
+        self, config: Config, server_state: ServerState, app_state: dict[str, Any], _loop: Any = None, **options: Any
+    ) -> None:
+        """Takes what uvicorn has for a protocol; `options` are those of the next class."""
+        super().__init__(config, server_state, app_state, _loop, **options)
+        self._places: ConnectionLimits | None = app_state.get(LIMITS)
+        self._rejection: Refusal | None = None
         self._is_counted = False
         self._seen: object = None  # the latest request when it was last asked to make room
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        if self._limits is None:
+        if self._places is None:
             return
         self._is_counted = True
         self._host = self.client[0] if self.client else None
-        self._refusal = self._limits.open_http(self, self._host, len(self.connections))
-        if self._refusal is not None:
-            self.app = refusing(self.app, self._refusal)
+        self._rejection = self._places.open_http(self, self._host, len(self.connections))
+        if self._rejection is not None:
+            self.app = refusing(self.app, self._rejection)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._leave()
 
     def _leave(self) -> None:
-        if self._limits is None or not self._is_counted:
+        if self._places is None or not self._is_counted:
             return
         self._is_counted = False
-        if self._refusal is None:
-            self._limits.close_http(self, self._host)
+        if self._rejection is None:
+            self._places.close_http(self, self._host)
         else:
-            self._limits.close_refused(self)
+            self._places.close_refused(self)
 
     def handle_websocket_upgrade(self) -> None:
-        refusal = self._refusal
-        if refusal is None and self._limits is not None:
-            refusal = self._limits.refuse_upgrade(self._host)
+        refusal = self._rejection
+        if refusal is None and self._places is not None:
+            refusal = self._places.refuse_upgrade(self._host)
         if refusal is not None:
             self.transport.write(response(STATUS, problem(refusal), RAW_HEADERS))
             self.transport.close()

@@ -1,7 +1,8 @@
-"""HTTP answers to a handshake that opens nothing."""
+"""HTTP answers that end their connection: to a handshake that opens nothing, to a request that cannot be read."""
 
 import email.utils
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Sequence
 from http import HTTPStatus
 
 RawHeaders = Iterable[tuple[bytes, bytes]]
@@ -27,3 +28,12 @@ def response(status: int, body: bytes | None = None, headers: RawHeaders = ()) -
     lines = [*headers, *[header for header in defaults if header[0] not in given]]
     head = b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, phrase, b"".join([b"%b: %b\r\n" % line for line in lines]))
     return head + body
+
+
+def problem(status: int, detail: str) -> tuple[Sequence[tuple[bytes, bytes]], bytes]:
+    """Return headers and body of an error that no route answers, as the routes write theirs (RFC 9457)."""
+    title = HTTPStatus(status).phrase
+    content = {"type": "about:blank", "title": title, "status": status, "detail": detail}
+    body = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+    length = (b"content-length", str(len(body)).encode())
+    return [(b"content-type", b"application/problem+json"), length], body

@@ -1,66 +1,232 @@
-"""uvicorn's HTTP, for what it does not know of old clients and of proxies.
+"""uvicorn's HTTP/1.1 with limits on bytes and time, and with what it lacks for old clients and proxies.
 
-HTTP/1.0 has no chunks: a response without a length ends with its connection (RFC 9112 section 6.3). WebSockets of the
-drafts 7 to 12 differ from those of RFC 6455 in the head of the request alone.
+Requests are read by HttpReader. Here: what is pipelined, upgrades, and how a connection ends.
 """
 
-import sys
-from typing import Any
+import asyncio
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any, cast
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+import httptools
+from httptools import HttpParserError, HttpParserUpgrade
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from app.transports.http_admission import CountedHttpProtocol
+from app.transports.http_answers import problem, response
+from app.transports.http_limits import NEVER
+from app.transports.http_reader import HttpReader, RefusedRequest
+from app.transports.http_upgrade import Headers, head_without_upgrade, websocket_headers
+from app.transports.http_versions import app_for_version
 
-NOT_ALLOWED = b"HTTP/1.1 405 Method Not Allowed\r\nallow: GET\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-DRAFT_VERSIONS = (b"7", b"8")
-
-Headers = list[tuple[bytes, bytes]]
+MAX_HELD_BYTES = 65_536  # of further requests, while one is under way
 
 
-class HttpProtocol(CountedHttpProtocol):
+class EarlyTransport:
+    """The transport of a response that may be complete before its request is: `close` is the protocol's own."""
+
+    def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
+        self.write = transport.write
+        self.is_closing = transport.is_closing
+        self.close = close
+
+
+class HttpProtocol(CountedHttpProtocol, HttpReader):
+    """One connection. `watch` calls `expire` once `expires_tick` has come."""
+
+    _held: bytes | memoryview = b""
+    _running: RequestResponseCycle | None = None
+    _refusal = b""  # the answer to a request that cannot be read, once those before it are answered
+    _is_stopped = False  # nothing more is read as a request
+
+    # The connection
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        super().connection_made(transport)
+        self.expires_tick = self._watch.tick + self._watch.head_ticks
+        self._watch.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        running = self._running
+        if running is not None and not running.response_complete:  # uvicorn tells the request that came last
+            running.disconnected = True
+            running.message_event.set()
+        super().connection_lost(exc)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Drop what refers back to this object, so that nothing is left to the garbage collector."""
+        self._watch.remove(self)
+        self.parser = None  # type: ignore[assignment]  # as uvicorn does it itself when a connection is lost
+        self.cycle = None  # type: ignore[assignment]
+        self._running = None
+        self.pipeline.clear()
+        self._held = b""
+
+    def data_received(self, data: bytes) -> None:
+        if len(data) <= self._watch.slice_bytes and not self._held and self._may_parse:
+            self._parse(data)
+        elif not self._is_stopped:
+            self._held = b"".join((self._held, data)) if self._held else data
+            self._parse_held()
+
+    @property
+    def _may_parse(self) -> bool:
+        """Whether the next bytes are of the request that is read, or of one that can be started."""
+        cycle = self.cycle
+        return not self._is_stopped and (cycle is None or cycle.response_complete or cycle.more_body)
+
+    def _parse_held(self) -> None:
+        while self._held and self._may_parse:
+            held = memoryview(self._held)
+            self._held = held[self._watch.slice_bytes :]
+            self._parse(held[: self._watch.slice_bytes])
+        if len(self._held) > MAX_HELD_BYTES:
+            self.flow.pause_reading()
+
+    def _parse(self, data: bytes | memoryview) -> None:
+        try:
+            self.parser.feed_data(data)
+        except HttpParserUpgrade as upgrade:
+            self._answer_upgrade(bytes(data[upgrade.args[0] :]))
+        except HttpParserError as error:
+            self._refuse_broken(error)
+        else:
+            if self._in_head or self._in_body:
+                self._await_rest(len(data))
+
+    def _await_rest(self, size: int) -> None:
+        """After a piece of `size` bytes that did not complete its request."""
+        try:
+            self._expect_more(size)
+        except RefusedRequest as refused:
+            self._refuse(refused.status, refused.detail)
+        else:
+            if self._in_body and not isinstance(self.cycle.transport, EarlyTransport):
+                self.cycle.transport = EarlyTransport(self.transport, self._end_early)  # type: ignore[assignment]
+
+    def _refuse_broken(self, error: HttpParserError) -> None:
+        cause = error.__context__
+        if isinstance(cause, RefusedRequest):
+            self._refuse(cause.status, cause.detail)
+        else:
+            self._refuse(HTTPStatus.BAD_REQUEST, f"the request is not valid HTTP: {str(cause or error)[:200]}")
+
+    # Upgrades
+
+    def _answer_upgrade(self, rest: bytes) -> None:
+        """`rest` came after the head."""
+        method, version = self.parser.get_method(), self.parser.get_http_version()
+        if method == b"CONNECT":
+            self._refuse(HTTPStatus.NOT_IMPLEMENTED, "CONNECT: this server is not a proxy")
+        elif (
+            self._is_free
+            and self.ws_protocol_class
+            and (headers := websocket_headers(method, version, self.headers)) is not None
+        ):
+            self._become_websocket(headers, rest)
+        else:
+            self._ignore_upgrade(head_without_upgrade(method, self.url, version, self.headers), rest)
+
+    @property
+    def _is_free(self) -> bool:
+        return self._running is None or self._running.response_complete
+
+    def _become_websocket(self, headers: Headers, rest: bytes) -> None:
+        self.scope["method"] = "GET"
+        self.scope["headers"] = headers
+        rest += self._held
+        self.handle_websocket_upgrade()
+        self._forget()
+        if rest and not self.transport.is_closing():
+            cast(asyncio.Protocol, self.transport.get_protocol()).data_received(rest)
+
+    def _ignore_upgrade(self, head: bytes, rest: bytes) -> None:
+        """Read the request again as one that asks for nothing; the application gets the headers that were sent."""
+        headers = self.headers
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self._parse(head)
+        self.headers[:] = headers
+        if rest and not self._is_stopped:
+            self._held = rest + self._held
+            self._parse_held()
+
+    # Responses
+
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        if cycle.scope["http_version"] == "1.0":
-            app = without_chunks(app, cycle)
+        self._running = cycle
+        if (version := cycle.scope["http_version"]) != "1.1":
+            app = app_for_version(version, app, cycle)
         super()._start_asgi_task(cycle, app)
 
-    def handle_websocket_upgrade(self) -> None:
-        if self.scope["method"] != "GET":
-            self.transport.write(NOT_ALLOWED)
-            self.transport.close()
+    def on_response_complete(self) -> None:
+        """As uvicorn's, without a timer; what was held is read now."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing() or (self._is_stopped and not self._refusal):
             return
-        self.scope["headers"] = as_rfc6455(self.headers)
-        super().handle_websocket_upgrade()
-        # They hold each other, and a connection that was idle before is old: the collector looks at the old rarely.
-        self.parser = None  # type: ignore[assignment]  # as uvicorn does it itself when a connection is lost
+        self._unread_bytes = 0
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        elif self._refusal:
+            self._end(self._refusal)
+        else:
+            if not (self._in_head or self._in_body):
+                self._expect_request()
+            self._parse_held()
 
+    # The end
 
-def as_rfc6455(headers: Headers) -> Headers:
-    """Of a handshake: drafts have another version, and a name of their own for the origin."""
-    if not any(name == b"sec-websocket-version" and value in DRAFT_VERSIONS for name, value in headers):
-        return headers
-    replaced = {b"sec-websocket-version"}
-    if any(name == b"sec-websocket-origin" for name, _ in headers):
-        replaced.add(b"origin")
-    others = [(name, value) for name, value in headers if name not in replaced]
-    renamed = [(b"origin" if name == b"sec-websocket-origin" else name, value) for name, value in others]
-    return [*renamed, (b"sec-websocket-version", b"13")]
+    def _refuse(self, status: int, detail: str) -> None:
+        """Answer the request that is being read, after those before it, and close the connection."""
+        self.logger.info("HTTP %d to %s: %s", status, self.client, detail)
+        self._is_stopped = True
+        self._held = b""
+        headers, body = problem(status, detail)
+        answer = response(status, body, [*self.server_state.default_headers, *headers])
+        if self._in_body and self.pipeline:
+            self.pipeline.popleft()
+        elif self._in_body and self._running is not None:
+            answer = b"" if self._running.response_started else answer
+            self._running.disconnected = True
+            self._running.message_event.set()
+            self._running = None
+        if self._is_free:
+            self._end(answer)
+        else:
+            self._refusal, self.expires_tick = answer, NEVER
 
+    def _end(self, answer: bytes = b"") -> None:
+        """Write `answer`, and read until the peer closes: a reset could overtake what was written (RFC 9112 9.6)."""
+        self._is_stopped, self._refusal = True, b""
+        self.expires_tick = self._watch.tick + self._watch.linger_ticks
+        if self.transport.is_closing():
+            return
+        self.transport.write(answer)
+        self.flow.resume_reading()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        else:
+            self.transport.close()
 
-def without_chunks(app: ASGIApp, cycle: RequestResponseCycle) -> ASGIApp:
-    """The end of the body is the end of the connection, unless the response says its length."""
+    def _end_early(self) -> None:
+        """Called by a response that ends the connection."""
+        if self._in_body:
+            self._end()
+        else:
+            self.transport.close()
 
-    async def respond(scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_plain(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                has_length = any(name.lower() == b"content-length" for name, _ in message.get("headers", ()))
-                if not has_length:
-                    cycle.chunked_encoding = False
-                    cycle.expected_content_length = sys.maxsize
-            elif cycle.expected_content_length > sys.maxsize // 2 and not message.get("more_body", False):
-                cycle.expected_content_length = len(message.get("body", b""))
-            await send(message)
-
-        await app(scope, receive, send_plain)
-
-    return respond
+    def expire(self) -> None:
+        """Called by the watch when what was due has not come."""
+        if self._is_stopped or self.transport.is_closing():
+            self.transport.abort()
+        elif self._in_head:
+            self._refuse(
+                HTTPStatus.REQUEST_TIMEOUT, f"the head took longer than {self._watch.limits.head_timeout_s:g} s"
+            )
+        elif not self._in_body:
+            self.expires_tick = self._watch.tick + self._watch.linger_ticks
+            self.transport.close()
+        elif not self._excuse_body(self.flow.read_paused or self.cycle.waiting_for_100_continue):
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT, "the body did not come in time")

@@ -75,6 +75,10 @@ class SockJs:
             session = self._sessions.get(session_id)
         return (session or self._open(session_id, name, remote)).attach()
 
+    async def has(self, session_id: str) -> bool:
+        """Whether the session is here or, as far as this node can tell, at another. Raises Unavailable."""
+        return session_id in self._sessions or (self._cluster is not None and await self._cluster.has(session_id))
+
     async def receive(self, session_id: str, messages: list[str]) -> None:
         """For a request that sends. Raises UnknownSession, Busy and Unavailable."""
         session = self._sessions.get(session_id)

@@ -97,6 +97,10 @@ class SockJsCluster:
             gone = owner
         raise Unavailable("the session moves from node to node", retry_after_s=1)
 
+    async def has(self, session: str) -> bool:
+        """Whether a node has the session, as far as this one can tell. Raises Unavailable."""
+        return session in self._known or await self._owners.find(session) not in (None, self._post.node)
+
     async def send(self, session: str, messages: list[str]) -> bool:
         """False: nobody has the session. Raises Busy and Unavailable."""
         known = self._known.get(session)

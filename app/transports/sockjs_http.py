@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.connections.addresses import format_client
-from app.errors import Unavailable
+from app.errors import InvalidMessage, PayloadTooLarge, Unavailable, UnsupportedCoding
 from app.sockjs.frames import BrokenJson, NoPayload, decode_array
 from app.sockjs.headers import (
     NOT_CACHED,
@@ -24,6 +24,7 @@ from app.sockjs.headers import (
 from app.sockjs.pages import GREETING, etag, iframe, info, is_known, payload_of_form
 from app.sockjs.paths import Action, Call, Page, is_websocket, method_of, parse_path
 from app.sockjs.receivers import OLD_RECEIVERS, RECEIVERS, Receiver, callback_problem
+from app.transports.http_codings import ACCEPTED, inflate, require_known
 from app.transports.sockjs import SockJs, UnknownSession
 from app.transports.sockjs_session import Busy
 from app.transports.sockjs_stream import FrameAnswer, StreamAnswer
@@ -84,6 +85,8 @@ def _answer_preflight(request: Request, target: Page | Call, method: str, sockjs
 def _answer_no_upgrade(request: Request) -> Response:
     if request.headers.get("upgrade", "").lower() != "websocket":
         return _plain(400, 'Can "Upgrade" only to "WebSocket".')
+    if "content-length" in request.headers or "transfer-encoding" in request.headers:
+        return _plain(400, "a handshake has no body")
     return _plain(400, '"Connection" must be "Upgrade".')
 
 
@@ -126,10 +129,18 @@ def _receiver_of(call: Call, sockjs: SockJs) -> Receiver:
 
 
 async def _send(request: Request, call: Call, sockjs: SockJs, headers: Mapping[str, str]) -> Response:
-    body = await _read_body(request, sockjs.options.max_body_bytes)
-    if body is None:
+    try:
+        _check_body_headers(request, sockjs.options.max_body_bytes)
+        if not await sockjs.has(call.session):  # a body for nobody is neither read nor parsed
+            return _plain(404, headers=headers)
+        body = await _read_body(request, sockjs.options.max_body_bytes)
+    except PayloadTooLarge:
         sockjs.refuse_size(call.session)
         return _plain(413, headers={**headers, "Connection": "close"})
+    except UnsupportedCoding as error:
+        return _plain(415, error.detail, {**headers, "Accept-Encoding": ACCEPTED})
+    except InvalidMessage as error:
+        return _plain(400, error.detail, headers)
     is_form = call.action is Action.JSONP_SEND
     if is_form:
         body = payload_of_form(body, request.headers.get("content-type", ""))
@@ -147,18 +158,27 @@ async def _send(request: Request, call: Call, sockjs: SockJs, headers: Mapping[s
     return _plain(200, "ok", headers) if is_form else Response(None, 204, {**headers, "Content-Type": TEXT})
 
 
-async def _read_body(request: Request, limit: int) -> bytes | None:
-    """None: it is larger than the limit. Who announces so much, or asks (`Expect`), is told before it comes."""
+def _check_body_headers(request: Request, limit: int) -> None:
+    """Refuse a body before it comes, if it is announced or asked for (`Expect`).
+
+    Raises PayloadTooLarge and UnsupportedCoding.
+    """
+    if codings := request.headers.getlist("content-encoding"):
+        require_known(codings)
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > limit:
-        return None
+        raise PayloadTooLarge(f"the body has {announced} bytes, at most {limit} are allowed")
+
+
+async def _read_body(request: Request, limit: int) -> bytes:
+    """Return its content. Raises PayloadTooLarge, and InvalidMessage for what does not inflate."""
     chunks, size = [], 0
     async for chunk in request.stream():
         size += len(chunk)
         if size > limit:
-            return None
+            raise PayloadTooLarge(f"the body has more than the {limit} bytes that are allowed")
         chunks.append(chunk)
-    return b"".join(chunks)
+    return inflate(b"".join(chunks), request.headers.getlist("content-encoding"), limit)
 
 
 # Answers

@@ -46,6 +46,29 @@ async def test_wrong_method_is_a_problem_that_says_which_are_right(method: str, 
     assert answer.headers["allow"]
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/", "/healthz", "/readyz", "/docs", "/openapi.json", "/stomp-websocket-sockjs.html", "/static/page.js"),
+        *("/static-offline-docs/swagger-ui.css", "/api/sessions", "/api/sessions/a", f"{PUSH}/push_status/x", "/nope"),
+    ],
+)
+async def test_head_is_answered_as_get_without_a_body(path: str, dev: Service) -> None:
+    head, get = await dev.http.head(path), await dev.http.get(path)
+
+    assert (head.status_code, head.content) == (get.status_code, b"")
+    assert dict(head.headers) == dict(get.headers)
+
+
+async def test_every_get_has_its_head(dev: Service, document: dict[str, Any]) -> None:
+    for method, path in operations(document):
+        answer = await dev.http.head(re.sub(r"{\w+}", "x", path))
+        if method != "delete":
+            assert (answer.status_code == 405) is (method == "post"), path
+        assert "HEAD" not in answer.headers.get("allow", "")
+    assert {*(await dev.http.delete("/healthz")).headers["allow"].split(", ")} == {"GET", "HEAD"}
+
+
 @pytest.mark.parametrize("host", ["[", "", "a b", "x:99999", "[::1"])
 async def test_strange_host_is_no_defect(host: str, dev: Service) -> None:
     problem(await dev.http.get("/nope", headers={"Host": host}), 404)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from bench.load.attacks import Attacker, many_headers
 from bench.load.dialects import stomp
 from bench.load.load import Load
 from bench.machine import LOAD_CORE, cpu_s, environment, rss_kb, tree_cpu_s
@@ -11,6 +12,7 @@ from bench.parties import Service, open_bare, open_service
 from bench.remote import Remote
 from bench.requests import batch, broadcast, push
 from bench.scale import Scale
+from bench.scenarios.abuse import watch
 from bench.scenarios.broadcast import longest_hold_ms
 from bench.scenarios.ledger import ledger
 from bench.servers import WATCHED
@@ -111,3 +113,13 @@ def test_processes_are_looked_at(service: Service) -> None:
     assert 0 < cpu_s(pid) <= tree_cpu_s(pid)
     assert rss_kb(pid) > 10_000
     assert environment()["cores"]
+
+
+def test_attack_ends_by_itself_while_the_pushes_of_others_are_timed(service: Service) -> None:
+    assert many_headers(service.server.port) > 0
+    with Remote(Attacker, core=LOAD_CORE) as attacker:
+        attack = attacker.begin(Attacker.run, "an endless URL", service.server.port)
+        seen = watch(service.server, attacker.has_result)
+        assert attack() > 0
+    assert seen.longest_ms > 0
+    assert seen.most_kb > 0

@@ -12,7 +12,6 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Origin
 
-from app.server import KEEP_ALIVE_S
 from app.settings import Settings
 from tests.client import listening, stomp_client
 from tests.deploy.balancer import NGINX_CONF, Balancer, open_balancer, running_balancer
@@ -209,7 +208,7 @@ async def test_connections_to_a_node_are_kept(recorder: Recorder, recorded: http
 def test_nginx_lets_go_of_an_idle_connection_before_the_node_does() -> None:
     (kept_s,) = re.findall(r"keepalive_timeout (\d+)s;", NGINX_CONF.read_text())
 
-    assert int(kept_s) < KEEP_ALIVE_S
+    assert int(kept_s) < Settings().http_keep_alive_ms / 1000
 
 
 async def test_a_node_sees_who_asks_and_for_what_host(recorder: Recorder, recorded: httpx.AsyncClient) -> None:

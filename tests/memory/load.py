@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import socket
+import struct
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +14,7 @@ from tests.e2e.faults import cut
 from tests.sockjs_client import TRANSPORTS, sockjs_client, stomp_over_sockjs
 
 LOG_SIZE = 40
+HEALTH = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
 MAX_INBOX = 10
 SETTINGS = {
     "DELIVERY_LOG_SIZE": str(LOG_SIZE),
@@ -130,6 +133,19 @@ async def is_pushed_to_with_keys(visit: Visit) -> None:
         assert answer.status_code == status, answer.text
 
 
+async def resets_http_connections(visit: Visit) -> None:
+    """While they are idle, behind pipelined requests, in a head, in a body, after what cannot be read."""
+    body = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n"
+    for sent in (HEALTH, HEALTH * 20, HEALTH[:-2], body, HEALTH + body, b"NONSENSE\r\n\r\n", b""):
+        reader, writer = await asyncio.open_connection("127.0.0.1", visit.near.server.port)
+        writer.write(sent)
+        if sent.startswith(HEALTH):
+            await reader.readuntil(b"\r\n\r\n")
+        connection = writer.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.close()
+
+
 async def reads_the_history(visit: Visit) -> None:
     token = {"Authorization": f"Bearer {visit.user}"}
     async with listening(visit.url, visit.user) as client:
@@ -172,6 +188,7 @@ VISITS = (
     is_closed_by_an_operator,
     is_refused_pushes,
     is_pushed_to_with_keys,
+    resets_http_connections,
     reads_the_history,
     *map(uses_sockjs, TRANSPORTS),
 )

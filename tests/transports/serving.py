@@ -14,9 +14,11 @@ from app.settings import Settings
 
 
 @asynccontextmanager
-async def serving(app: ASGIApp, ws_transport: str = "picows", **changes: object) -> AsyncIterator[int]:
+async def serving(
+    app: ASGIApp, ws_transport: str = "picows", *, settings: Settings | None = None, **changes: object
+) -> AsyncIterator[int]:
     """The port; in the loop of the test. `changes` are attributes of uvicorn's configuration."""
-    server = _server(app, Settings.model_validate({"ws_transport": ws_transport}), changes)
+    server = _server(app, settings or Settings.model_validate({"ws_transport": ws_transport}), changes)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         running = asyncio.create_task(server._serve([listener]))

@@ -1,6 +1,7 @@
 """SockJS sessions over XHR, on raw HTTP: status, headers, bytes."""
 
 import asyncio
+import gzip
 import json
 import uuid
 
@@ -142,6 +143,29 @@ async def test_who_asks_before_sending_is_told_to_go_on(site: Site) -> None:
         exchange.writer.write(b'["x"]')
         assert (await exchange.head()).status == 204
     assert (await site.echo.post(path + "/xhr")).body == b'a["x"]\n'
+
+
+async def test_body_for_an_unknown_session_is_neither_read_nor_parsed(site: Site) -> None:
+    async with Exchange(site.port) as exchange:
+        await exchange.send("POST", f"/echo{session()}/xhr_send", {"Content-Length": "400000"})
+        assert (await exchange.head()).status == 404  # before any byte of it
+    for action in ("xhr_send", "jsonp_send"):
+        reply = await site.echo.post(f"{session()}/{action}", b"no JSON, no form")
+        assert (reply.status, reply.text) == (404, "Not Found")
+
+
+@pytest.mark.parametrize(("coding", "status"), [("gzip", 204), ("deflate", 400), ("br", 415)])
+async def test_body_may_be_compressed(site: Site, coding: str, status: int) -> None:
+    path = session()
+    assert (await site.echo.post(f"{path}/xhr")).body == b"o\n"
+    body = gzip.compress(b'["a"]')
+
+    reply = await site.echo.post(f"{path}/xhr_send", body, content_encoding=coding)
+
+    assert reply.status == status
+    assert reply.headers.get("accept-encoding") == ("gzip, deflate" if status == 415 else None)
+    if status == 204:
+        assert (await site.echo.post(f"{path}/xhr")).body == b'a["a"]\n'
 
 
 async def test_who_asks_whether_to_send_too_much_is_told_no(site: Site) -> None:
