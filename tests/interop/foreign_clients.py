@@ -5,6 +5,7 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -81,7 +82,8 @@ async def _communicate(process: asyncio.subprocess.Process, parts: Sequence[byte
         if number:
             await asyncio.sleep(PAUSE_S)
         process.stdin.write(part)
-        await process.stdin.drain()
+        with suppress(ConnectionError):  # it has ended, and its status says why
+            await process.stdin.drain()
     process.stdin.close()
     return await process.stdout.read()
 

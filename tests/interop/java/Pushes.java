@@ -20,7 +20,7 @@ import org.springframework.http.MediaType;
 import org.springframework.http.ResponseEntity;
 import org.springframework.web.client.RestClient;
 
-/** Performs the plan of tests/interop/pushes.py with the JDK's HttpClient and Spring's RestClient, as each is by default. */
+/** Performs the plan of tests/interop/pushes.py with the JDK's HttpClient and Spring's RestClient, both as they come. */
 public final class Pushes {
     private static final int PAUSE_MS = 10;
 
@@ -80,7 +80,8 @@ public final class Pushes {
             return switch (push.mode()) {
                 case "jdk-one" -> BodyPublishers.ofByteArray(push.parts().get(0));
                 case "jdk-chunks" -> BodyPublishers.fromPublisher(subscriber -> publish(push, subscriber));
-                case "jdk-halves" -> BodyPublishers.fromPublisher(subscriber -> publish(push, subscriber), push.length());
+                case "jdk-halves" ->
+                    BodyPublishers.fromPublisher(subscriber -> publish(push, subscriber), push.length());
                 default -> throw new IllegalArgumentException(push.mode());
             };
         }
@@ -103,7 +104,10 @@ public final class Pushes {
         private final RestClient rest;
 
         SpringClient(String base) {
-            rest = RestClient.builder().baseUrl(base).defaultStatusHandler(status -> true, (request, response) -> {}).build();
+            rest = RestClient.builder()
+                .baseUrl(base)
+                .defaultStatusHandler(status -> true, (request, response) -> {})
+                .build();
         }
 
         @Override
