@@ -212,18 +212,10 @@ class Delivery:
     def resume(self, users: Sequence[str]) -> None:
         self.streams.resume(users)
 
-    def _restart(self, user: str) -> Callable[[], None]:
-        """The mailbox has lost its data: hold new messages until the result is called, and replay what it has then.
-
-        A session that has not read the mailbox yet is going to read what it has now.
-        """
-        starts = [self._replay.restart(session) for session in self._listeners.of(user) if session.since is not None]
-
-        def start() -> None:
-            for start_one in starts:
-                start_one()
-
-        return start
+    def _restart(self, user: str) -> None:
+        """The mailbox has lost its data: replay what it has now."""
+        for session in self._listeners.of(user):
+            self._replay.restart(session)
 
     # Sessions
 

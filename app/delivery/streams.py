@@ -28,24 +28,20 @@ class Stream:
 
     While it is catching up, live messages are dropped: the answer includes them. Broadcasts wait, and are sent in their
     place. `is_away`: the relay is away, and what is published does not arrive. `is_stale`: the answer that is awaited
-    may be from before a loss of the relay. `replay` is called when it has caught up with a new history.
+    may be from before a loss of the relay.
     """
 
-    __slots__ = ("cursor", "is_away", "is_catching_up", "is_stale", "replay")
+    __slots__ = ("cursor", "is_away", "is_catching_up", "is_stale")
 
     def __init__(self) -> None:
         self.cursor: int | None = None
         self.is_away = False
         self.is_catching_up = False
         self.is_stale = False
-        self.replay: Callable[[], None] | None = None
 
 
 class Streams:
-    """`restart` is called with a user whose mailbox has lost its data. Sessions hold what is applied from then on.
-
-    When all of it was applied, the result of `restart` is called: what the mailbox has now is to be replayed.
-    """
+    """`restart` is called with a user whose mailbox has lost its data: what it has now is to be replayed."""
 
     def __init__(
         self,
@@ -53,7 +49,7 @@ class Streams:
         mailbox: Mailbox,
         relay: Relay,
         listeners: Listeners,
-        restart: Callable[[str], Callable[[], None]],
+        restart: Callable[[str], None],
         tasks: TaskOwner,
     ) -> None:
         self._mailbox = mailbox
@@ -182,7 +178,7 @@ class Streams:
             return
         if missed.is_new:
             stream.cursor = 0
-            stream.replay = self._restart(user)
+            self._restart(user)
         try:
             for envelope in missed.envelopes:
                 if envelope.seq > stream.cursor:
@@ -195,12 +191,6 @@ class Streams:
             stream.is_stale = False
             self._enqueue(user)
         else:
-            self._end_catching_up(user, stream, missed.head)
-
-    def _end_catching_up(self, user: str, stream: Stream, head: int) -> None:
-        stream.cursor, stream.is_catching_up = head, False
-        if stream.replay is not None:
-            stream.replay()
-            stream.replay = None
-        if not stream.is_away:
-            self._listeners.release_broadcasts(user)
+            stream.cursor, stream.is_catching_up = missed.head, False
+            if not stream.is_away:
+                self._listeners.release_broadcasts(user)

@@ -57,8 +57,7 @@ def check_complete(world: World, server: Server, phone: Phone) -> None:
         envelope = accepted.envelope
         if envelope.receiver == phone.user:
             kept = envelope.persisted or (envelope.acknowledged and accepted.kept)
-            is_new = accepted.seq > since and not (envelope.acked_ms and id in phone.acked_before)
-            due = is_new or (kept and id not in world.acked)
+            due = accepted.seq > since or (kept and id not in world.acked)
             world.promises.expect(
                 not due or id in phone.received, f"{id} was missed by {phone.session.id} of {phone.node.name}"
             )
@@ -67,11 +66,9 @@ def check_complete(world: World, server: Server, phone: Phone) -> None:
 def check_order(world: World, server: Server, phone: Phone) -> None:
     """First receptions, without what was pushed more than once, lost by the server, or overtook what was missed.
 
-    A replay of a history that was rolled back may bring what is older than a broadcast, and what was acknowledged
-    before the session subscribed.
+    A replay of a history that was rolled back may bring what is older than a broadcast.
     """
     pushed = world.pushed
-    replayed = phone.acked_before if phone.disasters != server.disasters else set()
     for publisher in range(PUBLISHERS):
         ids = [
             id
@@ -79,7 +76,6 @@ def check_order(world: World, server: Server, phone: Phone) -> None:
             if pushed[id].publisher == publisher
             and pushed[id].ordered
             and id not in phone.overtaking
-            and id not in replayed
             and (id in server.accepted or (pushed[id].user is None and phone.disasters == server.disasters))
         ]
         expected = [id for id in ids if id in phone.received]
@@ -97,8 +93,6 @@ def check_total_order(world: World, server: Server, phone: Phone) -> None:
         for id, pushed in world.pushed.items()
         if pushed.pushes == 1 and id in server.accepted and not pushed.envelope.persisted
     }
-    if phone.disasters != server.disasters:
-        places = {id: seq for id, seq in places.items() if id not in phone.acked_before}
     if phone.disasters == server.disasters:
         for id, seq in server.broadcasts.items():
             if world.pushed[id].node is not phone.node and id not in phone.overtaking:

@@ -130,7 +130,7 @@ class MailboxWorld(RuleBasedStateMachine):
             phone = Phone(self.node(index), user, self.world.promises)
             phone.on_broadcast = self._note_overtaking
             self.phones.append(phone)
-        self.do(lambda: phone.subscribe(self.world.confirmed[user], self.world.acked), exchange=exchange)
+        self.do(lambda: phone.subscribe(self.world.confirmed[user]), exchange=exchange)
 
     def take_acknowledgements(self, phone: Phone, ids: Iterable[str], *, exchange: bool = False) -> None:
         def acknowledge() -> None:

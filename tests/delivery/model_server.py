@@ -166,6 +166,5 @@ class Server:
 
 def payload_of(sender: str, envelope: Envelope, previous: int) -> bytes:
     """As the script publishes it."""
-    stamp = b',"accepted":%d,"previous":%d,"acked":%d,"expires_ms":%d}'
-    stamp %= envelope.seq, previous, envelope.acked_ms, envelope.expires_ms
+    stamp = b',"accepted":%d,"previous":%d,"expires_ms":%d}' % (envelope.seq, previous, envelope.expires_ms)
     return label(Parcel.MESSAGE, sender) + encode_envelope(envelope)[:-1] + stamp
