@@ -62,6 +62,7 @@ class Replay:
     def begin(self, session: Session) -> None:
         """From here on the session holds new messages."""
         session.replay, session.since = Replaying(), None
+        session.subscribed_ms = self._clock.epoch_ms()
 
     def restart(self, session: Session) -> None:
         """Begin again, with what the session holds. It listened before, so it also needs what others acknowledge."""
