@@ -13,6 +13,7 @@ from app.messages.destinations import USER_MESSAGES
 from app.messages.message import Envelope, NotifyMessage
 from tests.delivery.node import Device, Node
 from tests.delivery.remote import RemoteMailbox
+from tests.eventually import eventually
 
 
 async def turns(count: int = 10) -> None:
@@ -454,3 +455,20 @@ async def test_second_reading_for_the_same_replay_costs_nothing_that_came_betwee
     await asyncio.gather(first, second)
     await turns()
     assert (other.got(), device.got()) == (["m1"], ["m1"])
+
+
+async def test_a_new_history_is_replayed_to_the_sessions_of_the_old_one_alone() -> None:
+    node = Node()
+    old, new = await node.listening(), await node.listening()
+    coming = node.device()
+    coming.listen()
+    old.session.since, new.session.since = 5, 7
+    start = node.delivery._restart("ann", {7, 9})
+    replay = coming.session.replay
+    assert (old.session.since, new.session.since, coming.session.since) == (0, 7, None)
+    await node.push("m1")
+    assert (old.got(), new.got(), coming.got()) == ([], ["m1"], [])
+    start()
+    await eventually(lambda: old.session.replay is None)
+    assert old.got() == ["m1"]
+    assert coming.session.replay is replay
