@@ -69,10 +69,14 @@ class Replay:
 
         The session listened before, so it also needs what others acknowledge.
         """
-        replay = Replaying(held=session.replay.held if session.replay else [])
+        replay, since = Replaying(held=session.replay.held if session.replay else []), session.since or 0
         session.replay, session.since = replay, 0
 
         def start() -> None:
+            seqs = {one.seq for one in replay.held if isinstance(one, Envelope)}
+            if since in seqs and session.replay is replay:  # it had read the new mailbox up to here
+                session.since = since
+                replay.held = [one for one in replay.held if isinstance(one, Publication) or one.seq > since]
             self._tasks.start(self._read_until_done(session, replay), f"replay to session {session.id}")
 
         return start
