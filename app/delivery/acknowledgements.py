@@ -36,6 +36,7 @@ class Acknowledgements:
         if was_open or session.unknown_acks <= MAX_UNKNOWN_ACKS:
             self._mailbox.acknowledge(session.user, message_id)
             self.archive.delivered(session.user, message_id)
+            _take_from_replay(session, message_id)
 
     def acknowledge_known(self, session: Session, message_id: str) -> bool:
         """As `acknowledge`. False, and nothing was done, if no message of this id was pushed or sent here lately."""
@@ -44,8 +45,9 @@ class Acknowledgements:
             return False
         was_open = self._acks.acknowledge(session, message_id)
         self._mailbox.acknowledge(session.user, message_id)
-        if not was_open and trace.acked_ms is None and trace.receiver == session.user:
-            trace.acked_ms = self._clock.epoch_ms()  # a device acknowledges anew what came on an earlier connection
+        if not was_open and trace.receiver == session.user:  # it came on an earlier connection or subscription
+            trace.acknowledge(session.id, self._clock.epoch_ms())
+            _take_from_replay(session, message_id)
         if trace.persisted:
             self.archive.delivered(session.user, message_id)
         return True
@@ -63,6 +65,12 @@ class Acknowledgements:
         """NACK: the record becomes due again after the retry interval."""
         for refused in self._acks.up_to(session, message_id) if cumulative else (message_id,):
             self._acks.postpone(session, refused)
+
+
+def _take_from_replay(session: Session, message_id: str) -> None:
+    """The replay may have read the message before, and has not sent it yet."""
+    if session.replay is not None:
+        session.replay.withdrawn.add(message_id)
 
 
 async def _both(first: Awaitable[None], second: Awaitable[None]) -> None:

@@ -1,6 +1,6 @@
 """Takes messages in and brings them to sessions: the service that everything that pushes calls."""
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Container, Iterable, Sequence
 from typing import Literal
 
 from msgspec.structs import replace
@@ -212,10 +212,23 @@ class Delivery:
     def resume(self, users: Sequence[str]) -> None:
         self.streams.resume(users)
 
-    def _restart(self, user: str) -> None:
-        """The mailbox has lost its data: replay what it has now."""
-        for session in self._listeners.of(user):
+    def _restart(self, user: str, seqs: Container[int]) -> Callable[[], None]:
+        """The mailbox has lost its data: hold new messages until the result is called, and replay what it has then.
+
+        `seqs` are some of the new history. A session that has read the mailbox up to one of them needs no replay, nor
+        does one that has not read it yet.
+        """
+        starts = [
             self._replay.restart(session)
+            for session in self._listeners.of(user)
+            if session.since is not None and session.since not in seqs
+        ]
+
+        def start() -> None:
+            for start_one in starts:
+                start_one()
+
+        return start
 
     # Sessions
 

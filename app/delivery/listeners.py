@@ -43,8 +43,8 @@ class Listeners:
                 continue
             if session.since is not None and envelope.seq <= session.since:
                 continue  # its mailbox was read after this message
-            if envelope.acked_ms and session.connected_ms >= envelope.acked_ms:
-                continue  # it came after another device had acknowledged the message
+            if envelope.acked_ms and session.subscribed_ms >= envelope.acked_ms:
+                continue  # it subscribed after a device had acknowledged the message
             if session.replay is not None:
                 session.hold(envelope)
             elif is_new or not self._has(session, trace):

@@ -100,6 +100,14 @@ class Trace(Struct, eq=False):
             del self.records[next(iter(self.records))]
         self.records[record.session_id] = record
 
+    def acknowledge(self, session_id: str, now_ms: int) -> None:
+        """Note an acknowledgement of what was sent to the session before, and is not in the ledger any more."""
+        if self.acked_ms is None:
+            self.acked_ms = now_ms
+        record = self.records.get(session_id)
+        if record is not None and record.acked_ms is None:
+            record.acked_ms = now_ms
+
     def forget(self) -> None:
         """Let go of the records. Those that are open in the ledger keep this trace until they are closed."""
         self.is_forgotten = True

@@ -171,7 +171,7 @@ class MemoryStore:
             return  # nothing but this inbox could bring it again
         if self._stored:
             self._drop_stored(user, message_id)
-        self._acknowledged[user, message_id] = self._clock.epoch_ms()
+        self._acknowledged.setdefault((user, message_id), self._clock.epoch_ms())
         if len(self._acknowledged) > MAX_REMEMBERED:
             self._acknowledged.popitem(last=False)
 

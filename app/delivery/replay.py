@@ -62,12 +62,24 @@ class Replay:
     def begin(self, session: Session) -> None:
         """From here on the session holds new messages."""
         session.replay, session.since = Replaying(), None
+        session.subscribed_ms = self._clock.epoch_ms()
 
-    def restart(self, session: Session) -> None:
-        """Begin again, with what the session holds. It listened before, so it also needs what others acknowledge."""
-        replay = Replaying(held=session.replay.held if session.replay else [])
+    def restart(self, session: Session) -> Callable[[], None]:
+        """Begin again, with what the session holds; the mailbox is read when the result is called.
+
+        The session listened before, so it also needs what others acknowledge.
+        """
+        replay, since = Replaying(held=session.replay.held if session.replay else []), session.since or 0
         session.replay, session.since = replay, 0
-        self._tasks.start(self._read_until_done(session, replay), f"replay to session {session.id}")
+
+        def start() -> None:
+            seqs = {one.seq for one in replay.held if isinstance(one, Envelope)}
+            if since in seqs and session.replay is replay:  # it had read the new mailbox up to here
+                session.since = since
+                replay.held = [one for one in replay.held if isinstance(one, Publication) or one.seq > since]
+            self._tasks.start(self._read_until_done(session, replay), f"replay to session {session.id}")
+
+        return start
 
     def read(self, session: Session) -> Awaitable[None] | None:
         """Read the mailbox, then start to send. Completes when it has been read; None if it has.

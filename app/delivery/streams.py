@@ -8,7 +8,7 @@ cannot be told, the sessions of that user end with 1012: they reconnect, and the
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from functools import partial
 
 from app.delivery.listeners import Listeners
@@ -28,20 +28,25 @@ class Stream:
 
     While it is catching up, live messages are dropped: the answer includes them. Broadcasts wait, and are sent in their
     place. `is_away`: the relay is away, and what is published does not arrive. `is_stale`: the answer that is awaited
-    may be from before a loss of the relay.
+    may be from before a loss of the relay. `replay` is called when it has caught up with a new history.
     """
 
-    __slots__ = ("cursor", "is_away", "is_catching_up", "is_stale")
+    __slots__ = ("cursor", "is_away", "is_catching_up", "is_stale", "replay")
 
     def __init__(self) -> None:
         self.cursor: int | None = None
         self.is_away = False
         self.is_catching_up = False
         self.is_stale = False
+        self.replay: Callable[[], None] | None = None
 
 
 class Streams:
-    """`restart` is called with a user whose mailbox has lost its data: what it has now is to be replayed."""
+    """`restart` is called with a user whose mailbox has lost its data, and seqs that it has now.
+
+    Sessions that have not read it up to one of these hold what is applied from then on.
+    When all of it was applied, the result of `restart` is called: what the mailbox has now is to be replayed.
+    """
 
     def __init__(
         self,
@@ -49,7 +54,7 @@ class Streams:
         mailbox: Mailbox,
         relay: Relay,
         listeners: Listeners,
-        restart: Callable[[str], None],
+        restart: Callable[[str, Container[int]], Callable[[], None]],
         tasks: TaskOwner,
     ) -> None:
         self._mailbox = mailbox
@@ -178,7 +183,7 @@ class Streams:
             return
         if missed.is_new:
             stream.cursor = 0
-            self._restart(user)
+            stream.replay = self._restart(user, {missed.head, *(one.seq for one in missed.envelopes)} - {0})
         try:
             for envelope in missed.envelopes:
                 if envelope.seq > stream.cursor:
@@ -191,6 +196,12 @@ class Streams:
             stream.is_stale = False
             self._enqueue(user)
         else:
-            stream.cursor, stream.is_catching_up = missed.head, False
-            if not stream.is_away:
-                self._listeners.release_broadcasts(user)
+            self._end_catching_up(user, stream, missed.head)
+
+    def _end_catching_up(self, user: str, stream: Stream, head: int) -> None:
+        stream.cursor, stream.is_catching_up = head, False
+        if stream.replay is not None:
+            stream.replay()
+            stream.replay = None
+        if not stream.is_away:
+            self._listeners.release_broadcasts(user)

@@ -38,6 +38,7 @@ class Session:
         "live",
         "replay",
         "since",
+        "subscribed_ms",
         "subscribers",
         "transport",
         "unanswered",
@@ -63,7 +64,8 @@ class Session:
         self.transport = transport
         self.end: Callable[[DisconnectReason], None] = transport.close
         """Hangs up; a connection puts its own way here, which leaves the hub at once."""
-        self.connected_ms = connected_ms
+        self.connected_ms = self.subscribed_ms = connected_ms
+        """`subscribed_ms`: when it began to listen to its user's messages, the last time that it did."""
         self.subscribers: dict[str, tuple[Subscriber, ...]] = {}
         self.live = False
         self.replay: Replaying | None = None

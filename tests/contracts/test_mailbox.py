@@ -445,6 +445,25 @@ async def test_a_persisted_message_that_was_acknowledged_before_goes_to_the_sess
 # What became of a message
 
 
+async def test_an_acknowledgement_that_is_repeated_keeps_its_time(nodes: Nodes) -> None:
+    """A node repeats the latest ones to a server that may lack them."""
+
+    async def acked_ms() -> int:
+        found: list[Missed] = []
+        placed = await nodes.put("m1", persisted=True, kind=Kind.STORED)
+        asking = nodes.there.catch_up("ann", placed.previous, found.append)
+        if asking is not None:
+            await asking
+        return found[0].envelopes[0].acked_ms
+
+    await nodes.acknowledge("m1")
+    first_ms = await acked_ms()
+    assert first_ms > 0
+    await nodes.pass_time(0.005)
+    await nodes.acknowledge("m1")
+    assert await acked_ms() == first_ms
+
+
 async def test_what_was_acknowledged_is_remembered(nodes: Nodes) -> None:
     await nodes.put_many("m1", "m2")
     await nodes.put("m3", persisted=True)

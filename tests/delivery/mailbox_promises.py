@@ -24,8 +24,6 @@ class Pushed:
     is_accepted: bool = False
     ordered: bool = False
     pushes: int = 1
-    heads: dict[str, int] = field(default_factory=dict)
-    """Of a broadcast: the seq of the latest message of each user before it."""
     node: ModelNode | None = None
     """That it was pushed to first."""
 
@@ -57,16 +55,25 @@ def check_complete(world: World, server: Server, phone: Phone) -> None:
         envelope = accepted.envelope
         if envelope.receiver == phone.user:
             kept = envelope.persisted or (envelope.acknowledged and accepted.kept)
-            due = accepted.seq > since or (kept and id not in world.acked)
+            is_new = accepted.seq > since and not (envelope.acked_ms and id in phone.acked_before)
+            due = is_new or (kept and id not in world.acked)
             world.promises.expect(
                 not due or id in phone.received, f"{id} was missed by {phone.session.id} of {phone.node.name}"
             )
 
 
+def came_with_rollback(server: Server, phone: Phone, id: str) -> bool:
+    """Whether a disaster has undone the acknowledgement of what was older than the session."""
+    accepted = server.accepted.get(id)
+    was_older = accepted is not None and accepted.seq <= phone.head_before
+    return was_older and phone.received.get(id, phone.disasters) != phone.disasters
+
+
 def check_order(world: World, server: Server, phone: Phone) -> None:
     """First receptions, without what was pushed more than once, lost by the server, or overtook what was missed.
 
-    A replay of a history that was rolled back may bring what is older than a broadcast.
+    A replay of a history that was rolled back may bring what is older than a broadcast, and what was acknowledged
+    before the session subscribed.
     """
     pushed = world.pushed
     for publisher in range(PUBLISHERS):
@@ -76,6 +83,7 @@ def check_order(world: World, server: Server, phone: Phone) -> None:
             if pushed[id].publisher == publisher
             and pushed[id].ordered
             and id not in phone.overtaking
+            and not came_with_rollback(server, phone, id)
             and (id in server.accepted or (pushed[id].user is None and phone.disasters == server.disasters))
         ]
         expected = [id for id in ids if id in phone.received]
@@ -93,6 +101,7 @@ def check_total_order(world: World, server: Server, phone: Phone) -> None:
         for id, pushed in world.pushed.items()
         if pushed.pushes == 1 and id in server.accepted and not pushed.envelope.persisted
     }
+    places = {id: seq for id, seq in places.items() if not came_with_rollback(server, phone, id)}
     if phone.disasters == server.disasters:
         for id, seq in server.broadcasts.items():
             if world.pushed[id].node is not phone.node and id not in phone.overtaking:

@@ -130,7 +130,7 @@ class MailboxWorld(RuleBasedStateMachine):
             phone = Phone(self.node(index), user, self.world.promises)
             phone.on_broadcast = self._note_overtaking
             self.phones.append(phone)
-        self.do(lambda: phone.subscribe(self.world.confirmed[user]), exchange=exchange)
+        self.do(lambda: phone.subscribe(self.world.confirmed[user], self.world.acked), exchange=exchange)
 
     def take_acknowledgements(self, phone: Phone, ids: Iterable[str], *, exchange: bool = False) -> None:
         def acknowledge() -> None:
@@ -162,7 +162,7 @@ class MailboxWorld(RuleBasedStateMachine):
 
     def _note_overtaking(self, phone: Phone, id: str) -> None:
         """A broadcast does not wait for what its node has missed without notice."""
-        stream, seq = phone.node.streams.get(phone.user), self.world.pushed[id].heads[phone.user]
+        stream, seq = phone.node.streams.get(phone.user), self.server.before_broadcast(id, phone.user)
         is_told = stream is not None and (stream.is_catching_up or stream.is_away)
         if not is_told and (stream is None or stream.cursor is None or stream.cursor < seq):
             phone.overtaking.add(id)
@@ -171,8 +171,7 @@ class MailboxWorld(RuleBasedStateMachine):
         now_ms = self.world.clock.epoch_ms()
         message = NotifyMessage(f"m{len(self.world.pushed)}", "STRING_MSG", user, "hello", False, now_ms)
         envelope = Envelope(message, MessageEncoder(message), now_ms + TTL_MS, form != "once", form == "persisted")
-        heads = {user: self.server.store.head(user) for user in USERS}
-        return Pushed(envelope, publisher, form == "given", user, heads=heads)
+        return Pushed(envelope, publisher, form == "given", user)
 
     def repeatable(self) -> list[Pushed]:
         return [

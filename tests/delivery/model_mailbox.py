@@ -48,7 +48,7 @@ class LinkMailbox:
 
         def on_reply(placed: Placed) -> None:
             if placed.known is None:
-                envelope.seq = placed.seq
+                envelope.seq, envelope.acked_ms = placed.seq, copy.acked_ms
                 on_accepted(self._placed(envelope, placed))
 
         placed = await self.client.send(partial(self.server.put, self._node, copy, keep, kind, digest), on_reply)

@@ -103,14 +103,17 @@ class Phone:
         self.promises = promises
         self.session.end = self._end
         self.device.transport.on_send = self.observe
-        self.received: dict[str, None] = {}
+        self.received: dict[str, int] = {}  # and how many disasters there were before
         self.unmarked: set[str] = set()
         self.overtaking: set[str] = set()
         self.on_broadcast: Callable[[Phone, str], None] = lambda phone, id: None
         self.acked: set[str] = set()
         self.confirmed: set[str] = set()
         self.not_due: set[str] = set()  # confirmed by another session before this one subscribed
+        self.acked_before: set[str] = set()  # by any session, before this one subscribed
+        self.head_before = 0  # seq of the latest message before it subscribed
         self.disasters = 0  # of the server, before it subscribed
+        self.joins_undone = False  # the cursor of its node is from a history that a disaster has undone
         self.is_subscribed = self.has_gone = False
         self.listens = 0  # how often it has subscribed
 
@@ -118,10 +121,16 @@ class Phone:
     def is_listening(self) -> bool:
         return bool(self.session.listens_to(USER_MESSAGES))
 
-    def subscribe(self, not_due: set[str]) -> None:
+    def subscribe(self, not_due: set[str], acked: set[str]) -> None:
         """The same steps as the gateway's."""
         delivery = self.node.delivery
-        self.not_due, self.disasters = not_due - self.unmarked, self.node.client.server.disasters
+        self.acked_before = set(acked)
+        stream = self.node.streams.get(self.user)
+        self.joins_undone = stream is not None and self.node.client.server.has_undone(self.user, stream.cursor)
+        self.head_before = self.node.client.server.store.head(self.user)
+        server = self.node.client.server
+        stored = {id for id in not_due if server.store.is_acknowledged(self.user, id)}  # a disaster may have undone it
+        self.not_due, self.disasters = stored - self.unmarked, server.disasters
         self.listens += 1
         subscription = Subscription("0", USER_MESSAGES)
         self.device.subscriptions.append(subscription)
@@ -157,7 +166,8 @@ class Phone:
         self.promises.expect(reason is RESTART, f"ended with {reason.text}")
         server, since = self.node.client.server, self.node.lowest.get(self.user, self.session.since or 0)
         missing = server.floor(self.user) > since
-        self.promises.expect(missing or server.disasters > self.disasters, "1012 though everything could be known")
+        undone = server.disasters > self.disasters or self.joins_undone
+        self.promises.expect(missing or undone, "1012 though everything could be known")
         self.leave()
 
     # What it receives and answers
@@ -169,13 +179,13 @@ class Phone:
             self.promises.expect(not is_confirmed, f"{message.id} was sent after its acknowledgement was confirmed")
             if self.disasters == server.disasters:
                 text = f"{message.id} was acknowledged before {self.session.id} of {self.node.name} subscribed"
-                self.promises.expect(message.id not in self.not_due, text)
+                self.promises.expect(message.id not in self.not_due - server.lost, text)
             if message.attempt == 1:
                 self.promises.expect(message.id not in self.unmarked, f"{message.id} came twice without a mark")
                 self.unmarked.add(message.id)
             if message.body["receiver"] is None:
                 self.on_broadcast(self, message.id)
-            self.received.setdefault(message.id)
+            self.received.setdefault(message.id, server.disasters)
 
     def acknowledge(self, message_id: str, on_confirmed: Callable[[], None]) -> None:
         acknowledgements = self.node.delivery.acknowledgements

@@ -158,6 +158,16 @@ class Server:
 
     # What tests ask
 
+    def before_broadcast(self, message_id: str, user: str) -> int:
+        """The seq of the user's latest message before a broadcast."""
+        seqs = (accepted.seq for accepted in self.accepted.values() if accepted.envelope.receiver == user)
+        return max((seq for seq in seqs if seq < self.broadcasts[message_id]), default=0)
+
+    def has_undone(self, user: str, cursor: int | None) -> bool:
+        """Whether a cursor is that of a message which a disaster has undone."""
+        seqs = [accepted.seq for accepted in self.accepted.values() if accepted.envelope.receiver == user]
+        return cursor is not None and cursor > 0 and cursor not in seqs
+
     def floor(self, user: str) -> int:
         """The seq before the first message that the log has."""
         log = self.store._logs.get(user)
@@ -166,5 +176,6 @@ class Server:
 
 def payload_of(sender: str, envelope: Envelope, previous: int) -> bytes:
     """As the script publishes it."""
-    stamp = b',"accepted":%d,"previous":%d,"expires_ms":%d}' % (envelope.seq, previous, envelope.expires_ms)
+    stamp = b',"accepted":%d,"previous":%d,"acked":%d,"expires_ms":%d}'
+    stamp %= envelope.seq, previous, envelope.acked_ms, envelope.expires_ms
     return label(Parcel.MESSAGE, sender) + encode_envelope(envelope)[:-1] + stamp

@@ -1,10 +1,14 @@
 """What an acknowledgement ends, and what it does not."""
 
+import asyncio
+
 import pytest
 
+from app.cluster.wire import UNORDERED
 from app.delivery.retry import RetryPolicy
+from app.messages.message import Envelope, MessageEncoder, NotifyMessage
 from app.stomp.frames import AckMode
-from tests.delivery.node import Node
+from tests.delivery.node import TTL_MS, Node
 
 
 async def test_an_acknowledgement_ends_the_retries_to_its_session_and_no_other() -> None:
@@ -241,3 +245,36 @@ async def test_a_resent_message_can_be_acknowledged_by_the_same_header(mode: Ack
     await node.push("m1")
     await node.pass_time(6)
     assert {message.frame.headers["ack"] for message in device.received()} == {"m1/0"}
+
+
+async def test_what_is_acknowledged_after_unsubscribing_is_not_sent_to_the_session_again() -> None:
+    node = Node()
+    device, other = await node.listening(), await node.listening()
+    await node.push("m1")
+    device.unsubscribe()
+    device.ack("m1")
+    assert other.got() == ["m1"]
+    await device.subscribe()
+    message = NotifyMessage(id="m1", type="STRING_MSG", receiver="ann", data="hello", viewed=False, created=1)
+    again = Envelope(message, MessageEncoder(message), node.clock.epoch_ms() + TTL_MS, persisted=True, seq=10**16)
+    node.delivery.receive_message(again, UNORDERED)
+    assert device.got() == ["m1"]
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+async def test_what_is_acknowledged_during_a_replay_does_not_come(is_known: bool) -> None:
+    """The device has it from an earlier connection; after a restart its node does not know of it."""
+    node = Node()
+    await node.push("m1")
+    await node.push("m2")
+    device = node.device()
+    device.transport.slow = True
+    device.listen()
+    replay = asyncio.ensure_future(device.replay())
+    await asyncio.sleep(0)
+    if not is_known:
+        node.delivery._log.discard("m2")
+    device.ack("m2")
+    device.transport.slow = False
+    await replay
+    assert device.got() == ["m1"]

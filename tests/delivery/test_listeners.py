@@ -160,3 +160,15 @@ async def test_what_was_acknowledged_before_it_was_put_goes_to_the_sessions_from
     envelope.acked_ms = acked_ms
     node.delivery._listeners.apply(envelope)
     assert (early.got(), late.got()) == (["m1"], [])
+
+
+async def test_a_session_that_subscribes_anew_is_not_sent_what_was_acknowledged_before(room: Room) -> None:
+    device = await room.node.listening()
+    device.unsubscribe()
+    room.node.clock.advance(1)
+    envelope = room.message()
+    envelope.acked_ms = room.node.clock.epoch_ms()
+    room.node.clock.advance(1)
+    await device.subscribe()
+    room.listeners.apply(envelope)
+    assert device.got() == []

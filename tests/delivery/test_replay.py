@@ -6,13 +6,15 @@ from collections.abc import Callable, Sequence
 import pytest
 
 import app.delivery.replay
+from app.cluster.wire import UNORDERED
 from app.delivery.memory_mailbox import MemoryMailbox
 from app.delivery.retry import RetryPolicy
 from app.hub.publication import Publication
 from app.messages.destinations import USER_MESSAGES
-from app.messages.message import Envelope, NotifyMessage
-from tests.delivery.node import Device, Node
+from app.messages.message import Envelope, MessageEncoder, NotifyMessage
+from tests.delivery.node import TTL_MS, Device, Node
 from tests.delivery.remote import RemoteMailbox
+from tests.eventually import eventually
 
 
 async def turns(count: int = 10) -> None:
@@ -454,3 +456,39 @@ async def test_second_reading_for_the_same_replay_costs_nothing_that_came_betwee
     await asyncio.gather(first, second)
     await turns()
     assert (other.got(), device.got()) == (["m1"], ["m1"])
+
+
+async def test_a_new_history_is_replayed_to_the_sessions_of_the_old_one_alone() -> None:
+    node = Node()
+    old, new = await node.listening(), await node.listening()
+    coming = node.device()
+    coming.listen()
+    old.session.since, new.session.since = 5, 7
+    start = node.delivery._restart("ann", {7, 9})
+    replay = coming.session.replay
+    assert (old.session.since, new.session.since, coming.session.since) == (0, 7, None)
+    await node.push("m1")
+    assert (old.got(), new.got(), coming.got()) == ([], ["m1"], [])
+    start()
+    await eventually(lambda: old.session.replay is None)
+    assert old.got() == ["m1"]
+    assert coming.session.replay is replay
+
+
+async def test_a_session_that_had_read_a_new_history_gets_nothing_from_before() -> None:
+    """Its place is in a later part of the history than the first, so nothing told of it when the replay began."""
+    node = Node()
+    late, early = await node.listening(), await node.listening()
+    starts = []
+    for device, since in ((late, 7), (early, 5)):
+        device.session.since = since
+        starts.append(node.delivery._replay.restart(device.session))
+    for seq in (6, 7, 8):
+        message = NotifyMessage(f"m{seq}", "STRING_MSG", "ann", "hello", False, 1)
+        expires_ms = node.clock.epoch_ms() + TTL_MS
+        envelope = Envelope(message, MessageEncoder(message), expires_ms, acknowledged=False, seq=seq)
+        node.delivery.receive_message(envelope, UNORDERED)
+    for start in starts:
+        start()
+    await eventually(lambda: late.session.replay is None and early.session.replay is None)
+    assert (late.got(), early.got()) == (["m8"], ["m6", "m7", "m8"])

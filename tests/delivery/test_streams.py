@@ -1,6 +1,6 @@
 """The order of messages at one node, one event at a time."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container
 
 import pytest
 
@@ -81,13 +81,20 @@ class Desk:
         self.lost: list[str] = []
         self.holds = False
         self.restarted: list[str] = []
+        self.replayed: list[str] = []
+        self.seqs: Container[int] = ()
         self.streams = Streams(
             mailbox=self.mailbox,
             relay=self.relay,
             listeners=self,  # type: ignore[arg-type]  # as far as streams know listeners
-            restart=self.restarted.append,
+            restart=self.restart,
             tasks=self.tasks,
         )
+
+    def restart(self, user: str, seqs: Container[int]) -> Callable[[], None]:
+        self.restarted.append(user)
+        self.seqs = seqs
+        return lambda: self.replayed.append(user)
 
     def apply(self, envelope: Envelope) -> None:
         if envelope.seq == self.bad:
@@ -379,7 +386,20 @@ async def test_a_new_history_is_adopted_and_replayed() -> None:
     await desk.asks()
     desk.mailbox.answer(3, 4, is_new=True)
     assert (desk.restarted, desk.applied, desk.lost) == (["ann"], [3, 4], [])
+    assert (desk.replayed, desk.seqs) == (["ann"], {3, 4})
     assert desk.arrives(5, 4)
+
+
+async def test_a_new_history_is_replayed_after_its_last_part() -> None:
+    """The mailbox has not all that the log has: what it lacks would come behind what is newer."""
+    desk = Desk().opened(10)
+    desk.streams.resume(["ann"])
+    await desk.asks()
+    desk.mailbox.answer(3, 4, head=6, more=True, is_new=True)
+    assert (desk.restarted, desk.replayed, desk.seqs) == (["ann"], [], {3, 4, 6})
+    await desk.asks(2)
+    desk.mailbox.answer(5, 6)
+    assert (desk.applied, desk.replayed) == ([3, 4, 5, 6], ["ann"])
 
 
 async def test_a_new_history_without_messages_begins_at_zero() -> None:

@@ -10,7 +10,7 @@ for index = 3, #ARGV do
   marks[#marks + 1] = ARGV[index]
 end
 redis.call('HDEL', KEYS[1], unpack(ids)) -- first: what frees memory is done, and what follows, while memory is out
-redis.call('ZADD', KEYS[2], unpack(marks))
+redis.call('ZADD', KEYS[2], 'LT', unpack(marks)) -- an acknowledgement that is repeated keeps its time
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now - ARGV[1])
 if redis.call('ZCARD', KEYS[2]) > tonumber(ARGV[2]) then
   redis.call('ZREMRANGEBYRANK', KEYS[2], 0, -1 - ARGV[2])
