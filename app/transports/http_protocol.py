@@ -118,7 +118,7 @@ class HttpProtocol(CountedHttpProtocol, HttpReader):
         """`rest` came after the head."""
         method, version = self.parser.get_method(), self.parser.get_http_version()
         if method == b"CONNECT":
-            self._refuse(HTTPStatus.NOT_IMPLEMENTED, "CONNECT: this server is not a proxy")
+            self._refuse(HTTPStatus.BAD_REQUEST, "CONNECT: this server is not a proxy")
         elif (
             self._is_free
             and self.ws_protocol_class

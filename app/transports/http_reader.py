@@ -116,7 +116,7 @@ class HttpReader(HttpToolsProtocol):
             codings = b",".join(value for name, value in self.headers if name == b"transfer-encoding")
             if codings.strip().lower() != b"chunked":
                 named = codings.decode("latin-1")[:64]
-                raise RefusedRequest(HTTPStatus.NOT_IMPLEMENTED, f"Transfer-Encoding is {named!r}, not 'chunked'")
+                raise RefusedRequest(HTTPStatus.BAD_REQUEST, f"Transfer-Encoding is {named!r}, not 'chunked'")
 
     def on_body(self, body: bytes) -> None:
         cycle = self.cycle

@@ -16,9 +16,10 @@ def app_for_version(version: str, app: ASGIApp, cycle: RequestResponseCycle) -> 
     return _without_chunks(app, cycle) if version == "1.0" else _refuse
 
 
+# 400 and not 505: nothing that a client sends is answered as if the service had failed.
 async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
-    headers, body = problem(505, f"the request is of HTTP/{scope['http_version']}, 1.0 or 1.1 was expected")
-    await send({"type": "http.response.start", "status": 505, "headers": [*headers, (b"connection", b"close")]})
+    headers, body = problem(400, f"the request is of HTTP/{scope['http_version']}, 1.0 or 1.1 was expected")
+    await send({"type": "http.response.start", "status": 400, "headers": [*headers, (b"connection", b"close")]})
     await send({"type": "http.response.body", "body": body})
 
 

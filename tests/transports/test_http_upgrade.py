@@ -103,12 +103,12 @@ async def test_handshake_behind_a_request_that_is_under_way_is_ignored() -> None
     await hang_up(wire)
 
 
-async def test_connect_is_not_implemented() -> None:
+async def test_connect_is_refused() -> None:
     app = Recorder()
     wire = connect(ours(), app)
     await send(wire, [b"CONNECT a.test:443 HTTP/1.1\r\nHost: a.test\r\n\r\n" + SMUGGLED])
 
-    assert (app.seen, statuses(wire.written), wire.is_closing()) == ([], [501], True)
+    assert (app.seen, statuses(wire.written), wire.is_closing()) == ([], [400], True)
 
 
 async def test_frames_that_came_with_the_handshake_are_read() -> None:
