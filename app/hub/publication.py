@@ -128,7 +128,7 @@ def encode_message(publication: Publication, profile: Profile) -> bytes:
     start, middle = profile.standard_headers(publication.destination, publication.content_type)
     written_id = message_id if ":" not in message_id else encode_header("", message_id, version=profile.version)[1:]
     rest = publication.header_lines(profile.version) if publication.headers else ""
-    if profile.asks_ack and profile.version is Version.V12:
+    if profile.asks_ack and profile.version is Version.V12:  # before the user's: of repeated headers the first counts
         ack = ack_id(message_id, profile.subscription_id or "")
-        rest += "\n" + encode_header("ack", ack, version=profile.version)
+        rest = f"\n{encode_header('ack', ack, version=profile.version)}{rest}"
     return f"{start}{written_id}{middle}{len(body)}{rest}\n\n".encode() + body + b"\0"

@@ -51,6 +51,12 @@ def test_own_headers_go_between_the_standard_ones_and_the_body() -> None:
     )
 
 
+def test_headers_of_the_server_come_before_those_of_users() -> None:
+    publication = Publication("m", "/topic/a", b"", headers=(("Ack", "forged"),))
+    frame = encode_message(publication, Profile(V12, "0", True))
+    assert frame.endswith(b"\ncontent-length:0\nack:m/0\nAck:forged\n\n\0")
+
+
 class Counted(str):
     """A header value that knows how often it was written."""
 
@@ -63,11 +69,11 @@ class Counted(str):
 
 
 def test_user_headers_are_encoded_once_for_each_version() -> None:
-    publication = Publication("m", "/topic/a", b"", headers=(("x", Counted("y")),))
+    publication = Publication("m", "/topic/a", b"", headers=(("x", Counted("y:z")),))
     Counted.written = 0
     for version in (V11, V12):
         frames = [encode_message(publication, Profile(version, f"s-{number}", False)) for number in range(100)]
-        assert all(b"\nx:y\n" in frame for frame in frames)
+        assert all(b"\nx:y:z\n" in frame for frame in frames)
     assert Counted.written == 2
 
 
