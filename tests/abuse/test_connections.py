@@ -166,6 +166,20 @@ def test_oldest_websocket_of_the_address_with_the_most_makes_room() -> None:
         newcomer.until(b"CONNECTED\n")
 
 
+def test_kept_connection_of_a_back_end_outlives_silent_ones_that_are_younger() -> None:
+    with running_server(MAX_UNAUTHENTICATED="3") as server, Raw(server.port) as kept, ExitStack() as stack:
+
+        def ask_again() -> None:
+            assert kept.send(get("/healthz")).until(b"}").startswith(b"HTTP/1.1 200 OK\r\n")
+
+        silent = []
+        for _ in range(6):
+            ask_again()
+            silent.append(stack.enter_context(Raw(server.port)))
+        ask_again()
+        becomes(lambda: [raw.is_open() for raw in silent] == [False] * 4 + [True] * 2)
+
+
 def test_three_thousand_silent_sockets_keep_nobody_out() -> None:
     with running_server(MAX_UNAUTHENTICATED="1000") as server, many(server.port, 3000) as silent:
         with Raw(server.port).connect("test1") as user:
@@ -194,6 +208,7 @@ def test_flood_of_sockjs_sessions_keeps_no_user_out() -> None:
 def test_users_who_hold_all_sockjs_sessions_keep_them() -> None:
     with running_server(SOCKJS_MAX_SESSIONS="2") as server, Raw(server.port) as one, Raw(server.port) as two:
         for number, connection in enumerate((one, two)):
+            flood(server.port, 1, f"stranger{number}-")
             SockJsUser(connection, f"user{number}").connect(f"test{number}")
 
         answer = ask(server.port, xhr("stranger"))
