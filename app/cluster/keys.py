@@ -18,11 +18,6 @@ def inbox_key(user: str) -> str:
     return f"stomp::inbox::{_tag(user)}"
 
 
-def unread_mark_key(user: str) -> str:
-    """The seq of the first message that no session has been sent."""
-    return f"stomp::inbox_unread::{_tag(user)}"
-
-
 def full_mark_key(user: str) -> str:
     """There while a full inbox has been searched for expired messages a moment ago."""
     return f"stomp::inbox_full::{_tag(user)}"
@@ -34,7 +29,8 @@ def log_key(user: str) -> str:
 
 
 def head_key(user: str) -> str:
-    """`<seq of the latest message> <floor: seq of the last one that the log has dropped>`."""
+    """Seqs: of the latest message, the floor (of the last one that the log has dropped), of the oldest one in the log,
+    and of the first one that no session has been sent, each 0 if there is none or it is not known."""
     return f"stomp::head::{_tag(user)}"
 
 
@@ -85,15 +81,15 @@ class UserKeys(NamedTuple):
     """The keys of the scripts that come with every push, and the channel of the user."""
 
     put: tuple[str, str, str, str, str]
-    acknowledge: tuple[str, str]
+    acknowledge: tuple[str, str, str, str]
     channel: str
 
 
 @lru_cache(maxsize=4_096)
 def user_keys(user: str) -> UserKeys:
-    inbox, acknowledged = inbox_key(user), acknowledged_key(user)
-    put = inbox, full_mark_key(user), log_key(user), head_key(user), unread_mark_key(user)
-    return UserKeys(put, (inbox, acknowledged), user_channel(user))
+    inbox, acknowledged, log, head = inbox_key(user), acknowledged_key(user), log_key(user), head_key(user)
+    put = inbox, full_mark_key(user), log, head, acknowledged
+    return UserKeys(put, (inbox, acknowledged, log, head), user_channel(user))
 
 
 def node_channel(node: str) -> str:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from redis.client import PubSub
 
 from app.clock import SystemClock
-from app.cluster.keys import acknowledged_key, head_key, inbox_key, known_key, log_key, unread_mark_key, user_channel
+from app.cluster.keys import acknowledged_key, head_key, inbox_key, known_key, log_key, user_channel
 from app.delivery.mailbox import Keep, Kind, Mailbox, MailboxLimits, Missed
 from app.delivery.memory_mailbox import MemoryMailbox, MemoryStore
 from app.delivery.redis_mailbox import RedisMailbox
@@ -146,9 +146,7 @@ class RedisSide(Side):
             client.delete(log_key(user))
         else:
             known = [known_key(user, id) for id in (*IDS, *self.new_ids)]
-            client.delete(
-                *known, inbox_key(user), log_key(user), head_key(user), acknowledged_key(user), unread_mark_key(user)
-            )
+            client.delete(*known, inbox_key(user), log_key(user), head_key(user), acknowledged_key(user))
 
     def _await_confirmation(self, kind: str) -> None:
         while True:
