@@ -12,6 +12,8 @@ PENDING = "stomp::pending_messages"
 EVERYBODY = "stomp::ws_notify_topic"
 NODES = "stomp::nodes"
 CLEANER = "stomp::ledger_cleaner"
+DESCRIPTIONS = tuple(f"stomp::messages::{number}" for number in range(8))
+"""A ring of hashes: what `message_key` has in a Redis Cluster, by message id. One after the other is written to."""
 
 
 def inbox_key(user: str) -> str:
@@ -45,7 +47,7 @@ def known_key(user: str, message_id: str) -> str:
 
 
 def message_key(message_id: str) -> str:
-    """Whose message it is, and the little that push_status says of one that no node remembers."""
+    """Whose message it is, and the little that push_status says of one that no node remembers; in a Redis Cluster."""
     return f"stomp::message::{message_id}"
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from app.clock import Clock
 from app.cluster.client import RedisClient
 from app.cluster.keys import (
+    DESCRIPTIONS,
     acknowledged_key,
     head_key,
     inbox_key,
@@ -213,9 +214,12 @@ class RedisMailbox:
         ]
 
     async def find(self, message_id: str) -> Described | None:
-        key = message_key(message_id)
-        text = await self._client.call(key, "GET", key)
-        return None if text is None else described_by(text.decode(errors="replace"))
+        key, call = message_key(message_id), self._client.call
+        if self._client.is_sharded:
+            texts = [await call(key, "GET", key)]
+        else:
+            texts = await asyncio.gather(*(call(key, "HGET", key, message_id) for key in DESCRIPTIONS))
+        return next((described_by(text.decode(errors="replace")) for text in texts if text is not None), None)
 
     async def fate(self, user: str, message_id: str) -> Fate:
         key = inbox_key(user)

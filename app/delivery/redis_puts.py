@@ -15,13 +15,13 @@ from hiredis import ReplyError
 
 from app.clock import Clock
 from app.cluster.client import RedisClient
-from app.cluster.keys import known_key, message_key, user_keys
+from app.cluster.keys import DESCRIPTIONS, known_key, user_keys
 from app.cluster.link import Argument
 from app.cluster.scripts import PUT
 from app.cluster.wire import Kind as Parcel
 from app.cluster.wire import encode_envelope, label
 from app.delivery.description import description
-from app.delivery.mailbox import Keep, Kind, MailboxLimits, Placed
+from app.delivery.mailbox import GIVEN, Keep, Kind, MailboxLimits, Placed
 from app.errors import Unavailable
 from app.messages.message import Envelope
 
@@ -105,10 +105,10 @@ class RedisPuts:
     ) -> tuple[list[str], list[Argument]]:
         """Return the keys and arguments of the script; each group is of one user."""
         limits, channels, now_ms = self._limits, self._client.channels, self._clock.epoch_ms()
-        keys: list[str] = []
+        keys: list[str] = [] if self._client.is_sharded else [*DESCRIPTIONS]
         items: list[Argument] = []
         arguments: list[Argument] = [self._client.publish_verb, self._label, limits.max_messages, limits.window_ms]
-        arguments += limits.remember_ms, len(groups)
+        arguments += limits.remember_ms, len(keys), len(groups)
         for group in groups:
             user = user_keys(group[0].envelope.receiver)
             keys += user.put
@@ -116,12 +116,10 @@ class RedisPuts:
             for put in group:
                 envelope, described = put.envelope, put.described
                 message_id = envelope.message.id
-                if put.kind is Kind.GIVEN:
+                if put.kind is GIVEN:
                     keys.append(known_key(envelope.receiver, message_id))
-                if described:
-                    keys.append(message_key(message_id))
                 text, life_ms = encode_envelope(envelope)[:-1], envelope.expires_ms - now_ms
-                items += message_id, text, life_ms, put.keep.value, put.kind.value, put.digest, described
+                items += message_id, text, life_ms, put.keep, put.kind, put.digest, described
         return keys, arguments + items
 
     def _settle(self, puts: Sequence[Put], reply: Sequence[Any]) -> None:

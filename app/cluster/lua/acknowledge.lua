@@ -34,11 +34,11 @@ local function acknowledge(inbox, acknowledged, log, head)
   redis.call('HDEL', inbox, unpack(ids)) -- the first write: it frees memory, and what follows may take some
   if texts then move_to_log(log, ids, texts) end
   redis.call('ZADD', acknowledged, unpack(marks))
-  redis.call('ZREMRANGEBYSCORE', acknowledged, '-inf', now - life)
   if redis.call('ZCARD', acknowledged) > most then redis.call('ZREMRANGEBYRANK', acknowledged, 0, -1 - most) end
-  -- A little longer than it has to, so that not every acknowledgement prolongs its life.
+  -- They live a little longer than they have to, so that this is not for every acknowledgement.
   if redis.call('PTTL', acknowledged) < life then
-    redis.call('PEXPIRE', acknowledged, string.format('%.0f', life + math.min(life / 10, 60000)))
+    redis.call('ZREMRANGEBYSCORE', acknowledged, '-inf', now - life)
+    redis.call('PEXPIRE', acknowledged, string.format('%.0f', life * 1.1))
   end
   argument = last + 1
 end

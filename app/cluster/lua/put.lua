@@ -1,21 +1,22 @@
 -- Accepts messages for users and publishes them to the nodes that watch these users. Those of one user are one step, or
 -- nothing.
--- KEYS: for each user: inbox, its mark of a search for expired messages, log, head, acknowledged ids; behind them for
---       each message of the user: for `given` the mark of the id, and for one with a description the description's key
--- ARGV: PUBLISH or SPUBLISH, header of a payload, most messages of an inbox, ms that the log keeps a message, ms that a
---       description is kept, number of users; for each user: channel, 1 if the asking node listens to it or 0, number of
---       messages; then for each message: id, JSON of the message without its last brace, ms that it may live, when the
---       inbox keeps it (always, never, or unheard: if no node listens), new, given (the caller chose the id), stored (a
---       persisted message) or again (one that may have been accepted before), digest of the content, description or ''
+-- KEYS: the ring of hashes for descriptions; for each user: inbox, its mark of a search for expired messages, log, head,
+--       acknowledged ids, and behind them the mark of the id for each `given` message of the user
+-- ARGV: PUBLISH or SPUBLISH, header of a payload, most messages of an inbox, ms that the log keeps a message, ms that
+--       descriptions are kept, hashes in their ring, number of users; for each user: channel, 1 if the asking node
+--       listens to it or 0, number of messages; then for each message: id, JSON of the message without its last brace,
+--       ms that it may live, when the inbox keeps it (always, never, or unheard: if no node listens), new, given (the
+--       caller chose the id), stored (a persisted message) or again (one that may have been accepted before), digest of
+--       the content, description or ''
 -- Returns for each message: listening nodes, kept, seq, previous seq, ms of its acknowledgement or 0; or -1, digest, 0,
 -- 0, 0 for a known id; or -2, 0, 0, 0, 0 if the inbox is full. It ends early at a user whose keys cannot be used.
 local verb, label, most, window = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
-local users = tonumber(ARGV[6])
+local ring, users = tonumber(ARGV[6]), tonumber(ARGV[7])
 local time = redis.call('TIME')
 local now_us = time[1] * 1000000 + time[2]
 -- The clocks of nodes may be wrong: a message lives so long by the server's.
 local now = math.floor(now_us / 1000)
-local replies, key, argument = {}, 1, 7 + 3 * users
+local replies, described, key, argument = {}, {}, ring + 1, 8 + 3 * users
 
 local function reply(...)
   local count = #replies
@@ -23,7 +24,7 @@ local function reply(...)
 end
 
 local channels = {}
-for index = 1, users do channels[index] = ARGV[4 + 3 * index] end
+for index = 1, users do channels[index] = ARGV[5 + 3 * index] end
 local listening = redis.call('PUBSUB', verb == 'PUBLISH' and 'NUMSUB' or 'SHARDNUMSUB', unpack(channels))
 
 local function is_in_log(log, id)
@@ -61,16 +62,30 @@ local function trim(log, taken, floor, oldest)
   return floor, oldest
 end
 
--- Keys live a little longer than they have to, so that not every message of many prolongs their life.
-local function prolong(key, is_new, life)
-  local left = is_new and -1 or redis.call('PTTL', key)
+-- The inbox lives as long as its newest message, and a little longer, so that not every message of many prolongs it.
+-- The last step: a time that has passed removes it at once.
+local function limit_life(inbox, was_empty, life)
+  local left = was_empty and -1 or redis.call('PTTL', inbox)
   if left < 0 or left < life then
-    redis.call('PEXPIRE', key, string.format('%.0f', life + math.min(math.max(0, life) / 10, 10000)))
+    redis.call('PEXPIRE', inbox, string.format('%.0f', life + math.min(math.max(0, life) / 10, 10000)))
+  end
+end
+
+-- By the time of the server one hash of the ring is written to. When it is new the oldest one is removed in the
+-- background: that many fields would hold Redis up if they expired. Where a key cannot be used, nothing is described.
+local function describe()
+  local slot = tonumber(ARGV[5]) / (ring - 2)
+  local turn = math.floor(now / slot)
+  local hash = KEYS[1 + turn % ring]
+  local added = redis.pcall('HSET', hash, unpack(described))
+  if type(added) == 'number' and redis.call('HLEN', hash) == added then
+    redis.call('PEXPIRE', hash, string.format('%.0f', slot * (ring - 1)))
+    redis.call('UNLINK', KEYS[1 + (turn + 1) % ring])
   end
 end
 
 local function put(user)
-  local channel, own, count = ARGV[4 + 3 * user], tonumber(ARGV[5 + 3 * user]), tonumber(ARGV[6 + 3 * user])
+  local channel, own, count = ARGV[5 + 3 * user], tonumber(ARGV[6 + 3 * user]), tonumber(ARGV[7 + 3 * user])
   local inbox, full, log, head, acknowledged = unpack(KEYS, key, key + 4)
   key = key + 5
   local heard = listening[2 * user]
@@ -82,7 +97,7 @@ local function put(user)
     string.match(redis.call('GET', head) or '', '^(%d+) (%d+) (%d+) (%d+)$')
   previous, floor, oldest, unread =
     tonumber(previous) or 0, tonumber(floor) or 0, tonumber(oldest) or 0, tonumber(unread) or 0
-  local before, first = previous, math.max(now_us, previous + 1)
+  local before, first, previous_text = previous, math.max(now_us, previous + 1), string.format('%.0f', previous)
 
   local function has_room()
     waiting = waiting or redis.call('HLEN', inbox)
@@ -97,21 +112,24 @@ local function put(user)
     local acked = (kind == 'stored' or kind == 'again') and redis.call('ZSCORE', acknowledged, id) or 0
     -- The sequence number is the time in µs, and always above the one before it.
     local seq = math.max(now_us, previous + 1)
-    local place = string.format(',"accepted":%.0f,"previous":%.0f', seq, previous)
-    local expires = string.format(',"expires_ms":%.0f}', now + life)
-    local text = json .. place .. ',"life_ms":' .. life ..
-      (acked ~= 0 and string.format(',"acked":%.0f', acked) or '') .. (heard == 0 and ',"unsent":true' or '') .. expires
+    local seq_text, expires = string.format('%.0f', seq), string.format('%.0f', now + life)
+    local place = ',"accepted":' .. seq_text .. ',"previous":' .. previous_text
+    local text = json .. place .. ',"life_ms":' .. life .. (acked ~= 0 and ',"acked":' .. acked or '') ..
+      (heard == 0 and ',"unsent":true' or '') .. ',"expires_ms":' .. expires .. '}'
     life = tonumber(life)
     longest = math.max(longest, life)
-    -- What no node hears waits in the inbox, and until it is read or acknowledged the log only refers to it.
-    entries[#entries + 1] = keep and heard == 0 and '{"id":"' .. id .. '"' .. place .. ',"waits":true' .. expires or text
+    -- What no node hears waits in the inbox, and until it is read or acknowledged the log only refers to it. Its id does
+    -- not come again before it expires: it is new or given, as no persisted message is kept.
+    local is_there = keep and heard == 0
+    entries[#entries + 1] =
+      is_there and '{"id":"' .. id .. '"' .. place .. ',"waits":true,"expires_ms":' .. expires .. '}' or text
     texts[#texts + 1] = text
     if keep then
       fields[#fields + 1], fields[#fields + 2] = id, text
       longest_kept = math.max(longest_kept, life)
     end
     reply(heard, keep and 1 or 0, seq, previous, tonumber(acked))
-    previous = seq
+    previous, previous_text = seq, seq_text
   end
 
   for _ = 1, count do
@@ -135,15 +153,19 @@ local function put(user)
       if kind == 'given' then
         later[#later + 1] = {'SET', KEYS[key - 1], digest, 'PX', string.format('%.0f', math.max(1, life))}
       end
-      if description ~= '' then later[#later + 1] = {'SET', KEYS[key], description .. heard, 'PX', ARGV[5]} end
+      if description ~= '' then
+        described[#described + 1] = id
+        described[#described + 1] = description .. heard
+      end
     end
-    if description ~= '' then key = key + 1 end
   end
 
   if #entries > 0 then
     -- The first write: a server that is out of memory refuses it, and nothing is half done.
     local length = redis.call('RPUSH', log, unpack(entries))
-    prolong(log, length == #entries, window)
+    if length == #entries or math.floor(now_us / window / 100) ~= math.floor(before / window / 100) then
+      redis.call('PEXPIRE', log, string.format('%.0f', window * 1.1)) -- not with every message
+    end
     if length == #entries then
       floor, oldest = before, first
     else
@@ -160,7 +182,7 @@ local function put(user)
     for _, command in ipairs(later) do redis.call(unpack(command)) end
     if #fields > 0 then
       redis.call('HSET', inbox, unpack(fields))
-      prolong(inbox, waiting == 0, longest_kept) -- the last step: a time that has passed removes it at once
+      limit_life(inbox, waiting == 0, longest_kept)
     end
     if heard > own then
       for _, text in ipairs(texts) do redis.call(verb, channel, label .. text) end
@@ -170,10 +192,12 @@ end
 
 put(1)
 for user = 2, users do
-  local done = #replies
+  local done, described_before = #replies, #described
   if not pcall(put, user) then
     while #replies > done do replies[#replies] = nil end
+    while #described > described_before do described[#described] = nil end
     break
   end
 end
+if #described > 0 then describe() end
 return replies
