@@ -506,3 +506,15 @@ async def test_messages_on_their_way_are_unavailable_when_the_connection_ends() 
         for put in puts:
             with pytest.raises(Unavailable):
                 await put
+
+
+async def test_nothing_is_published_where_this_node_alone_listens_unless_that_is_in_doubt(node: ClusterNode) -> None:
+    """A script that is sent again may meet another server, on which this node does not listen."""
+    mailbox = mailbox_of(node)
+    await listen(node)
+    before = calls("publish")
+    assert (await mailbox.put(new_envelope("m1"))).others == 0
+    assert calls("publish") == before
+    valkey().command("SCRIPT", "FLUSH")
+    assert (await mailbox.put(new_envelope("m2"))).others == 0
+    assert calls("publish") == before + 1

@@ -18,9 +18,10 @@ local now_us = time[1] * 1000000 + time[2]
 local now = math.floor(now_us / 1000)
 local replies, described, key, argument = {}, {}, ring + 1, 8 + 3 * users
 
-local function reply(...)
+local function reply(heard, kept, seq, previous, acked)
   local count = #replies
-  for part = 1, 5 do replies[count + part] = select(part, ...) end
+  replies[count + 1], replies[count + 2], replies[count + 3] = heard, kept, seq
+  replies[count + 4], replies[count + 5] = previous, acked
 end
 
 local channels = {}
