@@ -32,7 +32,8 @@ def log_key(user: str) -> str:
 
 def head_key(user: str) -> str:
     """Seqs: of the latest message, the floor (of the last one that the log has dropped), of the oldest one in the log,
-    and of the first one that no session has been sent, each 0 if there is none or it is not known."""
+    of the first one that no session has been sent, and of the last one that the log refers to in the inbox; each 0 if
+    there is none or it is not known."""
     return f"stomp::head::{_tag(user)}"
 
 

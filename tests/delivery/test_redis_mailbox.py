@@ -108,7 +108,7 @@ async def test_what_nobody_heard_and_nobody_read_was_not_sent(node: ClusterNode)
     assert await read(mailbox) == [("m1", False), ("m2", True)]
     await mailbox.put(new_envelope("m3"))
     assert await read(mailbox) == [("m1", True), ("m2", True), ("m3", False)]
-    assert str(valkey().command("GET", head_key("ann"))).endswith(" 0")
+    assert str(valkey().command("GET", head_key("ann"))).split()[3] == "0"
 
 
 async def test_an_id_that_was_acknowledged_a_moment_ago_is_known(node: ClusterNode) -> None:

@@ -7,17 +7,13 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local argument = 3
 
--- The log refers to what no session has been sent, and needs it from now on. Rare: mostly it was read before.
+-- The log only refers to what no node had heard, and needs the text from now on.
 local function move_to_log(log, ids, texts)
-  local found = {}
-  for index, id in ipairs(ids) do found[id] = texts[index] end
-  local entries = redis.pcall('LRANGE', log, -1000, -1)
-  for index, entry in ipairs(entries) do
-    local id, place = string.match(entry, '^{"id":"([^"]*)"(,"accepted":%d+,"previous":%d+),"waits":true,')
-    local text = id and found[id]
-    if text and string.find(string.sub(text, -260), place .. ',', 1, true) then
-      redis.pcall('LSET', log, index - #entries - 1, text)
-    end
+  for index, id in ipairs(ids) do
+    local place, expires = string.match(string.sub(texts[index] or '', -260),
+      '(,"accepted":%d+,"previous":%d+),"life_ms":.*,"unsent":true(,"expires_ms":%d+})$')
+    local at = place and redis.pcall('LPOS', log, '{"id":"' .. id .. '"' .. place .. ',"waits":true' .. expires)
+    if type(at) == 'number' then redis.pcall('LSET', log, at, texts[index]) end
   end
 end
 
@@ -29,8 +25,9 @@ local function acknowledge(inbox, acknowledged, log, head)
     marks[#marks + 1] = id
   end
   local state = redis.pcall('GET', head) -- whatever has become of it: the inbox must not keep what is acknowledged
-  local unread = type(state) == 'string' and string.match(state, '^%d+ %d+ %d+ (%d+)$') or '0'
-  local texts = unread ~= '0' and redis.call('HMGET', inbox, unpack(ids))
+  local referred = tonumber(type(state) == 'string' and string.match(state, '^%d+ %d+ %d+ %d+ (%d+)$') or 0)
+  -- A log without such entries is the rule: they have left it, or all of it has expired.
+  local texts = referred > 0 and redis.call('EXISTS', log) == 1 and redis.call('HMGET', inbox, unpack(ids))
   redis.call('HDEL', inbox, unpack(ids)) -- the first write: it frees memory, and what follows may take some
   if texts then move_to_log(log, ids, texts) end
   redis.call('ZADD', acknowledged, unpack(marks))

@@ -4,7 +4,7 @@
 -- Returns {'same', seq of the head, more, {JSON, …}}: all that came after, in its order, or the first part of it;
 -- {'new', seq, more, {JSON, …}}: a new history, all of it; or {'lost', seq}: what was missed cannot be told.
 local log, cursor, most = KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2])
-local last, floor = string.match(redis.call('GET', KEYS[2]) or '', '^(%d+) (%d+) %d+ %d+$')
+local last, floor = string.match(redis.call('GET', KEYS[2]) or '', '^(%d+) (%d+) %d+ %d+ %d+$')
 local length = redis.call('LLEN', log)
 if not last and length == 0 then last, floor = '0', '0' end
 if last and tonumber(last) == cursor then return {'same', last, 0, {}} end

@@ -94,10 +94,10 @@ local function put(user)
   local texts, entries, fields, later, seen = {}, {}, {}, {}, {}
   local longest, longest_kept = 1, -math.huge
 
-  local previous, floor, oldest, unread =
-    string.match(redis.call('GET', head) or '', '^(%d+) (%d+) (%d+) (%d+)$')
-  previous, floor, oldest, unread =
-    tonumber(previous) or 0, tonumber(floor) or 0, tonumber(oldest) or 0, tonumber(unread) or 0
+  local previous, floor, oldest, unread, referred =
+    string.match(redis.call('GET', head) or '', '^(%d+) (%d+) (%d+) (%d+) (%d+)$')
+  previous, floor, oldest = tonumber(previous) or 0, tonumber(floor) or 0, tonumber(oldest) or 0
+  unread, referred = tonumber(unread) or 0, tonumber(referred) or 0
   local before, first, previous_text = previous, math.max(now_us, previous + 1), string.format('%.0f', previous)
 
   local function has_room()
@@ -119,9 +119,10 @@ local function put(user)
       (heard == 0 and ',"unsent":true' or '') .. ',"expires_ms":' .. expires .. '}'
     life = tonumber(life)
     longest = math.max(longest, life)
-    -- What no node hears waits in the inbox, and until it is read or acknowledged the log only refers to it. Its id does
-    -- not come again before it expires: it is new or given, as no persisted message is kept.
+    -- What no node hears waits in the inbox, and until it is acknowledged the log only refers to it. Its id does not
+    -- come again before it expires: it is new or given, as no persisted message is kept.
     local is_there = keep and heard == 0
+    if is_there then referred = seq end
     entries[#entries + 1] =
       is_there and '{"id":"' .. id .. '"' .. place .. ',"waits":true,"expires_ms":' .. expires .. '}' or text
     texts[#texts + 1] = text
@@ -178,8 +179,8 @@ local function put(user)
       if unread == 0 then unread = first end
       lasts = math.max(lasts, longest)
     end
-    redis.call('SET', head, string.format('%.0f %.0f %.0f %.0f', previous, floor, oldest, unread), 'PX',
-      string.format('%.0f', lasts))
+    redis.call('SET', head, string.format('%.0f %.0f %.0f %.0f %.0f', previous, floor, oldest, unread, referred),
+      'PX', string.format('%.0f', lasts))
     for _, command in ipairs(later) do redis.call(unpack(command)) end
     if #fields > 0 then
       redis.call('HSET', inbox, unpack(fields))

@@ -7,37 +7,23 @@
 -- 1, {JSON, …}.
 local inbox, log, head, acknowledged = unpack(KEYS)
 local most = tonumber(ARGV[1])
-local seq, kept, unread = string.match(redis.call('GET', head) or '', '^(%d+)( %d+ %d+ )(%d+)$')
+local seq, middle, unread, last =
+  string.match(redis.call('GET', head) or '', '^(%d+)( %d+ %d+ )(%d+)( %d+)$')
 local ids, stored, stored_bytes = redis.call('HKEYS', inbox), {}, 0
+
 local entries = redis.call('LRANGE', log, -ARGV[2], -1)
-
-local function persisted()
-  for index = #entries, 1, -1 do
-    local entry = entries[index]
-    if string.find(string.sub(entry, -260), '"persisted":true,"accepted"', 1, true) then
-      local id = string.match(entry, '^{"id":"([^"]*)"')
-      stored_bytes = stored_bytes + #entry
-      if stored_bytes > most then return end
-      if id and not redis.call('ZSCORE', acknowledged, id) then stored[#stored + 1] = entry end
-    end
+for index = #entries, 1, -1 do
+  local entry = entries[index]
+  if string.find(string.sub(entry, -260), '"persisted":true,"accepted"', 1, true) then
+    local id = string.match(entry, '^{"id":"([^"]*)"')
+    stored_bytes = stored_bytes + #entry
+    if stored_bytes > most then break end
+    if id and not redis.call('ZSCORE', acknowledged, id) then stored[#stored + 1] = entry end
   end
 end
 
--- What is read may be acknowledged soon, and leaves the inbox then: the log must have it itself. A server that is out
--- of memory refuses these writes, and the messages can be read all the same.
-local function count_as_sent()
-  for index, entry in ipairs(entries) do
-    local id, place = string.match(entry, '^{"id":"([^"]*)"(,"accepted":%d+,"previous":%d+),"waits":true,')
-    local text = id and redis.call('HGET', inbox, id)
-    if text and string.find(string.sub(text, -260), place .. ',', 1, true) then
-      redis.pcall('LSET', log, index - #entries - 1, text)
-    end
-  end
-  redis.pcall('SET', head, seq .. kept .. '0', 'KEEPTTL')
-end
-
-persisted()
-if seq and unread ~= '0' then count_as_sent() end
+-- A server that is out of memory refuses this, and the messages can be read all the same.
+if seq and unread ~= '0' then redis.pcall('SET', head, seq .. middle .. '0' .. last, 'KEEPTTL') end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local sizes, total = {}, 0
