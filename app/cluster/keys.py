@@ -12,15 +12,12 @@ PENDING = "stomp::pending_messages"
 EVERYBODY = "stomp::ws_notify_topic"
 NODES = "stomp::nodes"
 CLEANER = "stomp::ledger_cleaner"
+DESCRIPTIONS = tuple(f"stomp::messages::{number}" for number in range(8))
+"""A ring of hashes: what `message_key` has in a Redis Cluster, by message id. One after the other is written to."""
 
 
 def inbox_key(user: str) -> str:
     return f"stomp::inbox::{_tag(user)}"
-
-
-def unread_mark_key(user: str) -> str:
-    """The seq of the first message that no session has been sent."""
-    return f"stomp::inbox_unread::{_tag(user)}"
 
 
 def full_mark_key(user: str) -> str:
@@ -34,7 +31,9 @@ def log_key(user: str) -> str:
 
 
 def head_key(user: str) -> str:
-    """`<seq of the latest message> <floor: seq of the last one that the log has dropped>`."""
+    """Seqs: of the latest message, the floor (of the last one that the log has dropped), of the oldest one in the log,
+    of the first one that no session has been sent, and of the last one that the log refers to in the inbox; each 0 if
+    there is none or it is not known."""
     return f"stomp::head::{_tag(user)}"
 
 
@@ -49,7 +48,7 @@ def known_key(user: str, message_id: str) -> str:
 
 
 def message_key(message_id: str) -> str:
-    """Whose message it is, and the little that push_status says of one that no node remembers."""
+    """Whose message it is, and the little that push_status says of one that no node remembers; in a Redis Cluster."""
     return f"stomp::message::{message_id}"
 
 
@@ -85,15 +84,15 @@ class UserKeys(NamedTuple):
     """The keys of the scripts that come with every push, and the channel of the user."""
 
     put: tuple[str, str, str, str, str]
-    acknowledge: tuple[str, str]
+    acknowledge: tuple[str, str, str, str]
     channel: str
 
 
 @lru_cache(maxsize=4_096)
 def user_keys(user: str) -> UserKeys:
-    inbox, acknowledged = inbox_key(user), acknowledged_key(user)
-    put = inbox, full_mark_key(user), log_key(user), head_key(user), unread_mark_key(user)
-    return UserKeys(put, (inbox, acknowledged), user_channel(user))
+    inbox, acknowledged, log, head = inbox_key(user), acknowledged_key(user), log_key(user), head_key(user)
+    put = inbox, full_mark_key(user), log, head, acknowledged
+    return UserKeys(put, (inbox, acknowledged, log, head), user_channel(user))
 
 
 def node_channel(node: str) -> str:

@@ -12,7 +12,20 @@ from app.delivery.archive import Archive
 from app.delivery.interest import Interest
 from app.delivery.listeners import Listeners
 from app.delivery.log import DeliveryLog, PushOutcome, Trace, broadcast_trace, digest_of
-from app.delivery.mailbox import RETRY_AFTER_S, Keep, Kind, Mailbox, Placed
+from app.delivery.mailbox import (
+    AGAIN,
+    ALWAYS,
+    GIVEN,
+    NEVER,
+    NEW,
+    RETRY_AFTER_S,
+    STORED,
+    UNHEARD,
+    Keep,
+    Kind,
+    Mailbox,
+    Placed,
+)
 from app.delivery.own_push import OwnPush
 from app.delivery.relay import Relay
 from app.delivery.replay import Replay
@@ -93,11 +106,11 @@ class Delivery:
         else:
             self._log.add(trace)
         if not given_id:
-            stored = Kind.STORED if envelope.persisted else Kind.NEW
-            return await self._place(envelope, trace, Kind.AGAIN if again else stored)
+            stored = STORED if envelope.persisted else NEW
+            return await self._place(envelope, trace, AGAIN if again else stored)
         self._pushing.add(trace.id)
         try:
-            return await self._place(envelope, trace, Kind.GIVEN)
+            return await self._place(envelope, trace, GIVEN)
         finally:
             self._pushing.discard(trace.id)
 
@@ -109,7 +122,7 @@ class Delivery:
 
     async def _place(self, envelope: Envelope, trace: Trace, kind: Kind) -> PushOutcome:
         push = OwnPush(self.streams, self._listeners, self._relay, envelope, trace, self._keep(envelope))
-        digest = str(trace.digest) if kind is Kind.GIVEN else ""
+        digest = str(trace.digest) if kind is GIVEN else ""
         try:
             placed = await self._mailbox.put(
                 envelope, keep=push.keep, kind=kind, digest=digest, on_accepted=push.on_accepted
@@ -130,7 +143,7 @@ class Delivery:
 
     def _known(self, placed: Placed, trace: Trace, kind: Kind) -> PushOutcome:
         """The mailbox has accepted the id before: for another node, or for this one, which did not hear of it."""
-        if kind is Kind.GIVEN and placed.known != str(trace.digest):
+        if kind is GIVEN and placed.known != str(trace.digest):
             raise IdConflict(f"the id {trace.id} was pushed before with other content")
         if placed.unsafe is not None:
             raise placed.unsafe
@@ -140,10 +153,10 @@ class Delivery:
 
     def _keep(self, envelope: Envelope) -> Keep:
         if envelope.persisted:
-            return Keep.NEVER
+            return NEVER
         if envelope.acknowledged:
-            return Keep.ALWAYS
-        return Keep.NEVER if self._hub.is_listening(envelope.receiver, USER_MESSAGES) else Keep.UNHEARD
+            return ALWAYS
+        return NEVER if self._hub.is_listening(envelope.receiver, USER_MESSAGES) else UNHEARD
 
     async def broadcast(
         self, message: NotifyMessage, destination: str = USER_MESSAGES, *, given_id: bool = False

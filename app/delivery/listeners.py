@@ -35,13 +35,15 @@ class Listeners:
 
     def send(self, envelope: Envelope, trace: Trace) -> int:
         """Send to the sessions of this node; return to how many."""
-        self._hub.held.release(envelope.receiver, envelope.seq)
+        receiver, seq, held = envelope.receiver, envelope.seq, self._hub.held
+        if held.by_user:
+            held.release(receiver, seq)
         sending, count = None, 0
         is_new = trace.is_new  # or a replay may have found it before
-        for session in self._hub.sessions_of(envelope.receiver):
-            if not session.listens_to(USER_MESSAGES):
+        for session in self._hub.sessions_of(receiver):
+            if USER_MESSAGES not in session.subscribers:
                 continue
-            if session.since is not None and envelope.seq <= session.since:
+            if session.since is not None and seq <= session.since:
                 continue  # its mailbox was read after this message
             if envelope.acked_ms and session.subscribed_ms >= envelope.acked_ms:
                 continue  # it subscribed after a device had acknowledged the message

@@ -7,7 +7,7 @@ knows that it cannot. The inbox has what a new session is sent.
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, StrEnum
 from typing import NamedTuple, Protocol
 
 from app.errors import InboxFull, Unavailable
@@ -16,7 +16,7 @@ from app.messages.message import Envelope
 RETRY_AFTER_S = 5
 
 
-class Keep(Enum):
+class Keep(StrEnum):
     """When the inbox keeps a message; the log always does."""
 
     ALWAYS = "always"
@@ -26,7 +26,7 @@ class Keep(Enum):
     """The archive keeps it."""
 
 
-class Kind(Enum):
+class Kind(StrEnum):
     """How the mailbox recognises a message that it has accepted before."""
 
     NEW = "new"
@@ -37,6 +37,11 @@ class Kind(Enum):
     """A persisted message, pushed for the first time."""
     AGAIN = "again"
     """A persisted message of which it is uncertain whether it was accepted."""
+
+
+# Python 3.11 takes 0.1 µs to find a member in its class, and a push would ask ten times.
+ALWAYS, UNHEARD, NEVER = Keep.ALWAYS, Keep.UNHEARD, Keep.NEVER
+NEW, GIVEN, STORED, AGAIN = Kind.NEW, Kind.GIVEN, Kind.STORED, Kind.AGAIN
 
 
 class Placed(NamedTuple):

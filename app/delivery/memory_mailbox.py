@@ -6,7 +6,21 @@ from collections.abc import Callable, Sequence
 from msgspec.structs import replace
 
 from app.clock import Clock
-from app.delivery.mailbox import RETRY_AFTER_S, Fate, Keep, Kind, MailboxLimits, Missed, Placed, inbox_full
+from app.delivery.mailbox import (
+    AGAIN,
+    ALWAYS,
+    GIVEN,
+    NEW,
+    RETRY_AFTER_S,
+    UNHEARD,
+    Fate,
+    Keep,
+    Kind,
+    MailboxLimits,
+    Missed,
+    Placed,
+    inbox_full,
+)
 from app.errors import Unavailable
 from app.messages.message import Envelope
 from app.schedule import Schedule
@@ -59,39 +73,41 @@ class MemoryStore:
     ) -> Placed:
         """`forward` sends the message to the other nodes and returns how many watch its receiver."""
         receiver, message_id = envelope.receiver, envelope.message.id
-        if kind is not Kind.NEW and (known := self._find(kind, (receiver, message_id))) is not None:
+        if kind is not NEW and (known := self._find(kind, (receiver, message_id))) is not None:
             return Placed(known=known)
         size = len(envelope.encoder) + OVERHEAD_BYTES
-        if keep is Keep.ALWAYS:
+        if keep is ALWAYS:
             self._require_room(receiver, size)
-        self._seq = envelope.seq = max(self._clock.epoch_ms() * 1000, self._seq + 1)
+        now_ms = self._clock.epoch_ms()
+        seq = now_ms * 1000
+        self._seq = envelope.seq = seq = seq if seq > self._seq else self._seq + 1
         if envelope.persisted:
             envelope.acked_ms = self._acknowledged.get((receiver, message_id), 0)
         previous = self._heads.get(receiver, 0)
         others = forward(envelope, previous)
         is_heard = others > 0 or receiver in self._watchers
-        if keep is Keep.ALWAYS or (keep is Keep.UNHEARD and not is_heard):
-            if keep is Keep.UNHEARD:
+        if keep is ALWAYS or (keep is UNHEARD and not is_heard):
+            if keep is UNHEARD:
                 self._require_room(receiver, size)
-            self._keep(envelope, size, is_heard)
-            keep = Keep.ALWAYS
+            self._keep(receiver, envelope, size, is_heard, now_ms)
+            keep = ALWAYS
         elif envelope.persisted and not envelope.acked_ms and self.size_bytes + size <= self.limits.max_bytes:
             self._store(envelope, size)
         if self.limits.window_ms:
             self._append(envelope, previous)
         elif receiver in self._watchers:
-            self._heads[receiver] = envelope.seq
-        if kind is Kind.GIVEN:
+            self._heads[receiver] = seq
+        if kind is GIVEN:
             expires = self._monotonic(envelope.expires_ms)
             self._known[receiver, message_id] = digest, expires
             self._known_until.add((receiver, message_id), expires)
-        return Placed(envelope.seq, previous, others, keep is Keep.ALWAYS)
+        return Placed(seq, previous, others, keep is ALWAYS)
 
     def _find(self, kind: Kind, key: _Id) -> str | None:
-        if kind is Kind.GIVEN:
+        if kind is GIVEN:
             digest, expires = self._known.get(key, (None, 0.0))
             return digest if expires > self._clock.monotonic() * 1000 else None
-        log = self._logs.get(key[0]) if kind is Kind.AGAIN else None
+        log = self._logs.get(key[0]) if kind is AGAIN else None
         is_logged = log is not None and any(envelope.message.id == key[1] for _, envelope in log.entries)
         return "" if is_logged else None
 
@@ -102,16 +118,16 @@ class MemoryStore:
         if self.size_bytes + size > self.limits.max_bytes:
             raise Unavailable("the inboxes of all users together are full", retry_after_s=RETRY_AFTER_S)
 
-    def _keep(self, envelope: Envelope, size: int, is_heard: bool) -> None:
-        expires = self._monotonic(envelope.expires_ms)
+    def _keep(self, receiver: str, envelope: Envelope, size: int, is_heard: bool, now_ms: int) -> None:
+        expires = self._clock.monotonic() * 1000 + envelope.expires_ms - now_ms
         slot = self._schedule.add(envelope, expires)
-        entries = self._inboxes.get(envelope.receiver)
+        message_id, entries = envelope.message.id, self._inboxes.get(receiver)
         if entries is None:
-            entries = self._inboxes[envelope.receiver] = {}
-        elif envelope.message.id in entries:
-            self._remove(envelope.receiver, envelope.message.id)
-            self._inboxes[envelope.receiver] = entries
-        entries[envelope.message.id] = envelope, expires, slot, size, is_heard
+            entries = self._inboxes[receiver] = {}
+        elif message_id in entries:
+            self._remove(receiver, message_id)
+            self._inboxes[receiver] = entries
+        entries[message_id] = envelope, expires, slot, size, is_heard
         self.size_bytes += size
 
     def _store(self, envelope: Envelope, size: int) -> None:
@@ -246,8 +262,8 @@ class MemoryMailbox:
         self,
         envelope: Envelope,
         *,
-        keep: Keep = Keep.ALWAYS,
-        kind: Kind = Kind.NEW,
+        keep: Keep = ALWAYS,
+        kind: Kind = NEW,
         digest: str = "",
         on_accepted: Callable[[Placed], None] = lambda placed: None,
     ) -> Placed:

@@ -2,10 +2,12 @@
 
 from app.delivery.listeners import Listeners
 from app.delivery.log import Trace
-from app.delivery.mailbox import Keep, Placed
+from app.delivery.mailbox import UNHEARD, Keep, Placed
 from app.delivery.relay import Relay
 from app.delivery.streams import Streams
 from app.messages.message import Envelope
+
+NOT_PLACED = Placed()
 
 
 class OwnPush:
@@ -21,7 +23,7 @@ class OwnPush:
         self._relay = relay
         self._envelope = envelope
         self._trace = trace
-        self._placed = Placed()
+        self._placed = NOT_PLACED
         self.keep = keep
         self.sessions = 0
 
@@ -31,7 +33,7 @@ class OwnPush:
 
     def _apply(self) -> None:
         envelope, placed = self._envelope, self._placed
-        if self.keep is Keep.UNHEARD and placed.kept:
+        if self.keep is UNHEARD and placed.kept:
             return  # no session was there; the next one finds it in its mailbox
         if self._streams.accept(envelope.receiver, placed.seq, placed.previous):
             self.sessions = self._listeners.send(envelope, self._trace)

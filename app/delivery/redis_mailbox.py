@@ -3,35 +3,32 @@
 import asyncio
 import logging
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
 from typing import Any
 
 from app.clock import Clock
 from app.cluster.client import RedisClient
 from app.cluster.keys import (
+    DESCRIPTIONS,
     acknowledged_key,
     head_key,
     inbox_key,
-    known_key,
     log_key,
     message_key,
-    unread_mark_key,
     user_keys,
 )
 from app.cluster.link import Argument
-from app.cluster.scripts import ACKNOWLEDGE, CATCH_UP, PUT, READ
-from app.cluster.wire import Kind as Parcel
-from app.cluster.wire import encode_envelope, label
+from app.cluster.scripts import ACKNOWLEDGE, CATCH_UP, READ
 from app.delivery.description import described_by, description
 from app.delivery.mailbox import Described, Fate, Keep, Kind, MailboxLimits, Missed, Placed, inbox_full
+from app.delivery.redis_puts import Put, RedisPuts
 from app.delivery.redis_replies import decoded, missed, parts
 from app.errors import Unavailable
 from app.messages.message import Envelope
 from app.write_behind import PartlyWritten, WriteBehind
 
-KNOWN, FULL = -1, -2
+USERS_AT_ONCE = 100  # whose acknowledgements share a script; Redis does nothing else meanwhile
 # Redis cuts off subscribers for whom it has to buffer too much, 32 MB by default.
 READ_BYTES = 32_768  # of the answer for a session that comes; many may come at once
 PART_BYTES, PARTS_AT_ONCE = 1_048_576, 8  # of what is larger
@@ -57,7 +54,7 @@ class RedisMailbox:
         self._clock = clock
         self._replicas = replicas
         self.remember_ms = limits.remember_ms
-        self._label = label(Parcel.MESSAGE, node)
+        self._puts = RedisPuts(client, limits=limits, clock=clock, node=node)
         self._acknowledged: WriteBehind[tuple[str, str]] = WriteBehind(
             self._write, gather_s=0.0, pause_s=PAUSE_S, remember_s=FAILOVER_S
         )
@@ -88,50 +85,14 @@ class RedisMailbox:
         digest: str = "",
         on_accepted: Callable[[Placed], None] = lambda placed: None,
     ) -> Placed:
-        receiver, placed = envelope.receiver, None
-        described = "" if self._client.is_sharded else description(envelope)
-        channel = user_keys(receiver).channel
-
-        def on_reply(reply: Any) -> None:
-            nonlocal placed
-            if reply[0] >= 0:
-                heard, kept, seq, previous, *acked = reply
-                envelope.seq = seq
-                if acked:
-                    envelope.acked_ms = acked[0]
-                placed = Placed(seq, previous, max(0, heard - (channel in self._client.channels)), bool(kept))
-                on_accepted(placed)
-
-        keys = _put_keys(envelope, kind, described)
-        arguments = self._put_arguments(envelope, channel, keep, kind, digest, described)
-        send = partial(self._client.run_script, PUT, keys, *arguments, on_reply=on_reply)
-        reply = await send()
-        if reply[0] == FULL and self._acknowledged:
+        put = Put(envelope, keep, kind, digest, on_accepted)
+        placed = await self._puts.send(put)
+        if placed is None and self._acknowledged:
             await self._acknowledged.flush()
-            reply = await send()
-        if reply[0] == FULL:
-            raise inbox_full(receiver, self._limits.max_messages)
-        return await self._settled(envelope, placed or Placed(known=reply[1].decode()), described)
-
-    def _put_arguments(
-        self, envelope: Envelope, channel: str, keep: Keep, kind: Kind, digest: str, described: str
-    ) -> tuple[Argument, ...]:
-        return (
-            envelope.message.id,
-            encode_envelope(envelope),
-            envelope.expires_ms,
-            self._limits.max_messages,
-            self._clock.epoch_ms(),
-            channel,
-            self._client.publish_verb,
-            self._label,
-            keep.value,
-            self._limits.window_ms,
-            kind.value,
-            digest,
-            described,
-            self._limits.remember_ms,
-        )
+            placed = await self._puts.send(put)
+        if placed is None:
+            raise inbox_full(envelope.receiver, self._limits.max_messages)
+        return await self._settled(envelope, placed, put.described)
 
     async def _settled(self, envelope: Envelope, placed: Placed, described: str) -> Placed:
         if not described and placed.known is None:  # its description is in a slot of its own
@@ -160,13 +121,13 @@ class RedisMailbox:
 
     async def read(self, user: str, now_ms: int, on_head: Callable[[int], None]) -> Sequence[Envelope]:
         key = inbox_key(user)
-        keys = (key, unread_mark_key(user), log_key(user), head_key(user), acknowledged_key(user))
-        _, mark, complete, values, logged, server_ms = await self._client.run_script(
+        keys = key, log_key(user), head_key(user), acknowledged_key(user)
+        _, unread, complete, values, logged, server_ms = await self._client.run_script(
             READ, keys, READ_BYTES, LOGGED, on_reply=lambda reply: on_head(int(reply[0]))
         )
         if not complete:
             values = await self._in_parts(key, values)
-        unread_from = int(mark) if mark.isdigit() else sys.maxsize
+        unread_from = int(unread) or sys.maxsize
         envelopes = [
             envelope
             for envelope in decoded([*values, *logged], now_ms, server_ms, unread_from)
@@ -184,7 +145,7 @@ class RedisMailbox:
     async def catch_up(self, user: str, cursor: int, on_answer: Callable[[Missed], None]) -> None:
         await self._client.run_script(
             CATCH_UP,
-            (log_key(user), head_key(user)),
+            (log_key(user), head_key(user), inbox_key(user)),
             cursor,
             PAGE_BYTES,
             on_reply=lambda reply: on_answer(missed(reply, self._clock.epoch_ms())),
@@ -206,30 +167,43 @@ class RedisMailbox:
             self._acknowledged.note(item)
 
     async def _write(self, items: Sequence[tuple[str, str]]) -> None:
-        """One command for each user. Raises PartlyWritten: of a cluster one server alone may be away."""
+        """Write those of many users by one script. Raises PartlyWritten: of a cluster one server alone may be away."""
         users: dict[str, list[str]] = {}
         for user, message_id in items:
             users.setdefault(user, []).append(message_id)
         failed: dict[str, BaseException] = {}
-        sent = {}
-        for user, ids in users.items():
-            try:
-                sent[user] = self._client.send_script(ACKNOWLEDGE, *self._acknowledgement(user, ids))
+        for user in await self._write_together(users):
+            try:  # again, wherever the script or the slot has to come from
+                await self._client.run_script(ACKNOWLEDGE, *self._acknowledgement(users, [user]))
             except Unavailable as error:
                 failed[user] = error
-        results = await asyncio.gather(*sent.values(), return_exceptions=True)
-        for user, result in zip(sent, results, strict=True):
-            if isinstance(result, BaseException):
-                try:  # again, wherever the script or the slot has to come from
-                    await self._client.run_script(ACKNOWLEDGE, *self._acknowledgement(user, users[user]))
-                except Unavailable as error:
-                    failed[user] = error
         if failed:
             left = [(user, message_id) for user, message_id in items if user in failed]
             raise PartlyWritten(str(next(iter(failed.values()))), left)
 
-    def _acknowledgement(self, user: str, ids: Sequence[str]) -> tuple[Any, ...]:
-        return user_keys(user).acknowledge, self._limits.remember_ms, MAX_REMEMBERED, *ids
+    async def _write_together(self, users: Mapping[str, Sequence[str]]) -> Sequence[str]:
+        """Return the users whose acknowledgements are not written."""
+        names, at_once = list(users), 1 if self._client.is_sharded else USERS_AT_ONCE
+        parts = [names[start : start + at_once] for start in range(0, len(names), at_once)]
+        left: list[str] = []
+        sent: list[tuple[list[str], asyncio.Future[Any]]] = []
+        for part in parts:
+            try:
+                sent.append((part, self._client.send_script(ACKNOWLEDGE, *self._acknowledgement(users, part))))
+            except Unavailable:
+                left += part
+        results = await asyncio.gather(*(done for _, done in sent), return_exceptions=True)
+        for (part, _), done in zip(sent, results, strict=True):
+            left += part[0 if isinstance(done, BaseException) else done :]
+        return left
+
+    def _acknowledgement(self, ids: Mapping[str, Sequence[str]], users: Sequence[str]) -> tuple[Any, ...]:
+        keys: list[str] = []
+        arguments: list[Argument] = [self._limits.remember_ms, MAX_REMEMBERED]
+        for user in users:
+            keys += user_keys(user).acknowledge
+            arguments += len(ids[user]), *ids[user]
+        return keys, *arguments
 
     async def acknowledged(self, user: str, ids: Sequence[str]) -> Sequence[bool]:
         key = acknowledged_key(user)
@@ -240,9 +214,12 @@ class RedisMailbox:
         ]
 
     async def find(self, message_id: str) -> Described | None:
-        key = message_key(message_id)
-        text = await self._client.call(key, "GET", key)
-        return None if text is None else described_by(text.decode(errors="replace"))
+        key, call = message_key(message_id), self._client.call
+        if self._client.is_sharded:
+            texts = [await call(key, "GET", key)]
+        else:
+            texts = await asyncio.gather(*(call(key, "HGET", key, message_id) for key in DESCRIPTIONS))
+        return next((described_by(text.decode(errors="replace")) for text in texts if text is not None), None)
 
     async def fate(self, user: str, message_id: str) -> Fate:
         key = inbox_key(user)
@@ -266,13 +243,3 @@ class RedisMailbox:
 
     def expire(self, now_ms: int) -> None:
         pass
-
-
-def _put_keys(envelope: Envelope, kind: Kind, described: str) -> Sequence[str]:
-    receiver, message_id = envelope.receiver, envelope.message.id
-    keys: tuple[str, ...] = user_keys(receiver).put
-    if kind is Kind.GIVEN:
-        keys = *keys, known_key(receiver, message_id)
-    elif kind is not Kind.NEW:
-        keys = *keys, acknowledged_key(receiver)
-    return (*keys, message_key(message_id)) if described else keys

@@ -101,7 +101,7 @@ BREAKS = {
     "marks": Break(
         "what Redis remembers of messages beside those that wait is deleted",
         sabotage=faults.delete_keys(
-            "stomp::log::*", "stomp::head::*", "stomp::acknowledged::*", "stomp::known::*", "stomp::message::*"
+            "stomp::log::*", "stomp::head::*", "stomp::acknowledged::*", "stomp::known::*", "stomp::messages::*"
         ),
     ),
     "mailbox": Break("what waits in the mailboxes is deleted", sabotage=faults.delete_keys("stomp::inbox::*")),

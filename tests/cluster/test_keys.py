@@ -15,13 +15,12 @@ from app.cluster.keys import (
     node_channel,
     sessions_key,
     topic_channel,
-    unread_mark_key,
     user_channel,
 )
 from app.messages.receivers import receiver_problem
 
 USERS = ["ann", "}", "}ann", "}}ann", "{ann", "{ann}", "a}b", "a{b}c", "{", "{}", "消息", "a::b", "x" * 128]
-BUILDERS = [inbox_key, unread_mark_key, full_mark_key, sessions_key, devices_key, user_channel]
+BUILDERS = [inbox_key, full_mark_key, sessions_key, devices_key, user_channel]
 
 
 def test_keys_have_the_names_that_operators_know() -> None:

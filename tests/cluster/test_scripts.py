@@ -114,7 +114,7 @@ def test_refreshing_tells_what_was_replaced_and_takes_back_what_was_not(server: 
 
 
 def test_refreshing_tells_the_latest_message_of_the_user_and_keeps_its_history(server: Valkey) -> None:
-    server.command("SET", HEAD, "1700000000000001 5", "PX", 1_000)
+    server.command("SET", HEAD, "1700000000000001 5 0 0 0", "PX", 1_000)
     assert refresh(server, "n1::a", "", 0) == [[], 1_700_000_000_000_001]
     assert 3_500_000 < life_ms(server, HEAD) <= 3_600_000
     server.command("SET", HEAD, "garbage")

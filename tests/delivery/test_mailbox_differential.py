@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from redis.client import PubSub
 
 from app.clock import SystemClock
-from app.cluster.keys import acknowledged_key, head_key, inbox_key, known_key, log_key, unread_mark_key, user_channel
+from app.cluster.keys import acknowledged_key, head_key, inbox_key, known_key, log_key, user_channel
 from app.delivery.mailbox import Keep, Kind, Mailbox, MailboxLimits, Missed
 from app.delivery.memory_mailbox import MemoryMailbox, MemoryStore
 from app.delivery.redis_mailbox import RedisMailbox
@@ -52,11 +52,11 @@ class Side:
 
     async def put(self, keep: Keep, kind: Kind, id: str, is_other: bool) -> Result:
         """`id` is of a caller, or of a persisted message; `is_other`: with other content."""
-        if kind is Kind.NEW:
-            id = f"new{len(self.new_ids)}"
-            self.new_ids.append(id)
-        elif kind is Kind.AGAIN:
+        if kind in (Kind.STORED, Kind.AGAIN):
             id, keep = f"stored {id}", Keep.NEVER
+        if kind in (Kind.NEW, Kind.STORED):
+            id = f"{kind}{len(self.new_ids)}"
+            self.new_ids.append(id)
         envelope = self._envelope(id, keep, kind)
         seen: list[int] = []
         try:
@@ -79,7 +79,7 @@ class Side:
     def _envelope(self, id: str, keep: Keep, kind: Kind) -> Envelope:
         now_ms = time.time_ns() // 1_000_000
         message = NotifyMessage(id, "STRING_MSG", self.user, "hello", False, now_ms)
-        is_persisted = keep is Keep.NEVER and kind is Kind.AGAIN
+        is_persisted = kind in (Kind.STORED, Kind.AGAIN)
         return Envelope(message, MessageEncoder(message), now_ms + 600_000, keep is Keep.ALWAYS, is_persisted)
 
     async def acknowledge(self, index: int) -> Result:
@@ -146,9 +146,7 @@ class RedisSide(Side):
             client.delete(log_key(user))
         else:
             known = [known_key(user, id) for id in (*IDS, *self.new_ids)]
-            client.delete(
-                *known, inbox_key(user), log_key(user), head_key(user), acknowledged_key(user), unread_mark_key(user)
-            )
+            client.delete(*known, inbox_key(user), log_key(user), head_key(user), acknowledged_key(user))
 
     def _await_confirmation(self, kind: str) -> None:
         while True:

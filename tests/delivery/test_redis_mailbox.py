@@ -9,11 +9,11 @@ import pytest
 
 from app import write_behind
 from app.clock import SystemClock
-from app.cluster.keys import inbox_key, log_key, message_key, unread_mark_key, user_channel
+from app.cluster.keys import DESCRIPTIONS, head_key, inbox_key, log_key, message_key, user_channel
 from app.cluster.node import ClusterNode
 from app.cluster.wire import decode_envelope, open_parcel
-from app.delivery import redis_mailbox, redis_replies
-from app.delivery.mailbox import Described, Keep, Kind, MailboxLimits, Missed
+from app.delivery import redis_mailbox, redis_puts, redis_replies
+from app.delivery.mailbox import Described, Keep, Kind, MailboxLimits, Missed, Placed
 from app.delivery.redis_mailbox import RedisMailbox
 from app.delivery.status import shared_status
 from app.errors import InboxFull, Unavailable
@@ -108,7 +108,7 @@ async def test_what_nobody_heard_and_nobody_read_was_not_sent(node: ClusterNode)
     assert await read(mailbox) == [("m1", False), ("m2", True)]
     await mailbox.put(new_envelope("m3"))
     assert await read(mailbox) == [("m1", True), ("m2", True), ("m3", False)]
-    assert valkey().command("EXISTS", unread_mark_key("ann")) == 0
+    assert str(valkey().command("GET", head_key("ann"))).split()[3] == "0"
 
 
 async def test_an_id_that_was_acknowledged_a_moment_ago_is_known(node: ClusterNode) -> None:
@@ -308,8 +308,8 @@ async def test_what_is_no_message_does_not_keep_the_others_from_their_receiver(
 ) -> None:
     mailbox = mailbox_of(node)
     valkey().client().hset(KEY, "g", garbage)
-    valkey().command("SET", unread_mark_key("ann"), "garbage")
     await mailbox.put(new_envelope("m1"))
+    valkey().command("SET", head_key("ann"), "garbage")
     assert await read(mailbox) == [("m1", True)], "where the mark says nothing, it may have been sent"
     assert "cannot be read" in caplog.text
 
@@ -396,5 +396,125 @@ async def test_where_keys_lie_in_slots_a_description_is_written_beside_the_messa
     "garbage", ["", "garbage", "1 2 10 t\n0", "x 2 10 t ann\n0", "1 2 1 t ann\n0", "1 2 10 t ann\nx"]
 )
 async def test_a_description_of_another_form_describes_nothing(node: ClusterNode, garbage: str) -> None:
+    mailbox = mailbox_of(node)
+    valkey().command("HSET", DESCRIPTIONS[3], "m1", garbage)
+    assert await mailbox.find("m1") is None
+    node.client.is_sharded = True
     valkey().command("SET", message_key("m1"), garbage)
-    assert await mailbox_of(node).find("m1") is None
+    assert await mailbox.find("m1") is None
+
+
+# Several at once
+
+
+async def test_messages_of_one_moment_share_a_script(node: ClusterNode) -> None:
+    mailbox = mailbox_of(node, most=300)
+    before = calls("evalsha")
+    placed = await asyncio.gather(*(mailbox.put(new_envelope(f"m{n}", receiver=f"u{n % 5}")) for n in range(50)))
+    assert calls("evalsha") - before == 1
+    for user in range(5):
+        of_user = placed[user::5]
+        assert [one.previous for one in of_user] == [0, *(one.seq for one in of_user[:-1])]
+
+
+@pytest.mark.parametrize(("users", "count", "size", "scripts"), [(1, 25, 1, 3), (25, 25, 1, 3), (4, 4, 2_000, 2)])
+async def test_a_script_takes_so_many_messages_or_bytes_as_redis_has_time_for(
+    node: ClusterNode, monkeypatch: pytest.MonkeyPatch, users: int, count: int, size: int, scripts: int
+) -> None:
+    monkeypatch.setattr(redis_puts, "PUTS_AT_ONCE", 10)
+    monkeypatch.setattr(redis_puts, "BYTES_AT_ONCE", 3_000)
+    mailbox = mailbox_of(node, most=300)
+    before = calls("evalsha")
+    envelopes = [new_envelope(f"m{n}", receiver=f"u{n % users}", data="x" * size) for n in range(count)]
+    placed = await asyncio.gather(*map(mailbox.put, envelopes))
+    assert calls("evalsha") - before == scripts
+    assert len({one.seq for one in placed[::users]}) == len(placed[::users])
+
+
+async def test_where_keys_lie_in_slots_each_user_has_a_script(node: ClusterNode) -> None:
+    mailbox = mailbox_of(node, most=300)
+    node.client.is_sharded = True
+    before = calls("evalsha")
+    await asyncio.gather(*(mailbox.put(new_envelope(f"m{n}", receiver=f"u{n % 5}")) for n in range(50)))
+    for n in range(50):
+        mailbox.acknowledge(f"u{n % 5}", f"m{n}")
+    assert calls("evalsha") - before == 5
+    await mailbox.flush()
+    assert calls("evalsha") - before == 10
+
+
+async def test_keys_of_one_user_that_cannot_be_used_concern_no_other(node: ClusterNode) -> None:
+    mailbox = mailbox_of(node)
+    valkey().command("SET", log_key("u2"), "garbage")
+    puts = (mailbox.put(new_envelope(f"m{n}", receiver=f"u{n}")) for n in range(5))
+    placed = await asyncio.gather(*puts, return_exceptions=True)
+    assert isinstance(placed[2], Unavailable)
+    assert "WRONGTYPE" in placed[2].detail
+    assert [isinstance(one, Placed) for one in placed] == [True, True, False, True, True]
+    assert [valkey().command("LLEN", log_key(f"u{n}")) for n in (0, 1, 3, 4)] == [1, 1, 1, 1]
+
+
+async def test_a_server_that_has_forgotten_the_scripts_takes_each_message_once(node: ClusterNode) -> None:
+    mailbox = mailbox_of(node)
+    valkey().command("SCRIPT", "FLUSH")
+    placed = await asyncio.gather(*(mailbox.put(new_envelope(f"m{n}", receiver=f"u{n}")) for n in range(5)))
+    assert all(one.seq for one in placed)
+    assert [valkey().command("LLEN", log_key(f"u{n}")) for n in range(5)] == [1] * 5
+    valkey().command("SCRIPT", "FLUSH")
+    for n in range(5):
+        mailbox.acknowledge(f"u{n}", f"m{n}")
+    await mailbox.flush()
+    assert valkey().command("EXISTS", *(inbox_key(f"u{n}") for n in range(5))) == 0
+
+
+async def test_a_message_that_cannot_be_handled_does_not_keep_the_others_from_their_receivers(
+    node: ClusterNode, caplog: pytest.LogCaptureFixture
+) -> None:
+    mailbox = mailbox_of(node)
+    accepted: list[int] = []
+
+    def fail(placed: Placed) -> None:
+        raise RuntimeError("a defect")
+
+    first, second = await asyncio.gather(
+        mailbox.put(new_envelope("m1"), on_accepted=fail),
+        mailbox.put(new_envelope("m2"), on_accepted=lambda placed: accepted.append(placed.seq)),
+    )
+    assert accepted == [second.seq]
+    assert second.previous == first.seq
+    assert "message m1 could not be handled" in caplog.text
+
+
+async def test_a_push_whose_caller_has_gone_is_accepted_and_handled_all_the_same(node: ClusterNode) -> None:
+    mailbox = mailbox_of(node)
+    accepted: list[int] = []
+    put = asyncio.ensure_future(mailbox.put(new_envelope("m1"), on_accepted=lambda placed: accepted.append(placed.seq)))
+    await asyncio.sleep(0)
+    put.cancel()
+    placed = await mailbox.put(new_envelope("m2"))
+    assert [placed.previous] == accepted
+
+
+async def test_messages_on_their_way_are_unavailable_when_the_connection_ends() -> None:
+    async with proxied_node() as (proxy, node):
+        mailbox = mailbox_of(node)
+        await mailbox.put(new_envelope("m0"))
+        proxy.stall()
+        puts = [asyncio.ensure_future(mailbox.put(new_envelope(f"m{n}", receiver=f"u{n}"))) for n in range(3)]
+        await asyncio.sleep(0)
+        proxy.cut()
+        for put in puts:
+            with pytest.raises(Unavailable):
+                await put
+
+
+async def test_nothing_is_published_where_this_node_alone_listens_unless_that_is_in_doubt(node: ClusterNode) -> None:
+    """A script that is sent again may meet another server, on which this node does not listen."""
+    mailbox = mailbox_of(node)
+    await listen(node)
+    before = calls("publish")
+    assert (await mailbox.put(new_envelope("m1"))).others == 0
+    assert calls("publish") == before
+    valkey().command("SCRIPT", "FLUSH")
+    assert (await mailbox.put(new_envelope("m2"))).others == 0
+    assert calls("publish") == before + 1

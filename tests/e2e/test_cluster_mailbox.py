@@ -242,11 +242,11 @@ async def test_session_gets_what_its_node_did_not_hear_because_the_server_forgot
         # Redis has no command to end another's subscription: a message that is logged and not published is the same.
         head = str(await ask(redis, "GET", "stomp::head::{test-deaf}"))
         entry = json.loads(str(await ask(redis, "LINDEX", "stomp::log::{test-deaf}", -1)))
-        previous, floor = head.split()
+        previous, *rest = head.split()
         entry |= {"id": "unheard", "accepted": int(previous) + 1, "previous": int(previous)}
         expires_ms = entry.pop("expires_ms")
         text = json.dumps(entry, separators=(",", ":"))[:-1] + f',"expires_ms":{expires_ms}}}'
         await ask(redis, "RPUSH", "stomp::log::{test-deaf}", text)
-        await ask(redis, "SET", "stomp::head::{test-deaf}", f"{int(previous) + 1} {floor}")
+        await ask(redis, "SET", "stomp::head::{test-deaf}", " ".join((str(int(previous) + 1), *rest)))
         assert await received(client, 1) == ["unheard"]
         assert [await push(pair.nodes[0], "test-deaf", persisted=False)] == await received(client, 1)

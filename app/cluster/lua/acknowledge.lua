@@ -1,19 +1,47 @@
--- Acknowledge messages of one user: they leave the inbox, and their ids are remembered for a while.
--- KEYS: inbox, acknowledged ids
--- ARGV: ms that they are remembered, most that are remembered, id, …
+-- Acknowledge messages of users: they leave the inbox, and their ids are remembered for a while.
+-- KEYS: for each user: inbox, acknowledged ids, log, head
+-- ARGV: ms that they are remembered, most that are remembered; for each user: number of ids, id, …
+-- Returns for how many users it is done. It ends early at a user whose keys cannot be used.
+local life, most = tonumber(ARGV[1]), tonumber(ARGV[2])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local ids, marks = {}, {}
-for index = 3, #ARGV do
-  ids[#ids + 1] = ARGV[index]
-  marks[#marks + 1] = now
-  marks[#marks + 1] = ARGV[index]
+local argument = 3
+
+-- The log only refers to what no node had heard, and needs the text from now on.
+local function move_to_log(log, ids, texts)
+  for index, id in ipairs(ids) do
+    local place, expires = string.match(string.sub(texts[index] or '', -260),
+      '(,"accepted":%d+,"previous":%d+),"life_ms":.*,"unsent":true(,"expires_ms":%d+})$')
+    local at = place and redis.pcall('LPOS', log, '{"id":"' .. id .. '"' .. place .. ',"waits":true' .. expires)
+    if type(at) == 'number' then redis.pcall('LSET', log, at, texts[index]) end
+  end
 end
-redis.call('HDEL', KEYS[1], unpack(ids)) -- first: what frees memory is done, and what follows, while memory is out
-redis.call('ZADD', KEYS[2], 'LT', unpack(marks)) -- an acknowledgement that is repeated keeps its time
-redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now - ARGV[1])
-if redis.call('ZCARD', KEYS[2]) > tonumber(ARGV[2]) then
-  redis.call('ZREMRANGEBYRANK', KEYS[2], 0, -1 - ARGV[2])
+
+local function acknowledge(inbox, acknowledged, log, head)
+  local last, marks = argument + tonumber(ARGV[argument]), {}
+  local ids = {unpack(ARGV, argument + 1, last)}
+  for _, id in ipairs(ids) do
+    marks[#marks + 1] = now
+    marks[#marks + 1] = id
+  end
+  local state = redis.pcall('GET', head) -- whatever has become of it: the inbox must not keep what is acknowledged
+  local referred = tonumber(type(state) == 'string' and string.match(state, '^%d+ %d+ %d+ %d+ (%d+)$') or 0)
+  -- A log without such entries is the rule: they have left it, or all of it has expired.
+  local texts = referred > 0 and redis.call('EXISTS', log) == 1 and redis.call('HMGET', inbox, unpack(ids))
+  redis.call('HDEL', inbox, unpack(ids)) -- the first write: it frees memory, and what follows may take some
+  if texts then move_to_log(log, ids, texts) end
+  redis.call('ZADD', acknowledged, 'LT', unpack(marks)) -- an acknowledgement that is repeated keeps its time
+  if redis.call('ZCARD', acknowledged) > most then redis.call('ZREMRANGEBYRANK', acknowledged, 0, -1 - most) end
+  -- They live a little longer than they have to, so that this is not for every acknowledgement.
+  if redis.call('PTTL', acknowledged) < life then
+    redis.call('ZREMRANGEBYSCORE', acknowledged, '-inf', now - life)
+    redis.call('PEXPIRE', acknowledged, string.format('%.0f', life * 1.1))
+  end
+  argument = last + 1
 end
-redis.call('PEXPIRE', KEYS[2], ARGV[1])
-return #ids
+
+acknowledge(unpack(KEYS, 1, 4))
+for index = 5, #KEYS, 4 do
+  if not pcall(acknowledge, unpack(KEYS, index, index + 3)) then return (index - 1) / 4 end
+end
+return #KEYS / 4

@@ -1,10 +1,10 @@
 -- What a node has missed of the messages of a user. Writes nothing, so that it works while memory is out.
--- KEYS: log, head
+-- KEYS: log, head, inbox
 -- ARGV: seq of the last message that the node has applied, most bytes of a reply
 -- Returns {'same', seq of the head, more, {JSON, …}}: all that came after, in its order, or the first part of it;
 -- {'new', seq, more, {JSON, …}}: a new history, all of it; or {'lost', seq}: what was missed cannot be told.
 local log, cursor, most = KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2])
-local last, floor = string.match(redis.call('GET', KEYS[2]) or '', '^(%d+) (%d+)$')
+local last, floor = string.match(redis.call('GET', KEYS[2]) or '', '^(%d+) (%d+) %d+ %d+ %d+$')
 local length = redis.call('LLEN', log)
 if not last and length == 0 then last, floor = '0', '0' end
 if last and tonumber(last) == cursor then return {'same', last, 0, {}} end
@@ -33,6 +33,17 @@ local function is_complete()
   return length == 0 or string.find(string.sub(redis.call('LINDEX', log, 0), -200), '"previous":0,', 1, true)
 end
 
+-- Of an entry that only refers to the inbox the text there; '' if it has expired, nothing if it is gone before that.
+local function resolved(entry)
+  local id, place, expires =
+    string.match(entry, '^{"id":"([^"]*)"(,"accepted":%d+,"previous":%d+),"waits":true,"expires_ms":(%d+)}$')
+  if not id then return entry end
+  local text = redis.call('HGET', KEYS[3], id)
+  if text and string.find(string.sub(text, -260), place .. ',', 1, true) then return text end
+  local time = redis.call('TIME')
+  return tonumber(expires) <= time[1] * 1000 + math.floor(time[2] / 1000) and '' or nil
+end
+
 local newest_first, is_same = after_cursor()
 if length > 0 and not last then last = seq_of(redis.call('LINDEX', log, -1)) end
 if length > 0 and seq_of(redis.call('LINDEX', log, -1)) ~= last then return {'lost', last} end
@@ -43,8 +54,10 @@ if not is_same then
 end
 local entries, bytes = {}, 0
 for index = #newest_first, 1, -1 do
-  bytes = bytes + #newest_first[index]
+  local entry = resolved(newest_first[index])
+  if not entry then return {'lost', last} end
+  bytes = bytes + #entry
   if bytes > most and #entries > 0 then return {is_same and 'same' or 'new', last, 1, entries} end
-  entries[#entries + 1] = newest_first[index]
+  if entry ~= '' then entries[#entries + 1] = entry end
 end
 return {is_same and 'same' or 'new', last, 0, entries}

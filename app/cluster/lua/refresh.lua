@@ -26,6 +26,6 @@ for index = 2, #ARGV, 3 do
 end
 redis.call('PEXPIRE', sessions, life)
 redis.call('PEXPIRE', devices, life)
-redis.call('PEXPIRE', KEYS[3], 3600000) -- nodes have cursors in this history
-local head = string.match(redis.call('GET', KEYS[3]) or '', '^(%d+) %d+$') or '0'
+redis.call('PEXPIRE', KEYS[3], 3600000, 'GT') -- nodes have cursors in this history
+local head = string.match(redis.call('GET', KEYS[3]) or '', '^(%d+) %d+ %d+ %d+ %d+$') or '0'
 return {replaced, tonumber(head)}
