@@ -197,7 +197,7 @@ class HttpProtocol(HttpReader):
             self._refusal, self.expires_tick = answer, NEVER
 
     def _end(self, answer: bytes = b"") -> None:
-        """Write `answer` and shut down this side; a close could send a reset that overtakes it (RFC 9112 section 9.6)."""
+        """Write `answer` and shut down this side. A reset could overtake the answer (RFC 9112 section 9.6)."""
         self._is_stopped, self._refusal = True, b""
         self.expires_tick = self._watch.tick + self._watch.linger_ticks
         if self.transport.is_closing():
