@@ -200,7 +200,7 @@ class Settings(BaseSettings):
     )
     http_body_timeout_ms: PositiveInt = Field(10_000, description="longest silence within an HTTP request body")
     http_min_body_bytes_per_s: PositiveInt = Field(
-        1024, description="least rate of an HTTP request body, once HTTP_BODY_TIMEOUT_MS has passed"
+        1024, description="minimum rate of an HTTP request body, once HTTP_BODY_TIMEOUT_MS has passed"
     )
     http_keep_alive_ms: PositiveInt = Field(
         75_000, description="how long an idle HTTP connection is kept; longer than balancers keep theirs"

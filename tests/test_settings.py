@@ -78,6 +78,10 @@ def test_limits_of_the_contract() -> None:
     assert (settings.outbox_max_frames, settings.outbox_max_bytes) == (1000, 1024 * 1024)
     assert settings.inbox_max_messages == 300
     assert settings.http_max_body_bytes == 512 * 1024
+    assert (settings.http_max_request_line_bytes, settings.http_max_head_bytes) == (8 * 1024, 64 * 1024)
+    assert settings.http_max_headers == 100
+    assert (settings.http_head_timeout_ms, settings.http_body_timeout_ms) == (10_000, 10_000)
+    assert (settings.http_min_body_bytes_per_s, settings.http_keep_alive_ms) == (1024, 75_000)
     assert settings.max_batch_items == 1000
 
 
@@ -146,7 +150,7 @@ BAD: list[tuple[str, Any]] = [
     ("workers", 0),
     ("max_sessions_per_user", 0),
     *((name, 0) for name in Settings.model_fields if name.startswith(("max_", "inbound_", "outbox_", "inbox_"))),
-    ("http_max_body_bytes", 0),
+    *((name, 0) for name in Settings.model_fields if name.startswith("http_")),
     ("delivery_log_size", 0),
 ]
 

@@ -23,7 +23,7 @@ MAX_HELD_BYTES = 65_536  # of further requests, while one is under way
 
 
 class EarlyTransport:
-    """The transport of a response that may be complete before its request is: `close` is the protocol's own."""
+    """The transport of a response that may end before its request does; `close` is given by the protocol."""
 
     def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
         self.write = transport.write
@@ -78,9 +78,9 @@ class HttpProtocol(CountedHttpProtocol, HttpReader):
 
     def _parse_held(self) -> None:
         while self._held and self._may_parse:
-            held = memoryview(self._held)
-            self._held = held[self._watch.slice_bytes :]
-            self._parse(held[: self._watch.slice_bytes])
+            held, size = memoryview(self._held), max(self._watch.slice_bytes, self._body_bytes_left)
+            self._held = held[size:]
+            self._parse(held[:size])
         if len(self._held) > MAX_HELD_BYTES:
             self.flow.pause_reading()
 
@@ -96,7 +96,7 @@ class HttpProtocol(CountedHttpProtocol, HttpReader):
                 self._await_rest(len(data))
 
     def _await_rest(self, size: int) -> None:
-        """After a piece of `size` bytes that did not complete its request."""
+        """Account for a piece of `size` bytes that did not complete its request."""
         try:
             self._expect_more(size)
         except RefusedRequest as refused:
@@ -115,7 +115,7 @@ class HttpProtocol(CountedHttpProtocol, HttpReader):
     # Upgrades
 
     def _answer_upgrade(self, rest: bytes) -> None:
-        """`rest` came after the head."""
+        """Open a WebSocket or ignore the upgrade. `rest` are the bytes after the head."""
         method, version = self.parser.get_method(), self.parser.get_http_version()
         if method == b"CONNECT":
             self._refuse(HTTPStatus.BAD_REQUEST, "CONNECT: this server is not a proxy")
@@ -142,7 +142,7 @@ class HttpProtocol(CountedHttpProtocol, HttpReader):
             cast(asyncio.Protocol, self.transport.get_protocol()).data_received(rest)
 
     def _ignore_upgrade(self, head: bytes, rest: bytes) -> None:
-        """Read the request again as one that asks for nothing; the application gets the headers that were sent."""
+        """Parse the request again without its upgrade. The application gets the headers that were sent."""
         headers = self.headers
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
@@ -161,7 +161,7 @@ class HttpProtocol(CountedHttpProtocol, HttpReader):
         super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:
-        """As uvicorn's, without a timer; what was held is read now."""
+        """Start the next request, or wait for one. uvicorn would set a timer here."""
         self.server_state.total_requests += 1
         if self.transport.is_closing() or (self._is_stopped and not self._refusal):
             return
@@ -198,7 +198,7 @@ class HttpProtocol(CountedHttpProtocol, HttpReader):
             self._refusal, self.expires_tick = answer, NEVER
 
     def _end(self, answer: bytes = b"") -> None:
-        """Write `answer`, and read until the peer closes: a reset could overtake what was written (RFC 9112 9.6)."""
+        """Write `answer` and shut down this side. A reset could overtake the answer (RFC 9112 section 9.6)."""
         self._is_stopped, self._refusal = True, b""
         self.expires_tick = self._watch.tick + self._watch.linger_ticks
         if self.transport.is_closing():

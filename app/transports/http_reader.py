@@ -31,7 +31,7 @@ class RefusedRequest(Exception):
 
 
 class HttpReader(HttpToolsProtocol):
-    """The part of a connection that its parser talks to. `expires_tick` is when the bytes that are due are late."""
+    """The callbacks of a connection's parser. From `expires_tick` on, the bytes that are due are late."""
 
     expires_tick: float = NEVER
     # Of the request that is being read
@@ -88,7 +88,7 @@ class HttpReader(HttpToolsProtocol):
         self._trailers = self._body_bytes = 0
 
     def _check_counts(self) -> None:
-        """Between two pieces, and at the end of the head: a piece is small enough for what it may bring."""
+        """Check the request line and the number of headers, after each piece and at the end of the head."""
         watch = self._watch
         if len(self.url) > watch.safe_url_bytes and self._line_bytes > watch.limits.max_request_line_bytes:
             limit = watch.limits.max_request_line_bytes
@@ -107,7 +107,7 @@ class HttpReader(HttpToolsProtocol):
             raise _too_large(f"the head of the request has more than {limit} bytes")
 
     def _check_headers(self) -> None:
-        """What RFC 9112 asks of a server in sections 3.2 and 6.1, and the parser does not check."""
+        """Check what RFC 9112 asks for in sections 3.2 and 6.1 and the parser does not check."""
         names = [name for name, _ in self.headers]
         hosts = names.count(b"host")
         if hosts != 1 and (hosts or self.parser.get_http_version() == "1.1"):
@@ -143,6 +143,14 @@ class HttpReader(HttpToolsProtocol):
             cycle.more_body = False
             cycle.message_event.set()
 
+    @property
+    def _body_bytes_left(self) -> int:
+        """The rest of a body of known length, which can be parsed at once because it holds no further request."""
+        if not self._in_body:
+            return 0
+        length = next((value for name, value in self.headers if name == b"content-length"), b"0")
+        return int(length) - self._body_bytes
+
     # Between two pieces
 
     def _expect_more(self, size: int) -> None:
@@ -167,7 +175,7 @@ class HttpReader(HttpToolsProtocol):
             self.expires_tick = self._watch.tick + self._watch.head_ticks
 
     def _expect_body(self, is_first: bool) -> None:
-        """Content has to come, and to come at the least rate: each byte buys time."""
+        """Set when more content is late: after a silence, or below the minimum rate since the body began."""
         watch = self._watch
         if is_first:
             self._body_tick = watch.tick
@@ -178,7 +186,7 @@ class HttpReader(HttpToolsProtocol):
         self.expires_tick = watch.body_ticks + min(watch.tick, self._body_tick + bought_ticks)
 
     def _excuse_body(self, waits_for_application: bool) -> bool:
-        """Return whether the body is late for another reason than its peer, who has all the time again after that."""
+        """Return whether the application kept the body waiting. The peer then has the whole timeout again."""
         is_excused = waits_for_application or self._body_waited
         self._body_waited = waits_for_application
         self._body_tick = self._watch.tick

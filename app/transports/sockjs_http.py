@@ -131,7 +131,7 @@ def _receiver_of(call: Call, sockjs: SockJs) -> Receiver:
 async def _send(request: Request, call: Call, sockjs: SockJs, headers: Mapping[str, str]) -> Response:
     try:
         _check_body_headers(request, sockjs.options.max_body_bytes)
-        if not await sockjs.has(call.session):  # a body for nobody is neither read nor parsed
+        if not await sockjs.has(call.session):  # without a session the body is neither read nor parsed
             return _plain(404, headers=headers)
         body = await _read_body(request, sockjs.options.max_body_bytes)
     except PayloadTooLarge:
