@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import IntEnum
 
 from app.connections.addresses import UNKNOWN, host_of, limit_key
 from app.connections.attempts import Attempts
@@ -17,13 +16,13 @@ KEPT_FOR_HTTP = 100  # places that WebSockets leave free, or a full node could n
 UNLIMITED = 1_000_000
 
 
-class Kind(IntEnum):
-    """An index, which is found faster than a key."""
+class Kind:
+    """Indices. Members of an Enum take a microsecond to read, many times a connect.
 
-    HTTP = 0
-    WEBSOCKET = 1
-    SOCKJS = 2
-    """A session over HTTP; its requests come over connections of the kind HTTP."""
+    SOCKJS are sessions over HTTP; their requests come over connections of the kind HTTP.
+    """
+
+    HTTP, WEBSOCKET, SOCKJS = ALL = range(3)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,8 +48,8 @@ class LimitOptions:
 class ConnectionCounts:
     """Connections by state. `refused` are those that wait for their answer."""
 
-    open: Mapping[Kind, int]
-    unauthenticated: Mapping[Kind, int]
+    open: Mapping[int, int]
+    unauthenticated: Mapping[int, int]
     refused: int
 
 
@@ -65,13 +64,16 @@ class ConnectionLimits:
         self, options: LimitOptions, *, proxies: TrustedProxies | None = None, now: Callable[[], float]
     ) -> None:
         self.proxies = proxies or TrustedProxies()
+        self._has_proxies = bool(self.proxies)
         self._options = options
+        self._websockets = options.websockets
+        self._per_address = options.per_address
         self._now = now
         self._refusals = Refusals(now)
         self._attempts = Attempts(options.attempts_per_s)
         self._addresses: dict[str, int] = {}
-        self._open = [0 for _ in Kind]
-        self._budgets = [Budget(options.unauthenticated, self._refusals) for _ in Kind]
+        self._open = [0 for _ in Kind.ALL]
+        self._budgets = [Budget(options.unauthenticated, self._refusals) for _ in Kind.ALL]
         self._budgets[Kind.SOCKJS] = Budget(options.unauthenticated_sockjs, self._refusals)
         self._refused: dict[Member, None] = {}
 
@@ -83,8 +85,8 @@ class ConnectionLimits:
 
     def count(self) -> ConnectionCounts:
         return ConnectionCounts(
-            open={kind: self._open[kind] for kind in Kind},
-            unauthenticated={kind: len(self._budgets[kind]) for kind in Kind},
+            open={kind: self._open[kind] for kind in Kind.ALL},
+            unauthenticated={kind: len(self._budgets[kind]) for kind in Kind.ALL},
             refused=len(self._refused),
         )
 
@@ -102,8 +104,8 @@ class ConnectionLimits:
         One that is refused is owed `close_refused`, any other `close_http`.
         """
         key = limit_key(host)
-        is_proxy = self.proxies.trusts(host)
-        refusal = self._refuse_for_room(total)
+        is_proxy = self._has_proxies and self.proxies.trusts(host)
+        refusal = self._refuse_for_room(total) if total > self._options.connections else None
         if refusal is None and not is_proxy and self._is_full(key):
             refusal = ADDRESS_FULL
         if refusal is not None:
@@ -127,7 +129,7 @@ class ConnectionLimits:
         """The connection has ended, or becomes a WebSocket."""
         self._open[Kind.HTTP] -= 1
         self._budgets[Kind.HTTP].discard(member)
-        if not self.proxies.trusts(host):
+        if not (self._has_proxies and self.proxies.trusts(host)):
             self._leave_address(limit_key(host))
 
     def close_refused(self, member: Member) -> None:
@@ -137,7 +139,7 @@ class ConnectionLimits:
 
     def refuse_upgrade(self, host: str | None) -> Refusal | None:
         """Say why no connection may become a WebSocket now."""
-        if self._open[Kind.WEBSOCKET] < self._options.websockets or self._displace(Kind.WEBSOCKET):
+        if self._open[Kind.WEBSOCKET] < self._websockets or self._displace(Kind.WEBSOCKET):
             return None
         return self._refusals.count(self._node_full, limit_key(host))
 
@@ -150,23 +152,23 @@ class ConnectionLimits:
             return self._refusals.count(TOO_FAST, key)
         return None
 
-    def enter(self, member: Member, remote: str | None, kind: Kind) -> None:
+    def enter(self, member: Member, remote: str | None, kind: int) -> None:
         """A WebSocket or SockJS session is open; it is owed `settle` and `leave`."""
         key = limit_key(host_of(remote))
         self._open[kind] += 1
         self._count_address(key)
         self._budgets[kind].add(member, key)
 
-    def authenticated(self, member: Member, remote: str | None, kind: Kind) -> None:
+    def authenticated(self, member: Member, remote: str | None, kind: int) -> None:
         """It has its place, and its attempt is given back."""
         self.settle(member, kind)
         self._attempts.give_back(limit_key(host_of(remote)))
 
-    def settle(self, member: Member, kind: Kind) -> None:
+    def settle(self, member: Member, kind: int) -> None:
         """It need not make room any more: it has authenticated, or is about to end."""
         self._budgets[kind].discard(member)
 
-    def leave(self, remote: str | None, kind: Kind) -> None:
+    def leave(self, remote: str | None, kind: int) -> None:
         self._open[kind] -= 1
         self._leave_address(limit_key(host_of(remote)))
 
@@ -182,11 +184,11 @@ class ConnectionLimits:
     def _node_full(self) -> Refusal:
         return FILE_LIMIT if self._options.by_files else NODE_FULL
 
-    def _displace(self, *kinds: Kind) -> bool:
+    def _displace(self, *kinds: int) -> bool:
         return any(self._budgets[kind].displace() for kind in kinds)
 
     def _is_full(self, key: str) -> bool:
-        limit = self._options.per_address
+        limit = self._per_address
         return limit > 0 and key != UNKNOWN and self._addresses.get(key, 0) >= limit
 
     def _count_address(self, key: str) -> None:

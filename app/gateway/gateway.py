@@ -216,7 +216,7 @@ class Gateway:
             connection.end(RESTART)
 
 
-def _kind_of(transport: Transport) -> Kind:
+def _kind_of(transport: Transport) -> int:
     return Kind.WEBSOCKET if transport.name == WEBSOCKET else Kind.SOCKJS
 
 

@@ -47,7 +47,7 @@ class House:
         self.total += 1
         return guest, self.limits.open_http(guest, host, self.total)
 
-    def websocket(self, remote: str = HOME, kind: Kind = Kind.WEBSOCKET) -> Guest:
+    def websocket(self, remote: str = HOME, kind: int = Kind.WEBSOCKET) -> Guest:
         guest = Guest()
         self.limits.enter(guest, remote, kind)
         return guest
@@ -172,7 +172,7 @@ def test_attempts_are_limited_and_those_of_users_given_back() -> None:
 
 
 @pytest.mark.parametrize("kind", [Kind.WEBSOCKET, Kind.SOCKJS])
-def test_strangers_displace_strangers_and_never_users(kind: Kind) -> None:
+def test_strangers_displace_strangers_and_never_users(kind: int) -> None:
     house = House(unauthenticated=3, unauthenticated_sockjs=3)
     users = [house.user() for _ in range(5)]
     newcomer = house.websocket(WORK, kind)
