@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
+from starlette.types import Lifespan
 
 from app.api import health, notify, openapi, pages, problems, push, push_status, sessions, sockjs, websocket
 from app.api.cors import PageCORS
@@ -61,7 +62,18 @@ def create_app(
             app.state.runtime = runtime
             yield {LIMITS: runtime.limits}
 
-    app = FastAPIOffline(
+    app = _new_app(lifespan)
+    problems.install(app)
+    _allow_pages(app, settings)
+    _look_behind_proxies(app, settings)
+    app.add_middleware(HeadAsGet)
+    _include(app, settings)
+    openapi.document_types(app, extensions.types or TypeRegistry(strict=settings.strict_types))
+    return app
+
+
+def _new_app(lifespan: Lifespan[FastAPI]) -> FastAPI:
+    return FastAPIOffline(
         title="stomp-notify",
         version=VERSION,
         summary="Push notifications over STOMP, acknowledged by every device.",
@@ -74,13 +86,6 @@ def create_app(
         telemetry={"tracing": False, "metrics": False, "logs": False},  # 9 µs of each request, and nobody listens
         redirect_slashes=False,
     )
-    problems.install(app)
-    _allow_pages(app, settings)
-    _look_behind_proxies(app, settings)
-    app.add_middleware(HeadAsGet)
-    _include(app, settings)
-    openapi.document_types(app, extensions.types or TypeRegistry(strict=settings.strict_types))
-    return app
 
 
 def _allow_pages(app: FastAPI, settings: Settings) -> None:

@@ -115,16 +115,6 @@ def _build(
     authenticator = _authenticator(settings, extensions, clock, stack)
     limits = _limits(settings, clock)
     gateway = _gateway(settings, extensions, hub, delivery, backplane, authenticator, clock, limits)
-    directory = Directory(
-        node=backplane.node,
-        hub=hub,
-        acks=acks,
-        delivery=delivery,
-        mailbox=backplane.mailbox,
-        gateway=gateway,
-        control=backplane.control,
-        clock=clock,
-    )
     notify = _notify(settings, database, delivery, clock)
     delivery.use_archive(notify, limit=settings.inbox_max_messages)
     return Runtime(
@@ -132,7 +122,7 @@ def _build(
         delivery=delivery,
         gateway=gateway,
         backplane=backplane,
-        directory=directory,
+        directory=_directory(backplane, hub, acks, delivery, gateway, clock),
         database=database,
         notify=notify,
         history=NotifyHistory(database=database, delivery=delivery, clock=clock),
@@ -144,6 +134,21 @@ def _build(
         websockets=WebSockets(configuration.websocket_options(settings), limits),
         sockjs=_sockjs(settings, gateway, backplane, clock, limits),
         limits=limits,
+        clock=clock,
+    )
+
+
+def _directory(
+    backplane: Backplane, hub: Hub, acks: AckManager, delivery: Delivery, gateway: Gateway, clock: Clock
+) -> Directory:
+    return Directory(
+        node=backplane.node,
+        hub=hub,
+        acks=acks,
+        delivery=delivery,
+        mailbox=backplane.mailbox,
+        gateway=gateway,
+        control=backplane.control,
         clock=clock,
     )
 

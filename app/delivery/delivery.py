@@ -12,20 +12,7 @@ from app.delivery.archive import Archive
 from app.delivery.interest import Interest
 from app.delivery.listeners import Listeners
 from app.delivery.log import DeliveryLog, PushOutcome, Trace, broadcast_trace, digest_of
-from app.delivery.mailbox import (
-    AGAIN,
-    ALWAYS,
-    GIVEN,
-    NEVER,
-    NEW,
-    RETRY_AFTER_S,
-    STORED,
-    UNHEARD,
-    Keep,
-    Kind,
-    Mailbox,
-    Placed,
-)
+from app.delivery.mailbox import AGAIN, GIVEN, NEW, RETRY_AFTER_S, STORED, Kind, Mailbox, Placed
 from app.delivery.own_push import OwnPush
 from app.delivery.relay import Relay
 from app.delivery.replay import Replay
@@ -121,7 +108,8 @@ class Delivery:
         return self._log.replay(again)
 
     async def _place(self, envelope: Envelope, trace: Trace, kind: Kind) -> PushOutcome:
-        push = OwnPush(self.streams, self._listeners, self._relay, envelope, trace, self._keep(envelope))
+        keep = self._listeners.keep_for(envelope)
+        push = OwnPush(self.streams, self._listeners, self._relay, envelope, trace, keep)
         digest = str(trace.digest) if kind is GIVEN else ""
         try:
             placed = await self._mailbox.put(
@@ -150,13 +138,6 @@ class Delivery:
         status: Literal["sent", "stored"] = "sent" if trace.attempts else "stored"
         trace.outcome = PushOutcome(trace.id, trace.receiver, status, len(trace.records))
         return replace(trace.outcome, replayed=True)
-
-    def _keep(self, envelope: Envelope) -> Keep:
-        if envelope.persisted:
-            return NEVER
-        if envelope.acknowledged:
-            return ALWAYS
-        return NEVER if self._hub.is_listening(envelope.receiver, USER_MESSAGES) else UNHEARD
 
     async def broadcast(
         self, message: NotifyMessage, destination: str = USER_MESSAGES, *, given_id: bool = False

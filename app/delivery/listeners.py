@@ -6,7 +6,7 @@ from app.clock import Clock
 from app.delivery.ack_manager import AckManager
 from app.delivery.archive import Archive, NoArchive
 from app.delivery.log import DeliveryLog, Trace
-from app.delivery.mailbox import Mailbox
+from app.delivery.mailbox import ALWAYS, NEVER, UNHEARD, Keep, Mailbox
 from app.disconnects import RESTART
 from app.hub.hub import Hub
 from app.hub.session import Session
@@ -28,6 +28,14 @@ class Listeners:
     def of(self, user: str) -> Sequence[Session]:
         """Return the listening sessions of the user, oldest first."""
         return [session for session in self._hub.sessions_of(user) if session.listens_to(USER_MESSAGES)]
+
+    def keep_for(self, envelope: Envelope) -> Keep:
+        """Return when the inbox keeps a message that is pushed on this node."""
+        if envelope.persisted:
+            return NEVER
+        if envelope.acknowledged:
+            return ALWAYS
+        return NEVER if self._hub.is_listening(envelope.receiver, USER_MESSAGES) else UNHEARD
 
     def apply(self, envelope: Envelope) -> None:
         """Send a message from elsewhere, the next one of its receiver."""

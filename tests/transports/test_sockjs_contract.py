@@ -388,11 +388,11 @@ async def test_requests_that_wait_for_a_session_to_take_more_are_counted() -> No
         slow = json.dumps(["SEND\ndestination:/app/slow\n\n\0"])
         for _ in range(2):  # one is worked on, one waits in the session
             assert (await scene.base.post("/0/flood/xhr_send", slow)).status == 204
-        waiting = [asyncio.create_task(scene.base.post("/0/flood/xhr_send", slow)) for _ in range(MAX_WAITING_SENDS)]
-        await asyncio.sleep(0.1)
+        sends = [asyncio.create_task(scene.base.post("/0/flood/xhr_send", slow)) for _ in range(MAX_WAITING_SENDS + 1)]
 
-        reply = await scene.base.post("/0/flood/xhr_send", slow)
+        (refused,), waiting = await asyncio.wait(sends, return_when=asyncio.FIRST_COMPLETED)
 
+        reply = refused.result()
         assert (reply.status, reply.headers["retry-after"]) == (503, "1")
         scene.handlers.gate.set()
         assert {(await one).status for one in waiting} == {204}
