@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable
 
+from app.connections.limits import Place
 from app.disconnects import (
     BAD_REQUEST,
     DISPLACED,
@@ -49,6 +50,7 @@ class Connection:
         "_stomp",
         "_work",
         "life",
+        "place",
         "session",
         "session_id",
         "transport",
@@ -59,6 +61,7 @@ class Connection:
         options = services.options
         self.transport = transport
         self.session: Session | None = None
+        self.place: Place = ("", 0)  # what it counts for, since the gateway has it
         self.session_id = ""  # from the moment when it is counted, a little before there is a session
         self._services = services
         self._stomp = ServerSession(options.limits, heartbeat=options.heartbeat, server=options.server)
