@@ -153,7 +153,7 @@ class Settings(BaseSettings):
         " or a proxy that is not in TRUSTED_PROXIES, is one address",
     )
     max_attempts_per_s: PositiveInt = Field(
-        1000,
+        5000,
         description="WebSockets and SockJS sessions that an address may open per second without authenticating; ten"
         " times as many at once",
     )

@@ -15,32 +15,27 @@ class Member(Protocol):
         """End to make room; False if it is in use, and stays."""
 
 
-class Budget:
+class Budget(FairQueue[Member]):
+    """If a member is one too many, the oldest of the address with the most makes room."""
+
     def __init__(self, limit: int, refusals: Refusals) -> None:
+        super().__init__()
         self._limit = limit
         self._refusals = refusals
-        self._queue: FairQueue[Member] = FairQueue()
-
-    def __len__(self) -> int:
-        return len(self._queue)
 
     def add(self, member: Member, key: str) -> None:
-        """Add a member; if that is one too many, the oldest of the address with the most makes room."""
-        self._queue.add(member, key)
-        if len(self._queue) > self._limit:
+        FairQueue.add(self, member, key)
+        if len(self._keys) > self._limit:
             self.displace()
-
-    def discard(self, member: Member) -> None:
-        self._queue.discard(member)
 
     def displace(self) -> bool:
         """Let one member make room; False if there is none that is not in use."""
-        for _ in range(min(TRIES, len(self._queue))):
-            popped = self._queue.pop()
+        for _ in range(min(TRIES, len(self))):
+            popped = self.pop()
             assert popped is not None, "there are as many"
             member, key = popped
             if member.displace():
                 self._refusals.count(DISPLACED, key)
                 return True
-            self._queue.add(member, key)
+            FairQueue.add(self, member, key)
         return False

@@ -15,6 +15,9 @@ MAX_ENDING = 32  # connections above the limit, while those that make room have 
 KEPT_FOR_HTTP = 100  # places that WebSockets leave free, or a full node could not be pushed to; at most a tenth
 UNLIMITED = 1_000_000
 
+Place = tuple[str, int]
+"""The address that a connection counts for, and its kind."""
+
 
 class Kind:
     """Indices. Members of an Enum take a microsecond to read, many times a connect.
@@ -115,7 +118,8 @@ class ConnectionLimits:
             return self._refusals.count(refusal, key)
         self._open[Kind.HTTP] += 1
         if not is_proxy:
-            self._count_address(key)
+            if self._per_address:
+                self._count_address(key)
             self._budgets[Kind.HTTP].add(member, key)
         return None
 
@@ -129,7 +133,7 @@ class ConnectionLimits:
         """The connection has ended, or becomes a WebSocket."""
         self._open[Kind.HTTP] -= 1
         self._budgets[Kind.HTTP].discard(member)
-        if not (self._has_proxies and self.proxies.trusts(host)):
+        if self._per_address and not (self._has_proxies and self.proxies.trusts(host)):
             self._leave_address(limit_key(host))
 
     def close_refused(self, member: Member) -> None:
@@ -152,25 +156,30 @@ class ConnectionLimits:
             return self._refusals.count(TOO_FAST, key)
         return None
 
-    def enter(self, member: Member, remote: str | None, kind: int) -> None:
-        """A WebSocket or SockJS session is open; it is owed `settle` and `leave`."""
+    def enter(self, member: Member, remote: str | None, kind: int) -> Place:
+        """A WebSocket or SockJS session is open; it is owed `leave`, and before that `authenticated` or `settle`."""
         key = limit_key(host_of(remote))
         self._open[kind] += 1
-        self._count_address(key)
+        if self._per_address:
+            self._count_address(key)
         self._budgets[kind].add(member, key)
+        return key, kind
 
-    def authenticated(self, member: Member, remote: str | None, kind: int) -> None:
-        """It has its place, and its attempt is given back."""
-        self.settle(member, kind)
-        self._attempts.give_back(limit_key(host_of(remote)))
-
-    def settle(self, member: Member, kind: int) -> None:
-        """It need not make room any more: it has authenticated, or is about to end."""
+    def authenticated(self, member: Member, place: Place) -> None:
+        """It need not make room any more, and its attempt is given back."""
+        key, kind = place
         self._budgets[kind].discard(member)
+        self._attempts.give_back(key)
 
-    def leave(self, remote: str | None, kind: int) -> None:
+    def settle(self, member: Member, place: Place) -> None:
+        """It need not make room any more: it is about to end."""
+        self._budgets[place[1]].discard(member)
+
+    def leave(self, place: Place) -> None:
+        key, kind = place
         self._open[kind] -= 1
-        self._leave_address(limit_key(host_of(remote)))
+        if self._per_address:
+            self._leave_address(key)
 
     def displace_sockjs(self, count: int) -> None:
         """Let up to `count` SockJS sessions make room that have not authenticated."""

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable
 
+from app.connections.limits import Place
 from app.disconnects import DISPLACED, GONE, INTERNAL_ERROR, NORMAL, REPLACED, DisconnectReason
 from app.gateway.admission import admit
 from app.gateway.dispatch import Confirmation
@@ -39,6 +40,7 @@ class Connection:
         "_strain",
         "_work",
         "life",
+        "place",
         "session",
         "session_id",
         "transport",
@@ -49,6 +51,7 @@ class Connection:
         options = services.options
         self.transport = transport
         self.session: Session | None = None
+        self.place: Place = ("", 0)  # what it counts for, since the gateway has it
         self.session_id = ""  # from the moment when it is counted, a little before there is a session
         self._services = services
         self._stomp = ServerSession(options.limits, heartbeat=options.heartbeat, server=options.server)

@@ -97,7 +97,8 @@ class Gateway:
         self._connections[connection] = self._schedule.add(connection, self._clock.monotonic() + self._tick_s)
         self._transports.add(connection)
         self._all_gone.clear()
-        self._limits.enter(connection, transport.remote, _kind_of(transport))
+        kind = Kind.WEBSOCKET if transport.name == WEBSOCKET else Kind.SOCKJS
+        connection.place = self._limits.enter(connection, transport.remote, kind)
         if self.draining:
             connection.end(RESTART)
         return connection
@@ -107,22 +108,21 @@ class Gateway:
         self._sessions[session_id] = connection
 
     def _admitted(self, connection: Connection) -> None:
-        transport = connection.transport
-        self._limits.authenticated(connection, transport.remote, _kind_of(transport))
+        self._limits.authenticated(connection, connection.place)
 
     def _ended(self, connection: Connection, reason: DisconnectReason) -> None:
         self._held.discard(connection)
         self._sessions.pop(connection.session_id, None)
         self._schedule.discard(connection, self._connections.pop(connection))
         self.disconnects[reason] += 1
-        self._limits.settle(connection, _kind_of(connection.transport))
+        if connection.session is None:
+            self._limits.settle(connection, connection.place)
 
     def _gone(self, connection: Connection) -> None:
         if connection not in self._transports:
             return
         self._transports.discard(connection)
-        transport = connection.transport
-        self._limits.leave(transport.remote, _kind_of(transport))
+        self._limits.leave(connection.place)
         if not self._transports:
             self._all_gone.set()
 
@@ -214,10 +214,6 @@ class Gateway:
         self.draining = True
         for connection in self:
             connection.end(RESTART)
-
-
-def _kind_of(transport: Transport) -> int:
-    return Kind.WEBSOCKET if transport.name == WEBSOCKET else Kind.SOCKJS
 
 
 def tick_s(heartbeat: Heartbeat) -> float:

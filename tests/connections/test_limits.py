@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.connections.limits import MAX_ENDING, MAX_REFUSED, ConnectionLimits, Kind, LimitOptions
+from app.connections.limits import MAX_ENDING, MAX_REFUSED, ConnectionLimits, Kind, LimitOptions, Place
 from app.connections.proxies import TrustedProxies
 from app.connections.refusals import (
     ADDRESS_FULL,
@@ -41,6 +41,7 @@ class House:
             LimitOptions(**options), proxies=TrustedProxies(proxies), now=self.clock.monotonic
         )
         self.total = 0
+        self.places: dict[Guest, Place] = {}
 
     def http(self, host: str | None = HOME, *, busy: bool = False) -> tuple[Guest, object]:
         guest = Guest(busy)
@@ -49,12 +50,12 @@ class House:
 
     def websocket(self, remote: str = HOME, kind: int = Kind.WEBSOCKET) -> Guest:
         guest = Guest()
-        self.limits.enter(guest, remote, kind)
+        self.places[guest] = self.limits.enter(guest, remote, kind)
         return guest
 
     def user(self, remote: str = HOME) -> Guest:
         guest = self.websocket(remote)
-        self.limits.authenticated(guest, remote, Kind.WEBSOCKET)
+        self.limits.authenticated(guest, self.places[guest])
         return guest
 
 
@@ -203,15 +204,16 @@ def test_sockjs_sessions_make_room_on_demand() -> None:
     assert [guest.displaced for guest in strangers] == [1, 1, 1]
 
 
-def test_counts_come_back_to_nothing() -> None:
-    house = House()
+@pytest.mark.parametrize("per_address", [0, 5])
+def test_counts_come_back_to_nothing(per_address: int) -> None:
+    house = House(per_address=per_address)
     guest, _ = house.http()
     house.limits.close_http(guest, HOME)
     for kind in (Kind.WEBSOCKET, Kind.SOCKJS):
         member = house.websocket(f"{HOME}:1", kind)
         assert house.limits.count().open[kind] == 1
-        house.limits.settle(member, kind)
-        house.limits.leave(f"{HOME}:1", kind)
+        house.limits.settle(member, house.places[member])
+        house.limits.leave(house.places[member])
 
     counts = house.limits.count()
     assert set(counts.open.values()) == set(counts.unauthenticated.values()) == {0}
