@@ -70,10 +70,9 @@ def parse_content(body: bytes, content_type: str) -> Any:
     """
     if not body:
         raise InvalidMessage("the body is empty: the text or the JSON value to push was expected")
-    is_json, named = _read_content_type(content_type)
+    is_json, named, charset = _read_content_type(content_type)
     if is_json:
         return parse_json(body)
-    charset = find_charset(named)
     if charset is None:
         raise UnsupportedMedia(f"charset is {named[:32]!r}, one of {', '.join(CHARSETS)} was expected")
     try:
@@ -84,12 +83,13 @@ def parse_content(body: bytes, content_type: str) -> Any:
 
 
 @lru_cache(maxsize=64)
-def _read_content_type(content_type: str) -> tuple[bool, str]:
-    """Whether it is JSON, and in which charset it is if it is not."""
+def _read_content_type(content_type: str) -> tuple[bool, str, str | None]:
+    """Return whether it is JSON, the charset as it is named, and the supported charset of that name."""
     media_type, _, parameters = content_type.partition(";")
     media_type = media_type.strip().lower()
     is_json = media_type == "application/json" or media_type.endswith("+json")
-    return is_json, _parameter(parameters, "charset") or "utf-8"
+    named = _parameter(parameters, "charset") or "utf-8"
+    return is_json, named, find_charset(named)
 
 
 def _parameter(parameters: str, name: str) -> str | None:
