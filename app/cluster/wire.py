@@ -58,13 +58,22 @@ def encode_envelope(envelope: Envelope) -> bytes:
 
 
 def decode_envelope(text: bytes, now_ms: int) -> tuple[Envelope, int]:
-    """A message that the script published or logged, without the data (the encoder has it), and the seq before its own.
+    """Return a message that was published just now, without the data (the encoder has it), and the seq before its own.
 
-    It has its whole life before it. Raises ValueError.
+    Its whole life is before it. Raises ValueError.
     """
     entry = _entry(text)
-    expires_ms = entry.expires_ms if entry.life_ms is None else now_ms + entry.life_ms
-    return _envelope(entry, text, expires_ms, was_sent=False), entry.previous
+    return _envelope(entry, text, _whole_life(entry, now_ms), was_sent=False), entry.previous
+
+
+def decode_logged(text: bytes, *, now_ms: int, server_ms: int) -> Envelope:
+    """Return a message of the log, for a node that missed it; `now_ms` by its clock is `server_ms` by the server's.
+
+    A persisted message is resent for its whole life, a transient one for what is left of it. Raises ValueError.
+    """
+    entry = _entry(text)
+    left_ms = now_ms + entry.expires_ms - server_ms
+    return _envelope(entry, text, _whole_life(entry, now_ms) if entry.persisted else left_ms, was_sent=False)
 
 
 def decode_entry(text: bytes, *, now_ms: int, server_ms: int, unread_from: int = 0) -> Envelope:
@@ -77,6 +86,10 @@ def decode_entry(text: bytes, *, now_ms: int, server_ms: int, unread_from: int =
     entry = _entry(text)
     was_sent = entry.accepted < unread_from or not entry.unsent
     return _envelope(entry, text, now_ms + entry.expires_ms - server_ms, was_sent=was_sent)
+
+
+def _whole_life(entry: "_Entry", now_ms: int) -> int:
+    return entry.expires_ms if entry.life_ms is None else now_ms + entry.life_ms
 
 
 UNORDERED = -1

@@ -38,8 +38,11 @@ class Listeners:
         return NEVER if self._hub.is_listening(envelope.receiver, USER_MESSAGES) else UNHEARD
 
     def apply(self, envelope: Envelope) -> None:
-        """Send a message from elsewhere, the next one of its receiver."""
-        self.send(envelope, self._log.trace_of(envelope))
+        """Send a message from elsewhere, the next one of its receiver, unless it expired on its way."""
+        if envelope.persisted or envelope.expires_ms > self._clock.epoch_ms():
+            self.send(envelope, self._log.trace_of(envelope))
+        else:
+            self._hub.held.release(envelope.receiver, envelope.seq)
 
     def send(self, envelope: Envelope, trace: Trace) -> int:
         """Send to the sessions of this node; return to how many."""

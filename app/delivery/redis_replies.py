@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from app.cluster.wire import decode_entry, decode_envelope
+from app.cluster.wire import decode_entry, decode_logged
 from app.delivery.mailbox import Missed
 from app.messages.message import Envelope
 
@@ -14,17 +14,17 @@ logger = logging.getLogger(__name__)
 def missed(reply: Sequence[Any], now_ms: int) -> Missed:
     if reply[0] == b"lost":
         return Missed(int(reply[1]), is_lost=True)
-    kind, head, more, entries = reply
-    envelopes = tuple(_logged(entries, now_ms))
+    kind, head, more, entries, server_ms = reply
+    envelopes = tuple(_logged(entries, now_ms, server_ms))
     if len(envelopes) < len(entries):
         return Missed(int(head), is_lost=True)
     return Missed(int(head), envelopes, bool(more), is_new=kind == b"new")
 
 
-def _logged(entries: Iterable[bytes], now_ms: int) -> Iterable[Envelope]:
+def _logged(entries: Iterable[bytes], now_ms: int, server_ms: int) -> Iterable[Envelope]:
     for entry in entries:
         try:
-            yield decode_envelope(entry, now_ms)[0]
+            yield decode_logged(entry, now_ms=now_ms, server_ms=server_ms)
         except ValueError as error:
             logger.warning("an entry of a log cannot be read: %s", error)
 

@@ -100,7 +100,8 @@ def catch_up(server: Valkey, cursor: int, most: int = 1_000_000) -> tuple[Any, .
     kind, head, *rest = run(server, CATCH_UP, [LOG, HEAD, INBOX], cursor, most)
     if not rest:
         return kind, head
-    more, entries = rest
+    more, entries, now_ms = rest
+    assert abs(now_ms - time.time_ns() // 1_000_000) < 1_000
     return kind, int(head), more, [json.loads(one)["id"] for one in entries]
 
 
@@ -463,7 +464,7 @@ def test_the_log_refers_to_what_waits_until_it_is_acknowledged(server: Valkey) -
     put(server, "m3", keep="never")
     assert waits(server) == [True, True, False]
     stored = [entry(server, id) for id in ("m1", "m2")]
-    _, _, _, found = run(server, CATCH_UP, [LOG, HEAD, INBOX], 0, 1_000_000)
+    _, _, _, found, _ = run(server, CATCH_UP, [LOG, HEAD, INBOX], 0, 1_000_000)
     assert [json.loads(one) for one in found[:2]] == stored
     read(server)
     assert waits(server) == [True, True, False]

@@ -64,6 +64,17 @@ async def test_a_session_whose_mailbox_was_read_after_the_message_is_passed_over
     assert [device.got() for device in (early, exact, late)] == [["m1"], [], []]
 
 
+@pytest.mark.parametrize(("persisted", "got"), [(False, []), (True, ["m1"])])
+async def test_a_transient_message_that_expired_on_its_way_is_passed_over(
+    room: Room, persisted: bool, got: list[str]
+) -> None:
+    device = await room.listening()
+    envelope = room.message(persisted=persisted)
+    envelope.expires_ms = room.node.clock.epoch_ms()
+    room.listeners.apply(envelope)
+    assert device.got() == got
+
+
 async def test_a_session_that_replays_holds_the_message(room: Room) -> None:
     live, replaying = await room.listening(), room.node.device()
     replaying.listen()

@@ -277,6 +277,26 @@ async def test_what_was_missed_comes_in_parts_that_redis_need_not_buffer_whole(
     assert cursor == answer.head
 
 
+async def test_what_was_missed_expires_when_it_would_have(node: ClusterNode) -> None:
+    """A persisted message is resent for its whole life all the same."""
+    mailbox = mailbox_of(node)
+    await mailbox.put(new_envelope("m1"), kind=Kind.NEW)
+    stored = new_envelope("m2")
+    stored.persisted = True
+    await mailbox.put(stored, keep=Keep.NEVER, kind=Kind.STORED)
+    put_ms = server_ms()
+    await eventually(lambda: server_ms() > put_ms + 50)
+    now_ms = time.time_ns() // 1_000_000
+    transient, persisted = (await catch_up(mailbox, 0)).envelopes
+    assert transient.expires_ms < now_ms + 60_000 - 40
+    assert persisted.expires_ms >= now_ms + 60_000
+
+
+def server_ms() -> int:
+    seconds, micros = (int(part) for part in valkey().command("TIME"))
+    return seconds * 1_000 + micros // 1_000
+
+
 async def test_the_history_is_lost_if_a_message_of_it_cannot_be_read(
     node: ClusterNode, caplog: pytest.LogCaptureFixture
 ) -> None:

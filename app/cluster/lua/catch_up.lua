@@ -1,13 +1,15 @@
 -- What a node has missed of the messages of a user. Writes nothing, so that it works while memory is out.
 -- KEYS: log, head, inbox
 -- ARGV: seq of the last message that the node has applied, most bytes of a reply
--- Returns {'same', seq of the head, more, {JSON, …}}: all that came after, in its order, or the first part of it;
--- {'new', seq, more, {JSON, …}}: a new history, all of it; or {'lost', seq}: what was missed cannot be told.
+-- Returns {'same', seq of the head, more, {JSON, …}, ms by the server's clock}: all that came after, in its order, or the
+-- first part of it; {'new', …}: the same of a new history; or {'lost', seq}: what was missed cannot be told.
 local log, cursor, most = KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2])
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local last, floor = string.match(redis.call('GET', KEYS[2]) or '', '^(%d+) (%d+) %d+ %d+ %d+$')
 local length = redis.call('LLEN', log)
 if not last and length == 0 then last, floor = '0', '0' end
-if last and tonumber(last) == cursor then return {'same', last, 0, {}} end
+if last and tonumber(last) == cursor then return {'same', last, 0, {}, now} end
 
 local function seq_of(entry)
   return string.match(string.sub(entry, -200), '"accepted":(%d+),"previous"') or '0'
@@ -40,8 +42,7 @@ local function resolved(entry)
   if not id then return entry end
   local text = redis.call('HGET', KEYS[3], id)
   if text and string.find(string.sub(text, -260), place .. ',', 1, true) then return text end
-  local time = redis.call('TIME')
-  return tonumber(expires) <= time[1] * 1000 + math.floor(time[2] / 1000) and '' or nil
+  return tonumber(expires) <= now and '' or nil
 end
 
 local newest_first, is_same = after_cursor()
@@ -57,7 +58,7 @@ for index = #newest_first, 1, -1 do
   local entry = resolved(newest_first[index])
   if not entry then return {'lost', last} end
   bytes = bytes + #entry
-  if bytes > most and #entries > 0 then return {is_same and 'same' or 'new', last, 1, entries} end
+  if bytes > most and #entries > 0 then return {is_same and 'same' or 'new', last, 1, entries, now} end
   if entry ~= '' then entries[#entries + 1] = entry end
 end
-return {is_same and 'same' or 'new', last, 0, entries}
+return {is_same and 'same' or 'new', last, 0, entries, now}
