@@ -155,15 +155,29 @@ def _scripts(users: Iterable[list[Put]], at_once: int) -> Iterator[list[list[Put
     groups: list[list[Put]] = []
     count = size = 0
     for puts in users:
-        for start in range(0, len(puts), PUTS_AT_ONCE):
-            group = puts[start : start + PUTS_AT_ONCE]
-            if groups and (count + len(group) > at_once or size > BYTES_AT_ONCE):
+        for group, group_size in _groups(puts):
+            if groups and (count + len(group) > at_once or size + group_size > BYTES_AT_ONCE):
                 yield groups
                 groups, count, size = [], 0, 0
             groups.append(group)
             count += len(group)
-            size += sum(len(put.envelope.encoder) for put in group)
+            size += group_size
     yield groups
+
+
+def _groups(puts: list[Put]) -> Iterator[tuple[list[Put], int]]:
+    """Split the messages of one user into groups that fit into a script. Return each with its size in bytes.
+
+    Redis sends nothing while a script runs, and cuts off a subscriber for whom too much is buffered.
+    """
+    start = size = 0
+    for end, put in enumerate(puts):
+        more = len(put.envelope.encoder)
+        if end > start and (end - start == PUTS_AT_ONCE or size + more > BYTES_AT_ONCE):
+            yield puts[start:end], size
+            start, size = end, 0
+        size += more
+    yield puts[start:], size
 
 
 def _finish(puts: Sequence[Put], sent: "asyncio.Future[Any]") -> None:

@@ -50,7 +50,9 @@ def name_problem(name: str) -> str | None:
 
 def _wildcard(name: str) -> str | None:
     found = _WILDCARD.search(name)
-    return found and contains(found[0], found.start(), "a wildcard") + ": exact topics only"
+    if found is None or _WILDCARD.search(canonical(name)) is None:  # ">" may be the first half of a spelling of "≯"
+        return None
+    return contains(found[0], found.start(), "a wildcard") + ": exact topics only"
 
 
 def _segments(name: str) -> str | None:

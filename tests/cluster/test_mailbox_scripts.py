@@ -22,7 +22,7 @@ def run(server: Valkey, script: Script, keys: list[str], *arguments: str | int) 
     return server.command("EVAL", script.source, len(keys), *keys, *arguments)
 
 
-def text(id: str, *, persisted: bool = False, data: str = "x") -> str:
+def text(id: str, *, persisted: bool = False, data: Any = "x") -> str:
     """As `encode_envelope` makes it."""
     message = {"id": id, "type": "STRING_MSG", "receiver": "ann", "data": data, "viewed": False, "created": 5}
     rest = {"ack_retry_count": 0, "ack_last_sent": 0, "acknowledged": True, "persisted": persisted}
@@ -35,7 +35,7 @@ def item(
     ttl_ms: int = 60_000,
     keep: str = "always",
     persisted: bool = False,
-    data: str = "x",
+    data: Any = "x",
     kind: str = "new",
     digest: str = "",
 ) -> list[str | int]:
@@ -72,7 +72,7 @@ def put(
     most: int = 300,
     keep: str = "always",
     persisted: bool = False,
-    data: str = "x",
+    data: Any = "x",
     window_ms: int = 60_000,
     kind: str = "new",
     digest: str = "",
@@ -299,6 +299,24 @@ def test_a_message_that_may_have_been_accepted_is_known_by_its_whole_id(server: 
     assert put(server, "m12", persisted=True, keep="never", kind="again") == (-1, "")
 
 
+def test_the_log_is_searched_once_for_all_messages_of_a_user(server: Valkey) -> None:
+    for n in range(120):
+        put(server, f"m{n}", keep="never")
+    before = calls("lrange")
+    again = [item(id, keep="never", kind="again") for id in ("m0", "m49", "new", "m50", "m119", "new", "other")]
+    assert [one[0] for one in put_all(server, again)] == [-1, -1, 0, -1, -1, -1, 0]
+    assert calls("lrange") - before == 3, "in parts of 50 entries, so that large ones do not fill the memory"
+
+
+@pytest.mark.parametrize("count", [0, 1, 49, 50, 51, 100])
+def test_a_log_of_any_length_is_searched_to_its_end(server: Valkey, count: int) -> None:
+    for n in range(count):
+        put(server, f"m{n}", keep="never")
+    again = [item(f"m{n}", keep="never", kind="again") for n in range(min(count, 99) + 1)]
+    expected = [-1] * len(again) if count == 100 else [-1] * count + [0]
+    assert [one[0] for one in put_all(server, again)] == expected
+
+
 @pytest.mark.parametrize("kind", ["stored", "again"])
 def test_a_message_that_was_acknowledged_before_it_is_put_says_when(server: Valkey, kind: str) -> None:
     """Its tail is longer then, and is still read."""
@@ -479,6 +497,12 @@ def test_what_is_acknowledged_without_having_been_read_stays_in_the_log(server: 
     acknowledge(server, "m2")
     assert waits(server) == [True, False, True]
     assert catch_up(server, seqs[0])[3] == ["m2", "m3"]
+
+
+def test_data_that_looks_like_the_end_of_a_message_is_no_place_in_the_log(server: Valkey) -> None:
+    put(server, "m1", data={"": 0, "accepted": 1, "previous": 2, "life_ms": 3})
+    acknowledge(server, "m1")
+    assert waits(server) == [False]
 
 
 def test_what_has_left_the_inbox_by_itself_is_missed_unless_it_has_expired(server: Valkey) -> None:
@@ -697,10 +721,11 @@ def test_reading_finds_of_the_log_what_is_persisted_and_not_acknowledged(server:
     put(server, "m2")
     put(server, "m3", persisted=True, keep="never")
     put(server, "m4", keep="never", data='"persisted":true')
+    put(server, "m4b", keep="never", data={"persisted": True, "accepted": 1})
     put(server, "m5", persisted=True, keep="never")
     acknowledge(server, "m3")
     assert read(server)[3:] == (["m2"], ["m5", "m1"])
-    assert read(server, logged=3)[3:] == (["m2"], ["m5"])
+    assert read(server, logged=4)[3:] == (["m2"], ["m5"])
     assert unread(server) == 0, "they count as sent from now on"
 
 

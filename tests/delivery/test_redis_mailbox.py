@@ -437,7 +437,9 @@ async def test_messages_of_one_moment_share_a_script(node: ClusterNode) -> None:
         assert [one.previous for one in of_user] == [0, *(one.seq for one in of_user[:-1])]
 
 
-@pytest.mark.parametrize(("users", "count", "size", "scripts"), [(1, 25, 1, 3), (25, 25, 1, 3), (4, 4, 2_000, 2)])
+@pytest.mark.parametrize(
+    ("users", "count", "size", "scripts"), [(1, 25, 1, 3), (25, 25, 1, 3), (4, 4, 1_200, 2), (1, 4, 1_200, 2)]
+)
 async def test_a_script_takes_so_many_messages_or_bytes_as_redis_has_time_for(
     node: ClusterNode, monkeypatch: pytest.MonkeyPatch, users: int, count: int, size: int, scripts: int
 ) -> None:

@@ -54,6 +54,11 @@ def test_destination_of_a_topic_has_one_form(destination: str) -> None:
         topic_destination(destination)
 
 
+def test_a_spelling_that_begins_with_a_wildcard_is_the_character_that_it_spells() -> None:
+    assert topic_name("a>\u0338b") == topic_name("a\u226fb") == "a\u226fb"
+    assert name_problem(">\u0338/>") is not None
+
+
 def test_both_spellings_are_one_topic() -> None:
     assert topic_name("ra\u0308ume") == topic_name("r\u00e4ume") == "r\u00e4ume"
     assert topic_destination("/topic/ra\u0308ume/a") == "/topic/r\u00e4ume/a"

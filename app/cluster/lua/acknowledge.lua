@@ -11,7 +11,7 @@ local argument = 3
 local function move_to_log(log, ids, texts)
   for index, id in ipairs(ids) do
     local place, expires = string.match(string.sub(texts[index] or '', -260),
-      '(,"accepted":%d+,"previous":%d+),"life_ms":.*,"unsent":true(,"expires_ms":%d+})$')
+      '(,"accepted":%d+,"previous":%d+),"life_ms":[^{}]*,"unsent":true(,"expires_ms":%d+})$')
     local at = place and redis.pcall('LPOS', log, '{"id":"' .. id .. '"' .. place .. ',"waits":true' .. expires)
     if type(at) == 'number' then redis.pcall('LSET', log, at, texts[index]) end
   end

@@ -28,14 +28,6 @@ local channels = {}
 for index = 1, users do channels[index] = ARGV[5 + 3 * index] end
 local listening = redis.call('PUBSUB', verb == 'PUBLISH' and 'NUMSUB' or 'SHARDNUMSUB', unpack(channels))
 
-local function is_in_log(log, id)
-  local start = '{"id":"' .. id .. '"'
-  for _, entry in ipairs(redis.call('LRANGE', log, -1000, -1)) do
-    if string.sub(entry, 1, #start) == start then return true end
-  end
-  return false
-end
-
 -- A foreign entry counts as expired. Matching the tail alone is much cheaper than the whole text.
 local function is_over(entry)
   return (tonumber(string.match(string.sub(entry, -40), '"expires_ms":(%d+)}$')) or 0) <= now
@@ -85,110 +77,135 @@ local function describe()
   end
 end
 
-local function put(user)
-  local channel, own, count = ARGV[5 + 3 * user], tonumber(ARGV[6 + 3 * user]), tonumber(ARGV[7 + 3 * user])
+-- What the functions below share about the user whose messages are being accepted. Upvalues for all of it would make
+-- the start of the script slow.
+local function next_user(number)
   local inbox, full, log, head, acknowledged = unpack(KEYS, key, key + 4)
   key = key + 5
-  local heard = listening[2 * user]
-  local waiting
-  local texts, entries, fields, later, seen = {}, {}, {}, {}, {}
-  local longest, longest_kept = 1, -math.huge
-
   local previous, floor, oldest, unread, referred =
     string.match(redis.call('GET', head) or '', '^(%d+) (%d+) (%d+) (%d+) (%d+)$')
-  previous, floor, oldest = tonumber(previous) or 0, tonumber(floor) or 0, tonumber(oldest) or 0
-  unread, referred = tonumber(unread) or 0, tonumber(referred) or 0
-  local before, first, previous_text = previous, math.max(now_us, previous + 1), string.format('%.0f', previous)
+  previous = tonumber(previous) or 0
+  return {
+    inbox = inbox, full = full, log = log, head = head, acknowledged = acknowledged, heard = listening[2 * number],
+    before = previous, previous = previous, floor = tonumber(floor) or 0, oldest = tonumber(oldest) or 0,
+    unread = tonumber(unread) or 0, referred = tonumber(referred) or 0, first = math.max(now_us, previous + 1),
+    texts = {}, entries = {}, fields = {}, later = {}, seen = {}, longest = 1, longest_kept = -math.huge,
+    waiting = false, logged = false, -- the entries of the inbox and the ids in the log, once they are needed
+  }
+end
 
-  local function has_room()
-    waiting = waiting or redis.call('HLEN', inbox)
-    if waiting + #fields / 2 < most then return true end
-    drop_expired(inbox, full)
-    waiting = redis.call('HLEN', inbox)
-    return waiting + #fields / 2 < most
-  end
+local function has_room(user)
+  local added = #user.fields / 2
+  user.waiting = user.waiting or redis.call('HLEN', user.inbox)
+  if user.waiting + added < most then return true end
+  drop_expired(user.inbox, user.full)
+  user.waiting = redis.call('HLEN', user.inbox)
+  return user.waiting + added < most
+end
 
-  local function accept(id, json, life, keep, kind)
-    -- A device may have found a persisted message in the archive and acknowledged it before this put arrived.
-    local acked = (kind == 'stored' or kind == 'again') and redis.call('ZSCORE', acknowledged, id) or 0
-    -- The sequence number is the time in µs, and always above the one before it.
-    local seq = math.max(now_us, previous + 1)
-    local seq_text, expires = string.format('%.0f', seq), string.format('%.0f', now + life)
-    local place = ',"accepted":' .. seq_text .. ',"previous":' .. previous_text
-    local text = json .. place .. ',"life_ms":' .. life .. (acked ~= 0 and ',"acked":' .. acked or '') ..
-      (heard == 0 and ',"unsent":true' or '') .. ',"expires_ms":' .. expires .. '}'
-    life = tonumber(life)
-    longest = math.max(longest, life)
-    -- What no node hears waits in the inbox, and until it is acknowledged the log only refers to it. Its id does not
-    -- come again before it expires: it is new or given, as no persisted message is kept.
-    local is_there = keep and heard == 0
-    if is_there then referred = seq end
-    entries[#entries + 1] =
-      is_there and '{"id":"' .. id .. '"' .. place .. ',"waits":true,"expires_ms":' .. expires .. '}' or text
-    texts[#texts + 1] = text
-    if keep then
-      fields[#fields + 1], fields[#fields + 2] = id, text
-      longest_kept = math.max(longest_kept, life)
-    end
-    reply(heard, keep and 1 or 0, seq, previous, tonumber(acked))
-    previous, previous_text = seq, seq_text
-  end
-
-  for _ = 1, count do
-    local id, json, life, keep, kind, digest, description = unpack(ARGV, argument, argument + 6)
-    argument = argument + 7
-    local known = seen[id]
-    if kind == 'given' then
-      known = known or redis.call('GET', KEYS[key])
-      key = key + 1
-    elseif kind == 'again' then
-      known = (known or is_in_log(log, id)) and ''
-    end
-    local is_kept = keep == 'always' or keep == 'unheard' and heard == 0
-    if known and (kind == 'given' or kind == 'again') then
-      reply(-1, known, 0, 0, 0)
-    elseif is_kept and not has_room() then
-      reply(-2, 0, 0, 0, 0)
-    else
-      accept(id, json, life, is_kept, kind)
-      seen[id] = digest
-      if kind == 'given' then
-        later[#later + 1] = {'SET', KEYS[key - 1], digest, 'PX', string.format('%.0f', math.max(1, life))}
-      end
-      if description ~= '' then
-        described[#described + 1] = id
-        described[#described + 1] = description .. heard
-      end
+-- The log is read once for all messages of the user, and in parts: its entries may be large.
+local function is_in_log(user, id)
+  if not user.logged then
+    user.logged = {}
+    for last = -1, -1000, -50 do
+      local part = redis.call('LRANGE', user.log, last - 49, last)
+      for _, entry in ipairs(part) do user.logged[string.match(entry, '^{"id":"([^"]*)"') or ''] = true end
+      if #part < 50 then break end
     end
   end
+  return user.logged[id]
+end
 
-  if #entries > 0 then
-    -- The first write: a server that is out of memory refuses it, and nothing is half done.
-    local length = redis.call('RPUSH', log, unpack(entries))
-    if length == #entries or math.floor(now_us / window / 100) ~= math.floor(before / window / 100) then
-      redis.call('PEXPIRE', log, string.format('%.0f', window * 1.1)) -- not with every message
-    end
-    if length == #entries then
-      floor, oldest = before, first
-    else
-      floor, oldest = trim(log, #entries, floor, oldest)
-    end
-    local lasts = math.max(3600000, window)
-    if unread > 0 then lasts = math.max(lasts, redis.call('PTTL', head)) end
-    if heard == 0 then
-      if unread == 0 then unread = first end
-      lasts = math.max(lasts, longest)
-    end
-    redis.call('SET', head, string.format('%.0f %.0f %.0f %.0f %.0f', previous, floor, oldest, unread, referred),
-      'PX', string.format('%.0f', lasts))
-    for _, command in ipairs(later) do redis.call(unpack(command)) end
-    if #fields > 0 then
-      redis.call('HSET', inbox, unpack(fields))
-      limit_life(inbox, waiting == 0, longest_kept)
-    end
-    if heard > own then
-      for _, text in ipairs(texts) do redis.call(verb, channel, label .. text) end
-    end
+local function accept(user, id, json, life, keep, kind)
+  local heard, previous = user.heard, user.previous
+  -- A device may have found a persisted message in the archive and acknowledged it before this put arrived.
+  local acked = (kind == 'stored' or kind == 'again') and redis.call('ZSCORE', user.acknowledged, id) or 0
+  -- The sequence number is the time in µs, and always above the one before it.
+  local seq = math.max(now_us, previous + 1)
+  local place = string.format(',"accepted":%.0f,"previous":%.0f', seq, previous)
+  local expires = string.format(',"expires_ms":%.0f}', now + life)
+  local text = json .. place .. ',"life_ms":' .. life .. (acked ~= 0 and ',"acked":' .. acked or '') ..
+    (heard == 0 and ',"unsent":true' or '') .. expires
+  life = tonumber(life)
+  user.longest = math.max(user.longest, life)
+  -- What no node hears waits in the inbox, and until it is acknowledged the log only refers to it. Its id does not
+  -- come again before it expires: it is new or given, as no persisted message is kept.
+  local is_there = keep and heard == 0
+  if is_there then user.referred = seq end
+  local entries, texts, fields = user.entries, user.texts, user.fields
+  entries[#entries + 1] = is_there and '{"id":"' .. id .. '"' .. place .. ',"waits":true' .. expires or text
+  texts[#texts + 1] = text
+  if keep then
+    fields[#fields + 1], fields[#fields + 2] = id, text
+    user.longest_kept = math.max(user.longest_kept, life)
+  end
+  reply(heard, keep and 1 or 0, seq, previous, tonumber(acked))
+  user.previous = seq
+end
+
+local function next_message(user)
+  local id, json, life, keep, kind, digest, description = unpack(ARGV, argument, argument + 6)
+  argument = argument + 7
+  local known, mark = user.seen[id], nil
+  if kind == 'given' then
+    mark, key = KEYS[key], key + 1
+    known = known or redis.call('GET', mark)
+  elseif kind == 'again' then
+    known = (known or is_in_log(user, id)) and ''
+  end
+  local is_kept = keep == 'always' or keep == 'unheard' and user.heard == 0
+  if known and (kind == 'given' or kind == 'again') then return reply(-1, known, 0, 0, 0) end
+  if is_kept and not has_room(user) then return reply(-2, 0, 0, 0, 0) end
+  accept(user, id, json, life, is_kept, kind)
+  user.seen[id] = digest
+  if mark then
+    user.later[#user.later + 1] = {'SET', mark, digest, 'PX', string.format('%.0f', math.max(1, life))}
+  end
+  if description ~= '' then
+    described[#described + 1] = id
+    described[#described + 1] = description .. user.heard
+  end
+end
+
+local function write_log(user)
+  local log, taken = user.log, #user.entries
+  local length = redis.call('RPUSH', log, unpack(user.entries))
+  if length == taken or math.floor(now_us / window / 100) ~= math.floor(user.before / window / 100) then
+    redis.call('PEXPIRE', log, string.format('%.0f', window * 1.1)) -- not with every message
+  end
+  if length == taken then
+    user.floor, user.oldest = user.before, user.first
+  else
+    user.floor, user.oldest = trim(log, taken, user.floor, user.oldest)
+  end
+end
+
+local function write_head(user)
+  local lasts, unread = math.max(3600000, window), user.unread
+  if unread > 0 then lasts = math.max(lasts, redis.call('PTTL', user.head)) end
+  if user.heard == 0 then
+    if unread == 0 then unread = user.first end
+    lasts = math.max(lasts, user.longest)
+  end
+  local state = string.format(
+    '%.0f %.0f %.0f %.0f %.0f', user.previous, user.floor, user.oldest, unread, user.referred)
+  redis.call('SET', user.head, state, 'PX', lasts) -- whole ms
+end
+
+local function put(number)
+  local channel, own = ARGV[5 + 3 * number], tonumber(ARGV[6 + 3 * number])
+  local user = next_user(number)
+  for _ = 1, tonumber(ARGV[7 + 3 * number]) do next_message(user) end
+  if #user.entries == 0 then return end
+  write_log(user) -- its first write comes before all others: a server that is out of memory refuses it
+  write_head(user)
+  for _, command in ipairs(user.later) do redis.call(unpack(command)) end
+  if #user.fields > 0 then
+    redis.call('HSET', user.inbox, unpack(user.fields))
+    limit_life(user.inbox, user.waiting == 0, user.longest_kept)
+  end
+  if user.heard > own then
+    for _, text in ipairs(user.texts) do redis.call(verb, channel, label .. text) end
   end
 end
 

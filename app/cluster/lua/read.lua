@@ -11,10 +11,17 @@ local seq, middle, unread, last =
   string.match(redis.call('GET', head) or '', '^(%d+)( %d+ %d+ )(%d+)( %d+)$')
 local ids, stored, stored_bytes = redis.call('HKEYS', inbox), {}, 0
 
+-- The data of a message may end with the same words, but then a brace follows.
+local function is_persisted(entry)
+  local tail = string.sub(entry, -260)
+  return string.find(tail, '"persisted":true,"accepted"', 1, true)
+    and string.find(tail, '"persisted":true,"accepted":%d+,"previous":%d+,[^{}]*}$')
+end
+
 local entries = redis.call('LRANGE', log, -ARGV[2], -1)
 for index = #entries, 1, -1 do
   local entry = entries[index]
-  if string.find(string.sub(entry, -260), '"persisted":true,"accepted"', 1, true) then
+  if is_persisted(entry) then
     local id = string.match(entry, '^{"id":"([^"]*)"')
     stored_bytes = stored_bytes + #entry
     if stored_bytes > most then break end
