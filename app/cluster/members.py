@@ -112,8 +112,9 @@ class Members:
                 logger.info("the other nodes are not seen: %s", error)
 
     async def leave(self) -> None:
-        """This node is no more, and has left nothing. Raises Unavailable."""
+        """Take this node off the list; it has left nothing to clean up. Raises Unavailable."""
         await self._client.call(NODES, "ZREM", NODES, self._node)
+        await self._announce()
 
     async def _beat(self) -> None:
         lapsed, living, self._dead, buried = await self._client.run_script(BEAT, (NODES,), self._node, self._life_ms)
@@ -128,12 +129,12 @@ class Members:
         if lapsed:
             for call in self._on_lapse:
                 call()
-            self._say_hello()
+            await self._announce()
 
-    def _say_hello(self) -> None:
-        """Let the others look at once: a broadcast that this node cannot hear must name it."""
+    async def _announce(self) -> None:
+        """Let the others look at once: a broadcast names a node that cannot hear it, and none that has left."""
         with contextlib.suppress(Unavailable):
-            self._client.send(EVERYBODY, self._client.publish_verb, EVERYBODY, label(Kind.HELLO, self._node))
+            await self._client.publish(EVERYBODY, label(Kind.MEMBERS, self._node))
 
     # After the dead
 

@@ -48,7 +48,7 @@ class ClusterNode:
         self.members.on_lapse(self.presence.refresh_soon)
 
     def _receive(self, parcel: Parcel) -> None:
-        if parcel.kind is Kind.HELLO:
+        if parcel.kind is Kind.MEMBERS:
             self.members.beat_soon()
             return
         receiver = self.post if parcel.kind is Kind.LETTER else self.control

@@ -140,7 +140,7 @@ class RedisRelay:
         if parcel.sender == self._node:
             return
         self.received += 1
-        if parcel.kind in (Kind.QUESTION, Kind.ANSWER, Kind.LETTER, Kind.HELLO):
+        if parcel.kind in (Kind.QUESTION, Kind.ANSWER, Kind.LETTER, Kind.MEMBERS):
             self.on_other(parcel)
         elif self._busy or parcel.kind is Kind.PUBLICATION:
             self._hold(parcel)

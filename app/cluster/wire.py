@@ -22,8 +22,8 @@ class Kind(Enum):
     ANSWER = b"A"
     LETTER = b"L"
     """For one node, see `post`."""
-    HELLO = b"H"
-    """For all nodes: the sender is there, and the others should look who is."""
+    MEMBERS = b"H"
+    """For all nodes: the sender has joined or is leaving, and the others should look who is there."""
 
 
 class Parcel(NamedTuple):
