@@ -1,7 +1,7 @@
 """Proxies that may say on whose behalf they speak, and what they say (X-Forwarded-*, and Forwarded of RFC 7239)."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
@@ -11,12 +11,15 @@ from app.errors import ConfigurationError
 UNIX = "unix"
 MAX_PREFIX_LENGTH = 256
 CACHED_HOSTS = 4096
+LONGEST_HOST = 64  # of an address with its zone; what is longer is not worth a place in the cache
+UNKNOWN_HOST = "unknown"
 
 Headers = Iterable[tuple[bytes, bytes]]
 Client = tuple[str, int]
 
-_PAIR = re.compile(r"""([\w!#$%&'*+.^`|~-]+)=("(?:[^"\\]|\\.)*"|[^\s",;]*)""")
-_ELEMENT = re.compile(r"""(?:[^,"]|"(?:[^"\\]|\\.)*")+""")
+# Headers can be as long as a whole head, so each pattern takes a time in proportion to the text.
+_QUOTED = re.compile(r""""(?:[^"\\]|\\.)*(?:(")|\\?\Z)""")  # group 1: it is closed
+_PAIR = re.compile(r"""([\w!#$%&'*+.^`|~-]+)=("(?:[^"\\]|\\.)*"|[^\s",;]*)""")  # for `fullmatch` alone
 _PREFIX = re.compile(r"(?:/[\w.~%-]+)+/?", re.ASCII)
 
 
@@ -33,7 +36,9 @@ class TrustedProxies:
         return self._unix or bool(self._networks)
 
     def trusts(self, host: str | None) -> bool:
-        return self._trusts(host) if host else self._unix
+        if not host:
+            return self._unix
+        return len(host) <= LONGEST_HOST and self._trusts(host)
 
     def _contains(self, host: str) -> bool:
         address = parse_host(host)
@@ -45,17 +50,25 @@ class TrustedProxies:
         A proxy sets one of the headers and may pass on the other as the client sent it. So if they disagree, neither
         is believed.
         """
-        reports = [self._nearest(hops) for hops in (_split(forwarded_for), _split_forwarded(forwarded)) if hops]
+        nearest = (self._nearest(_hops(forwarded_for)), self._nearest(_forwarded_hops(forwarded)))
+        reports = [client for client in nearest if client is not None]
         if len({host for host, _ in reports}) != 1:
             return None
         host, port = reports[0]
         address = parse_host(host)
         return None if address is None else (str(address), port)
 
-    def _nearest(self, hops: Sequence[str]) -> Client:
-        """Return the last hop that is not a proxy of ours: what stands before it is only what that client claims."""
-        clients = [split_port(hop) for hop in hops]
-        return next((client for client in reversed(clients) if not self.trusts(client[0])), clients[0])
+    def _nearest(self, hops: Iterable[str]) -> Client | None:
+        """Return the first of `hops` that is not a proxy of ours: what comes after it is only what that client claims.
+
+        If all of them are proxies it is the last.
+        """
+        client = None
+        for hop in hops:
+            client = split_port(hop)
+            if not self.trusts(client[0]):
+                break
+        return client
 
 
 def _parse_network(entry: str) -> IPv4Network | IPv6Network:
@@ -68,20 +81,43 @@ def _parse_network(entry: str) -> IPv4Network | IPv6Network:
         ) from None
 
 
-def _split(values: Sequence[str]) -> list[str]:
-    return [part.strip() for value in values for part in value.split(",") if part.strip()]
+def _hops(values: Sequence[str]) -> Iterator[str]:
+    """Return what X-Forwarded-For names, the hop next to this node first."""
+    for value in reversed(values):
+        yield from (hop for part in reversed(value.split(",")) if (hop := part.strip()))
 
 
-def _split_forwarded(values: Sequence[str]) -> list[str]:
-    """Return the `for` of each element; an element without one counts as unknown."""
-    return [_for_of(element) for value in values for element in _ELEMENT.findall(value) if element.strip()]
+def _forwarded_hops(values: Sequence[str]) -> Iterator[str]:
+    """Return the `for` of each element, the one next to this node first."""
+    for value in reversed(values):
+        yield from (_for_of(element) for element in reversed(_split_unquoted(value, ",")) if element.strip())
 
 
 def _for_of(element: str) -> str:
-    for name, value in _PAIR.findall(element):
-        if name.lower() == "for":
-            return re.sub(r"\\(.)", r"\1", value[1:-1]) if value.startswith('"') else str(value)
-    return "unknown"
+    """An element without `for` counts as unknown, and so does one that is not valid: its quotes may hide another."""
+    host = UNKNOWN_HOST
+    for part in _split_unquoted(element, ";"):
+        if not (text := part.strip()):
+            continue
+        pair = _PAIR.fullmatch(text)
+        if pair is None:
+            return UNKNOWN_HOST
+        if pair[1].lower() == "for":
+            host = re.sub(r"\\(.)", r"\1", pair[2][1:-1]) if pair[2].startswith('"') else pair[2]
+    return host
+
+
+def _split_unquoted(text: str, separator: str) -> list[str]:
+    """Split at separators that are not in quotes. A quote that is never closed quotes nothing."""
+    parts, start = [], 0
+    for masked in _QUOTED.sub(_mask, text).split(separator):
+        parts.append(text[start : start + len(masked)])
+        start += len(masked) + len(separator)
+    return parts
+
+
+def _mask(quoted: re.Match[str]) -> str:
+    return quoted[0] if quoted[1] is None else "_" * len(quoted[0])
 
 
 def parse_prefix(text: str) -> str | None:

@@ -1,5 +1,8 @@
 """Whom proxies speak for, and which of them are believed."""
 
+import time
+import tracemalloc
+
 import pytest
 
 from app.connections.proxies import TrustedProxies, parse_prefix
@@ -74,6 +77,10 @@ def test_client_is_the_last_that_is_not_a_proxy(values: list[str], client: tuple
         (["for=1.1.1.1", "for=203.0.113.9;host=a.example"], (NEAR, 0)),
         (['for="1.1.1.1, for=2.2.2.2";host="x\\"y", for=203.0.113.9'], (NEAR, 0)),
         (['for="1.1.1.1, for=203.0.113.9'], (NEAR, 0)),  # the client's quote is never closed
+        (['for=6.6.6.6;x="', 'for="203.0.113.9:4711"'], (NEAR, 4711)),
+        (['for=6.6.6.6;x=", for="203.0.113.9:4711"'], None),  # the client's quote ends where the proxy's begins
+        (["for=6.6.6.6;x y, for=10.0.0.2"], None),
+        (["for=203.0.113.9;; ,"], (NEAR, 0)),
         (["for=unknown"], None),
         (["for=_secret"], None),
         (["proto=https"], None),
@@ -83,6 +90,30 @@ def test_client_is_the_last_that_is_not_a_proxy(values: list[str], client: tuple
 )
 def test_forwarded_of_rfc_7239(values: list[str], client: tuple[str, int] | None) -> None:
     assert PROXIES.client_of([], values) == client
+
+
+@pytest.mark.parametrize(
+    "text", ["a", '"', '\\"', '""', "a=", 'a="', 'a="\\"', "a;", "for=a,", "for=10.0.0.1,", ",", " ", "=;"]
+)
+@pytest.mark.parametrize("start", ["", '"'])
+def test_header_as_long_as_a_head_is_read_in_milliseconds(start: str, text: str) -> None:
+    def measure(size: int) -> float:
+        value = start + text * (size // len(text))
+        began_s = time.process_time()
+        PROXIES.client_of([value], [value])
+        return time.process_time() - began_s
+
+    assert min(measure(65_536) for _ in range(3)) < 0.5  # what takes a quadratic time takes 7 s and more
+
+
+def test_names_that_are_no_addresses_are_not_remembered() -> None:
+    proxies = TrustedProxies(("10.0.0.0/8",))
+    tracemalloc.start()
+    for number in range(200):
+        assert proxies.client_of([], [f"for={number}" + "x" * 60_000]) is None
+    kept_bytes, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept_bytes < 1_000_000
 
 
 def test_headers_that_disagree_are_not_believed() -> None:
