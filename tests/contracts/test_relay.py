@@ -176,6 +176,7 @@ async def test_a_user_that_is_watched_no_more_is_told_nothing(relays: Sequence[R
     await watch(relays[1].watch_user("ann"))
     relays[1].unwatch_user("ann")
     relays[1].unwatch_user("never")
+    await relays[1].publish(news("own", destination="/topic/own"))  # answered behind the end of the subscription
     relays[0].tell(Notice(user="ann", publication=news("m1")))
     await asyncio.sleep(0)
     await relays[0].publish(news("end"))

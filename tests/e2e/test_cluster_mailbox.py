@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from app.cluster.keys import inbox_key
 from tests.client import StompClient, listening
 from tests.databases import migrated_database
 from tests.e2e.accounts import RESTART
@@ -203,6 +204,8 @@ async def test_message_that_nobody_has_to_acknowledge_is_reported_sent_or_expire
         assert [(await there.status(id))["status"] for id in ids] == ["stored", "stored"]
         async with listening(there.server.websocket_url, "test-once1") as client:
             assert (await client.expect("MESSAGE")).headers["message-id"] == ids[1]
+            # That it was sent is written behind.
+            await eventually(lambda: ask(redis, "HLEN", inbox_key("test-once1")), lambda waiting: waiting == 0)
         await asyncio.to_thread(there.server.stop, signal.SIGKILL)
         here.server.start()
         await asyncio.to_thread(here.server.wait_until_ready)
