@@ -134,7 +134,7 @@ class Intake:
         return await self._delivery.broadcast(message, destination, given_id=message_id is not None)
 
     def _known_id(self, given: str | None, item: int) -> str | None:
-        """Return the id that every attempt at this push has, or None if there is none."""
+        """Return the id that all attempts at this push share, or None if the caller gave neither an id nor a key."""
         if given is None:
             return self._derived_id(item)
         if problem := given_id_problem(given):

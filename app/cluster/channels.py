@@ -67,7 +67,7 @@ class Channels:
             del self._pending[channel]
 
     def renew(self, channel: str) -> None:
-        """Subscribe again, in case the server lost the subscription and told nobody."""
+        """Subscribe again, in case the server lost the subscription without a notice."""
         link = self._confirmed.get(channel)
         if link is not None:
             with contextlib.suppress(Unavailable):

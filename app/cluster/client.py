@@ -107,7 +107,7 @@ class RedisClient:
     def send_script(
         self, script: Script, keys: Sequence[str], *arguments: Argument, on_reply: OnReply | None = None
     ) -> "asyncio.Future[Any]":
-        """As `run_script`, without a coroutine for each and without its second try: it may raise ReplyError."""
+        """Send a script once, and return the future of its reply. It may raise ReplyError; `run_script` retries."""
         packed = pack("EVALSHA", script.digest, len(keys), *keys, *arguments)
         return self._link_of(keys[0]).send_packed(packed, on_reply)
 
