@@ -28,6 +28,7 @@ from app.messages.message import Envelope
 KNOWN = -1
 # Redis does nothing else while a script runs: about 10 µs for a message.
 PUTS_AT_ONCE, BYTES_AT_ONCE = 100, 262_144
+FLUSH_S = 0.0005  # Redis works on what is sent while the rest of a long turn is handled
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ class RedisPuts:
         self._clock = clock
         self._label = label(Parcel.MESSAGE, node)
         self._waiting: list[Put] = []
+        self._due_s = 0.0
 
     async def send(self, put: Put) -> Placed | None:
         """Return where the message was placed, None if the inbox is full. Raises Unavailable."""
@@ -65,9 +67,12 @@ class RedisPuts:
         put.done = loop.create_future()
         if not self._client.is_sharded:
             put.described = description(put.envelope)
-        if not self._waiting:
-            loop.call_soon(self._flush)
         self._waiting.append(put)
+        if len(self._waiting) == 1:
+            self._due_s = self._clock.monotonic() + FLUSH_S
+            loop.call_soon(self._flush)
+        elif self._clock.monotonic() > self._due_s:
+            self._flush()
         try:
             return await put.done
         except ReplyError:
@@ -83,6 +88,8 @@ class RedisPuts:
     # Of one turn of the loop
 
     def _flush(self) -> None:
+        if not self._waiting:
+            return
         users: dict[str, list[Put]] = {}
         for put in self._waiting:
             users.setdefault(put.envelope.receiver, []).append(put)

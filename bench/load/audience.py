@@ -13,7 +13,7 @@ from bench.load.wire import masked
 IN_FLIGHT = 500  # sessions that are opening at the same time: within the backlog of the server
 ID_MARK = b"\nmessage-id:"
 BEAT = masked(b"\n")
-SETTLE = masked(b"SEND\ndestination:/app/ack\nreceipt:settled\n\nsettled\0")
+SETTLE = masked(b"UNSUBSCRIBE\nid:none\nreceipt:settled\n\n\0")  # an acknowledgement has its receipt once it is durable
 
 
 class Audience:

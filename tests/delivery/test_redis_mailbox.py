@@ -35,9 +35,22 @@ def new_envelope(
     )
 
 
-def mailbox_of(node: ClusterNode, *, most: int = 5, replicas: int = 0) -> RedisMailbox:
+class SteppingClock(SystemClock):
+    """Each look at the monotonic clock is `step_s` later."""
+
+    def __init__(self, step_s: float = 0.0) -> None:
+        self._now_s, self._step_s = 0.0, step_s
+
+    def monotonic(self) -> float:
+        self._now_s += self._step_s
+        return self._now_s
+
+
+def mailbox_of(
+    node: ClusterNode, *, most: int = 5, replicas: int = 0, clock: SystemClock | None = None
+) -> RedisMailbox:
     limits = MailboxLimits(max_messages=most)
-    return RedisMailbox(node.client, limits=limits, clock=SystemClock(), node=node.name, replicas=replicas)
+    return RedisMailbox(node.client, limits=limits, clock=clock or SteppingClock(), node=node.name, replicas=replicas)
 
 
 @asynccontextmanager
@@ -435,6 +448,14 @@ async def test_messages_of_one_moment_share_a_script(node: ClusterNode) -> None:
     for user in range(5):
         of_user = placed[user::5]
         assert [one.previous for one in of_user] == [0, *(one.seq for one in of_user[:-1])]
+
+
+async def test_redis_begins_while_a_long_turn_goes_on(node: ClusterNode) -> None:
+    mailbox = mailbox_of(node, most=300, clock=SteppingClock(redis_puts.FLUSH_S / 10))
+    before = calls("evalsha")
+    placed = await asyncio.gather(*(mailbox.put(new_envelope(f"m{n}", receiver=f"u{n % 5}")) for n in range(50)))
+    assert calls("evalsha") - before == 5
+    assert sorted(placed, key=lambda one: one.seq) == placed
 
 
 @pytest.mark.parametrize(
