@@ -112,10 +112,17 @@ def _remove_stale(path: str) -> None:
         return
     if not stat.S_ISSOCK(mode):
         raise ConfigurationError(f"UDS: {path} is a file of another kind; the path of a Unix socket was expected")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe, suppress(ConnectionRefusedError):
-        probe.connect(path)
-        raise ConfigurationError(f"UDS: another process listens on {path}")
-    _unlink(path)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            _unlink(path)
+        except OSError as error:
+            raise ConfigurationError(
+                f"UDS: another process has {path}, which cannot be used: {error.strerror}"
+            ) from None
+        else:
+            raise ConfigurationError(f"UDS: another process listens on {path}")
 
 
 def _unlink(path: str) -> None:

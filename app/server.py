@@ -18,6 +18,7 @@ from app.listening import open_listeners, raise_file_limit
 from app.logs import configure_logging
 from app.main import create_app
 from app.settings import Settings
+from app.transports.asgi_protocol import AsgiProtocol
 from app.transports.http_limits import HttpWatch
 from app.transports.http_protocol import HttpProtocol
 from app.transports.picows_protocol import PicowsProtocol
@@ -52,7 +53,7 @@ def server_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         http=partial(HttpProtocol, watch=HttpWatch(http_limits(settings))),  # type: ignore[arg-type]  # called alone
-        ws=PicowsProtocol if settings.ws_transport == "picows" else "websockets-sansio",
+        ws=PicowsProtocol if settings.ws_transport == "picows" else AsgiProtocol,
         # above the limits of a frame, so that STOMP can say what was wrong
         ws_max_size=2 * max(settings.max_frame_bytes, settings.max_connect_frame_bytes),
         ws_per_message_deflate=False,

@@ -94,13 +94,15 @@ def test_unix_socket_that_a_killed_process_left_is_replaced(tmp_path: Path) -> N
     [
         ("file", "is a file of another kind; the path of a Unix socket was expected"),
         ("live", "another process listens on"),
+        ("datagram", "which cannot be used: Protocol wrong type for socket"),
         ("no/such/folder", "No such file or directory"),
         ("x" * 200, "AF_UNIX path too long"),
     ],
 )
 def test_unix_socket_that_cannot_be_had_is_named(name: str, problem: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("precious")
-    with socket.socket(socket.AF_UNIX) as live:
+    with socket.socket(socket.AF_UNIX) as live, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as datagram:
+        datagram.bind(str(tmp_path / "datagram"))
         live.bind(str(tmp_path / "live"))
         live.listen()
 

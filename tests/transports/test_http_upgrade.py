@@ -93,6 +93,14 @@ async def test_header_lines_are_combined(transport: str, words: bytes) -> None:
         assert (await reader.readline()).startswith(b"HTTP/1.1 101 ")
 
 
+@pytest.mark.parametrize("name", [b"Cookie", b"Sec-WebSocket-Protocol", b"X-Long"])
+@TRANSPORTS
+async def test_handshake_with_a_header_that_is_too_long_is_refused(transport: str, name: bytes) -> None:
+    handshake = HANDSHAKE[:-2] + name + b": " + b"a" * 9_000 + b"\r\n\r\n"
+    async with open_service(ws_transport=transport) as running, ask(running.port, handshake) as (reader, _):
+        assert (await reader.read()).startswith(b"HTTP/1.1 431 ")
+
+
 async def test_handshake_behind_a_request_that_is_under_way_is_ignored() -> None:
     app = Recorder()
     wire = connect(ours(), app)
