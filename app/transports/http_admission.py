@@ -16,7 +16,7 @@ from app.transports.http_answers import response
 LIMITS = "connection_limits"
 """Key of the ConnectionLimits in the state that the lifespan of the application yields."""
 
-PROBES = ("/healthz", "/readyz")
+PROBES, PROBE_METHODS = ("/healthz", "/readyz"), ("GET", "HEAD")
 STATUS = Unavailable.status
 
 
@@ -102,7 +102,7 @@ def refusing(app: ASGIApp, refusal: Refusal) -> ASGIApp:
     headers = [*RAW_HEADERS, (b"content-length", str(len(body)).encode())]
 
     async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["path"].endswith(PROBES):
+        if scope["method"] in PROBE_METHODS and scope["path"].endswith(PROBES):
             await app(scope, receive, closing(send))
             return
         await send({"type": "http.response.start", "status": STATUS, "headers": headers})

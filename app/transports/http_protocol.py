@@ -20,10 +20,11 @@ from app.transports.http_upgrade import Headers, head_without_upgrade, websocket
 from app.transports.http_versions import app_for_version
 
 MAX_HELD_BYTES = 65_536  # of further requests, while one is under way
+LARGE_READ_BYTES = 65_536  # after which other connections are read before this one goes on
 
 
-class EarlyTransport:
-    """The transport of a response that may end before its request does; `close` is given by the protocol."""
+class ResponseTransport:
+    """The transport of the responses of a connection; its `close` is given by the protocol."""
 
     def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
         self.write = transport.write
@@ -43,6 +44,7 @@ class HttpProtocol(CountedHttpProtocol, HttpReader):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
+        self.response_transport = ResponseTransport(transport, self._end)
         self.expires_tick = self._watch.tick + self._watch.head_ticks
         self._watch.add(self)
 
@@ -57,6 +59,7 @@ class HttpProtocol(CountedHttpProtocol, HttpReader):
     def _forget(self) -> None:
         """Drop what refers back to this object, so that nothing is left to the garbage collector."""
         self._watch.remove(self)
+        self.response_transport = None
         self.parser = None  # type: ignore[assignment]  # as uvicorn does it itself when a connection is lost
         self.cycle = None  # type: ignore[assignment]
         self._running = None
@@ -69,6 +72,18 @@ class HttpProtocol(CountedHttpProtocol, HttpReader):
         elif not self._is_stopped:
             self._held = b"".join((self._held, data)) if self._held else data
             self._parse_held()
+            if len(data) >= LARGE_READ_BYTES:
+                self._yield()
+
+    def _yield(self) -> None:
+        """Let the loop read other connections. libuv would read this one up to 32 times for as long as bytes come."""
+        if self.parser is not None and not self.flow.read_paused and not self.transport.is_closing():
+            self.transport.pause_reading()
+            self.loop.call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        if self.parser is not None and not self.flow.read_paused and not self.transport.is_closing():
+            self.transport.resume_reading()
 
     @property
     def _may_parse(self) -> bool:
@@ -101,9 +116,6 @@ class HttpProtocol(CountedHttpProtocol, HttpReader):
             self._expect_more(size)
         except RefusedRequest as refused:
             self._refuse(refused.status, refused.detail)
-        else:
-            if self._in_body and not isinstance(self.cycle.transport, EarlyTransport):
-                self.cycle.transport = EarlyTransport(self.transport, self._end_early)  # type: ignore[assignment]
 
     def _refuse_broken(self, error: HttpParserError) -> None:
         cause = error.__context__
@@ -198,7 +210,11 @@ class HttpProtocol(CountedHttpProtocol, HttpReader):
             self._refusal, self.expires_tick = answer, NEVER
 
     def _end(self, answer: bytes = b"") -> None:
-        """Write `answer` and shut down this side. A reset could overtake the answer (RFC 9112 section 9.6)."""
+        """Write `answer` and shut down this side, after a refusal or a response that ends the connection.
+
+        To close it at once would reset it if the peer is still sending, and a reset can overtake the response
+        (RFC 9112 section 9.6).
+        """
         self._is_stopped, self._refusal = True, b""
         self.expires_tick = self._watch.tick + self._watch.linger_ticks
         if self.transport.is_closing():
@@ -210,12 +226,11 @@ class HttpProtocol(CountedHttpProtocol, HttpReader):
         else:
             self.transport.close()
 
-    def _end_early(self) -> None:
-        """Called by a response that ends the connection."""
-        if self._in_body:
-            self._end()
-        else:
-            self.transport.close()
+    def shutdown(self) -> None:
+        """Called by the server, which then waits for its connections: a response that ends one closes it at once."""
+        if self.response_transport is not None:
+            self.response_transport.close = self.transport.close
+        super().shutdown()
 
     def expire(self) -> None:
         """Called by the watch when what was due has not come."""

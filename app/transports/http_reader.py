@@ -14,7 +14,7 @@ from uvicorn.server import ServerState
 
 from app.transports.http_limits import NEVER, HttpWatch
 
-MAX_UNREAD_BYTES = 1_048_576  # of a body that comes after its answer; a larger rest ends the connection
+MAX_UNREAD_BYTES = 1_048_576  # of a body with its chunk sizes, after its answer; a larger rest ends the connection
 LINE_EXTRA_BYTES = len("  HTTP/1.1")
 HEADER_EXTRA_BYTES = len(": \r\n")
 END_BYTES = len("\r\n\r\n")
@@ -34,6 +34,8 @@ class HttpReader(HttpToolsProtocol):
     """The callbacks of a connection's parser. From `expires_tick` on, the bytes that are due are late."""
 
     expires_tick: float = NEVER
+    response_transport: Any = None
+    """What responses write to: a part of an asyncio.Transport."""
     # Of the request that is being read
     _in_head = False
     _in_body = False
@@ -45,6 +47,8 @@ class HttpReader(HttpToolsProtocol):
     _body_tick = 0
     _body_waited = False
     _unread_bytes = 0
+    _framing_bytes = 0
+    """Bytes of a body on the wire less its content: sizes and extensions of chunks, and trailers."""
 
     def __init__(
         self,
@@ -83,9 +87,10 @@ class HttpReader(HttpToolsProtocol):
         if self.parser.should_upgrade():
             return  # what becomes of it is known once the parser has stopped
         super().on_headers_complete()
+        self.cycle.transport = self.response_transport
         self._in_body = True
         self._pending_bytes = NOTHING_PENDING
-        self._trailers = self._body_bytes = 0
+        self._trailers = self._body_bytes = self._body_bytes_before = self._framing_bytes = 0
 
     def _check_counts(self) -> None:
         """Check the request line and the number of headers, after each piece and at the end of the head."""
@@ -122,9 +127,6 @@ class HttpReader(HttpToolsProtocol):
         cycle = self.cycle
         self._body_bytes += len(body)
         if cycle.response_complete:
-            self._unread_bytes += len(body)
-            if self._unread_bytes > MAX_UNREAD_BYTES:
-                raise RefusedRequest(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the body goes on after its answer")
             return
         cycle.body += body
         if len(cycle.body) > HIGH_WATER_LIMIT:
@@ -166,6 +168,8 @@ class HttpReader(HttpToolsProtocol):
         if self._in_body:
             if self._pending_bytes > limit or self._trailers > self._watch.max_headers:
                 raise _too_large(f"chunk extensions and trailers have more than {limit} bytes, or are too many")
+            if not is_first:  # the first piece has the head, and perhaps other requests
+                self._check_body(size)
             self._expect_body(is_first)
             return
         self._check_counts()
@@ -173,6 +177,18 @@ class HttpReader(HttpToolsProtocol):
             raise _too_large(f"the head of the request has more than {limit} bytes")
         if is_first:
             self.expires_tick = self._watch.tick + self._watch.head_ticks
+
+    def _check_body(self, size: int) -> None:
+        """Count a piece of the body as it came on the wire. Chunks of a byte each cost more than their content."""
+        if self.cycle.response_complete:
+            self._unread_bytes += size
+            if self._unread_bytes > MAX_UNREAD_BYTES:
+                raise RefusedRequest(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the body goes on after its answer")
+        self._framing_bytes += size - (self._body_bytes - self._body_bytes_before)
+        if self._framing_bytes > self._watch.limits.max_head_bytes + self._body_bytes:
+            raise RefusedRequest(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the chunks of the body have more framing than content"
+            )
 
     def _expect_body(self, is_first: bool) -> None:
         """Set when more content is late: after a silence, or below the minimum rate since the body began."""

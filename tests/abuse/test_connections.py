@@ -52,6 +52,9 @@ def test_full_node_refuses_http_and_websocket_answers_probes_and_takes_the_next_
         assert ask(server.port, HANDSHAKE) == refused(NODE_FULL)
         for probe in ("/healthz", "/readyz"):
             assert ask(server.port, get(probe)).startswith(b"HTTP/1.1 200 OK\r\n")
+            # A push to a user of that name is no probe.
+            request = get("/vh-stomp-wsend/push_all_obj" + probe).replace(b"GET ", b"POST ")
+            assert ask(server.port, request) == refused(NODE_FULL)
         assert all(session.is_open() for session in sessions)
 
         sessions[0].socket.close()

@@ -193,6 +193,23 @@ async def test_what_is_not_http_is_answered_once_and_nothing_after_it_is_read(
     assert answers(await exchange(server, [HEALTH + broken + SMUGGLED])) == [200, status]
 
 
+@pytest.mark.parametrize(
+    ("status", "last"),
+    [
+        (200, HEALTH[:-2] + b"Connection: close\r\n\r\n"),
+        (200, HEALTH.replace(b"1.1", b"1.0")),
+        (400, HEALTH.replace(b"1.1", b"2.0")),
+        (404, WITH_LENGTH.replace(b"push_all_obj", b"nothing") + b"Connection: close\r\n\r\nhello"),
+    ],
+)
+async def test_peer_that_sends_on_after_its_last_request_gets_the_answer(
+    status: int, last: bytes, server: Server
+) -> None:
+    said = await exchange(server, [last + SMUGGLED * 100_000])
+
+    assert answers(said) == [status]
+
+
 async def test_thousands_of_pipelined_requests_are_answered_in_bounded_memory(server: Server) -> None:
     before_kb = rss_kb(server.process.pid)
 

@@ -7,7 +7,7 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from app.transports.http_limits import EXPIRED_PER_TURN, HttpLimits, HttpWatch
-from app.transports.http_protocol import MAX_HELD_BYTES, HttpProtocol
+from app.transports.http_protocol import LARGE_READ_BYTES, MAX_HELD_BYTES, HttpProtocol
 from app.transports.http_reader import MAX_UNREAD_BYTES
 from tests.transports.http_wire import Recorder, Wire, connect, hang_up, ours, send, settle, statuses
 
@@ -202,6 +202,73 @@ async def test_early_answer_that_ends_the_connection_is_not_overtaken_by_a_reset
     assert gate.started == ["/"]
     await sweep(clock, 3)
     assert wire.is_closing()
+
+
+async def test_last_response_of_a_connection_is_not_overtaken_by_a_reset(gate: Gate) -> None:
+    clock = watch()
+    wire = connect(ours(clock), gate, wire=SlowWire())
+    gate.close = True
+    gate.open.set()
+    await send(wire, [GET % 1, GET % 2])
+    assert (statuses(wire.written), wire.has_ended, wire.is_closing()) == ([200], True, False)
+
+    assert gate.started == ["/1"]
+    await sweep(clock, 3)
+    assert wire.is_closing()
+
+
+async def test_server_that_stops_does_not_wait_for_the_peer_to_hang_up(gate: Gate) -> None:
+    wire = connect(ours(), gate, wire=SlowWire())
+    await send(wire, [GET % 1])
+    wire.protocol.shutdown()
+    gate.open.set()
+    await settle()
+
+    assert (statuses(wire.written), wire.has_ended, wire.is_closing()) == ([200], False, True)
+
+
+CHUNKED = b"POST /%b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("path", "answer"), [pytest.param(b"", [413], id="before its answer"), pytest.param(b"early", [200], id="after it")]
+)
+@pytest.mark.parametrize("size", [10, 8_000, 100_000])
+async def test_chunks_with_more_framing_than_content_are_refused(path: bytes, answer: list[int], size: int) -> None:
+    wire = connect(ours(), Recorder())
+    await send(wire, [CHUNKED % path])
+    flood = b"1\r\nx\r\n" * (size // 6)
+    sent = 0
+    while not wire.is_closing() and sent <= MAX_UNREAD_BYTES:
+        await send(wire, [flood])
+        sent += len(flood)
+
+    assert statuses(wire.written) == answer
+    assert wire.is_closing()
+    assert sent < HttpLimits().max_head_bytes * 2 + size
+
+
+async def test_body_in_small_chunks_is_read() -> None:
+    app = Recorder()
+    wire = connect(ours(), app)
+    await send(wire, [CHUNKED % b"", *[b"5\r\nhello\r\n" * 1_000] * 50, b"0\r\n\r\n"])
+
+    assert app.seen[0].body == b"hello" * 50_000
+    await hang_up(wire)
+
+
+async def test_fast_peer_leaves_the_loop_to_others(gate: Gate) -> None:
+    wire = connect(ours(), gate)
+    wire.protocol.data_received(EARLY % 1_000_000 + bytes(60_000))
+    assert not wire.is_paused
+    gate.open.set()
+    await settle()
+
+    wire.protocol.data_received(bytes(LARGE_READ_BYTES))
+    assert wire.is_paused
+    await settle()
+    assert not wire.is_paused
+    await hang_up(wire)
 
 
 # Time
