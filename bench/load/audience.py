@@ -13,7 +13,8 @@ from bench.load.wire import masked
 IN_FLIGHT = 500  # sessions that are opening at the same time: within the backlog of the server
 ID_MARK = b"\nmessage-id:"
 BEAT = masked(b"\n")
-SETTLE = masked(b"UNSUBSCRIBE\nid:none\nreceipt:settled\n\n\0")  # an acknowledgement has its receipt once it is durable
+# A receipt that comes in its turn: that of an acknowledgement would come once it is durable.
+SETTLE = masked(b"BEGIN\ntransaction:t\n\n\0") + masked(b"ABORT\ntransaction:t\nreceipt:settled\n\n\0")
 
 
 class Audience:
