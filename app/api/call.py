@@ -6,12 +6,13 @@ class that hands them a request of its own, and `documentation` says what that r
 """
 
 import re
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from fastapi import Request
 from fastapi.routing import APIRoute
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from app.api.dependencies import FirstHeaders, check_push_access, read_body, runtime_of
 from app.api.idempotency import Answer, idempotency_of
@@ -68,10 +69,13 @@ class PushRoute(APIRoute):
         super().__init__(*args, **options)
         self.path_regex = re.compile(self.path_regex.pattern.removesuffix("$") + r"\Z", re.DOTALL)
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handle = super().get_route_handler()
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Call the endpoint without what FastAPI does for parameters and dependencies, of which a push has none.
 
-        async def open_and_handle(request: Request) -> Response:
-            return await handle(await open_call(request))
-
-        return open_and_handle
+        What is raised here becomes a response in the middleware of the application.
+        """
+        if scope["method"] not in (self.methods or ()):
+            await super().handle(scope, receive, send)
+            return
+        response: Response = await self.endpoint(await open_call(Request(scope, receive)))
+        await response(scope, receive, send)

@@ -62,7 +62,9 @@ def _put_under(prefix: str, scope: Scope) -> None:
     off.
     """
     path = scope["path"]
-    if not f"{path}/".startswith(prefix + "/") or prefix.split("/")[1] in OWN_SEGMENTS:
+    if path == prefix:
+        scope["path"], scope["raw_path"] = prefix + "/", prefix.encode() + b"/"
+    elif not path.startswith(prefix + "/") or prefix.split("/")[1] in OWN_SEGMENTS:
         scope["path"] = prefix + path
         scope["raw_path"] = prefix.encode() + scope.get("raw_path", b"")
     scope["root_path"] = prefix + scope.get("root_path", "")

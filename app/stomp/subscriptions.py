@@ -1,6 +1,7 @@
 """Which subscription a SUBSCRIBE or UNSUBSCRIBE names; in 1.0 its destination may stand for its id."""
 
 from collections.abc import Mapping
+from unicodedata import normalize
 
 from app.stomp.errors import ProtocolError
 from app.stomp.events import Subscription
@@ -40,4 +41,5 @@ def key_to_end(frame: Frame, version: Version, subscriptions: Mapping[str, Subsc
         return key
     if destination in subscriptions:
         return destination
-    return next((key for key, known in subscriptions.items() if known.destination == destination), key)
+    wanted = normalize("NFC", destination)  # the one spelling by which destinations are compared
+    return next((key for key, known in subscriptions.items() if normalize("NFC", known.destination) == wanted), key)

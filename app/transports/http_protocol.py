@@ -26,6 +26,8 @@ LARGE_READ_BYTES = 65_536  # after which other connections are read before this 
 class ResponseTransport:
     """The transport of the responses of a connection; its `close` is given by the protocol."""
 
+    __slots__ = ("close", "is_closing", "write")
+
     def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
         self.write = transport.write
         self.is_closing = transport.is_closing
@@ -44,7 +46,6 @@ class HttpProtocol(CountedHttpProtocol, HttpReader):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
-        self.response_transport = ResponseTransport(transport, self._end)
         self.expires_tick = self._watch.tick + self._watch.head_ticks
         self._watch.add(self)
 
@@ -123,6 +124,9 @@ class HttpProtocol(CountedHttpProtocol, HttpReader):
             self._refuse(cause.status, cause.detail)
         else:
             self._refuse(HTTPStatus.BAD_REQUEST, f"the request is not valid HTTP: {str(cause or error)[:200]}")
+
+    def make_response_transport(self) -> ResponseTransport:
+        return ResponseTransport(self.transport, self._end)
 
     # Upgrades
 

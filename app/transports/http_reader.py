@@ -35,7 +35,7 @@ class HttpReader(HttpToolsProtocol):
 
     expires_tick: float = NEVER
     response_transport: Any = None
-    """What responses write to: a part of an asyncio.Transport."""
+    """What responses write to, a part of an asyncio.Transport; None before the first request."""
     # Of the request that is being read
     _in_head = False
     _in_body = False
@@ -62,6 +62,9 @@ class HttpReader(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._watch = watch
 
+    def make_response_transport(self) -> Any:
+        raise NotImplementedError
+
     # Called by the parser
 
     def on_message_begin(self) -> None:
@@ -87,6 +90,8 @@ class HttpReader(HttpToolsProtocol):
         if self.parser.should_upgrade():
             return  # what becomes of it is known once the parser has stopped
         super().on_headers_complete()
+        if self.response_transport is None:
+            self.response_transport = self.make_response_transport()
         self.cycle.transport = self.response_transport
         self._in_body = True
         self._pending_bytes = NOTHING_PENDING

@@ -88,7 +88,7 @@ async def test_prefix_that_leads_elsewhere_is_not_believed() -> None:
         ("/notify", "/docs", "/notify/docs"),
         ("/notify", "/notify/docs", "/notify/docs"),
         ("/notify", "/notifydocs", "/notify/notifydocs"),
-        ("/notify", "/notify", "/notify"),  # the router leads it to /notify/
+        ("/notify", "/notify", "/notify/"),
         ("/a/b", "/a/b/docs", "/a/b/docs"),
         ("/api", "/api/sessions", "/api/api/sessions"),  # of the service, and cut off
     ],

@@ -568,6 +568,16 @@ async def test_1_0_ends_a_subscription_by_its_destination(subscribed: dict[str, 
     assert await peer.talk("SEND", {"destination": TOPIC}, "x") == []
 
 
+@pytest.mark.parametrize("subscribed", [{}, {"id": "1"}])
+async def test_1_0_ends_a_subscription_by_another_spelling_of_its_destination(
+    subscribed: dict[str, str], stage: Stage
+) -> None:
+    peer = await connected(stage, V10)
+    await peer.talk("SUBSCRIBE", {"destination": "/topic/e\u0301"} | subscribed)
+    await peer.talk("UNSUBSCRIBE", {"destination": "/topic/\u00e9"})
+    assert await peer.talk("SEND", {"destination": "/topic/\u00e9"}, "x") == []
+
+
 # ACK, NACK
 
 
