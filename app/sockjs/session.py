@@ -3,7 +3,6 @@
 A request that receives is attached, takes frames, and is detached; one at a time. What comes meanwhile waits.
 """
 
-from collections import deque
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -39,7 +38,7 @@ class SessionBuffer:
     def __init__(self, *, timing: Timing, limits: BufferLimits, now: float) -> None:
         self._timing = timing
         self._limits = limits
-        self._messages: deque[bytes] = deque()
+        self._messages: list[bytes] = []
         self._size = 0
         self._is_open = False
         self._close: bytes | None = None
@@ -121,12 +120,15 @@ class SessionBuffer:
         return HEARTBEAT if self._is_silent(now) else None
 
     def _take_messages(self, max_bytes: int) -> list[bytes]:
-        taken: list[bytes] = []
-        size = 0
-        while self._messages and (not taken or size + len(self._messages[0]) <= max_bytes):
-            taken.append(self._messages.popleft())
-            size += len(taken[-1]) + 1
-            self._size -= len(taken[-1])
+        count = size = 0
+        for message in self._messages:
+            if count and size + len(message) > max_bytes:
+                break
+            size += len(message) + 1
+            count += 1
+        taken = self._messages[:count]
+        del self._messages[:count]
+        self._size -= size - count
         return taken
 
     def _is_silent(self, now: float) -> bool:

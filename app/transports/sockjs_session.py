@@ -5,6 +5,7 @@ from typing import Protocol
 
 from app.clock import Clock
 from app.disconnects import SLOW_CONSUMER, DisconnectReason
+from app.flag import Flag
 from app.sockjs.frames import INTERRUPTED, quote
 from app.sockjs.session import Due, SessionBuffer
 from app.transports.endpoint import Endpoint, Peer
@@ -67,11 +68,9 @@ class SockJsSession:
         self._lease: Lease | None = None
         self._waiting_sends = 0
         self._turn = asyncio.Lock()
-        self._wake = asyncio.Event()
-        self._readable = asyncio.Event()
-        self._readable.set()
-        self._room = asyncio.Event()
-        self._room.set()
+        self._wake = Flag()
+        self._readable = Flag(True)
+        self._room = Flag(True)
 
     def open(self, endpoint: Endpoint) -> None:
         self._peer = endpoint.open(self)
