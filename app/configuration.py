@@ -143,7 +143,7 @@ def limit_options(settings: Settings) -> LimitOptions:
         per_address=settings.max_connections_per_address or 0,
         attempts_per_s=settings.max_attempts_per_s,
         unauthenticated=settings.max_unauthenticated,
-        unauthenticated_sockjs=min(settings.max_unauthenticated, max(settings.sockjs_max_sessions // 2, 1)),
+        unauthenticated_sockjs=min(settings.max_unauthenticated, max(settings.sockjs_max_sessions // 3, 1)),
     )
 
 

@@ -137,7 +137,7 @@ class Settings(BaseSettings):
     )
     sockjs_max_sessions: PositiveInt = Field(
         10_000,
-        description="SockJS sessions over HTTP of one process; those without a user may take half of them",
+        description="SockJS sessions over HTTP of one process; those without a user may take a third of them",
     )
     sockjs_client_url: str = Field(
         "https://cdn.jsdelivr.net/npm/sockjs-client@1.6.1/dist/sockjs.min.js",

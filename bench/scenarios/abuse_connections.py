@@ -59,11 +59,11 @@ def beside(
 def rows(what: str, alone: Samples, taken: Samples, grown_mb: float, details: dict[str, float]) -> Iterator[Row]:
     yield row(
         "abuse-connections", f"pushes beside {what}: p99", "ms", taken, against=alone, reference_name="alone",
-        aim=value_at_most(100),
+        aim=value_at_most(50),
     )  # fmt: skip
     yield row(
         "abuse-connections", f"growth of RSS by {what}", "MB", Samples.one(grown_mb, details=details),
-        aim=value_at_most(200),
+        aim=value_at_most(20),
     )  # fmt: skip
 
 
