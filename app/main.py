@@ -13,13 +13,13 @@ from app.api.cors import PageCORS
 from app.api.head import HeadAsGet
 from app.api.proxied import Proxied
 from app.auth.ports import Authenticator
-from app.clock import Clock
-from app.configuration import Extensions, check_settings, root_path, trusted_proxies
 from app.gateway.routing import DestinationRoutes
+from app.http.admission import LIMITS
 from app.messages.types import TypeRegistry
-from app.runtime import open_runtime
+from app.runtime.configuration import Extensions, check_settings, root_path, trusted_proxies
+from app.runtime.runtime import open_runtime
 from app.settings import Settings
-from app.transports.http_admission import LIMITS
+from app.timing.clock import Clock
 from app.version import VERSION
 
 DESCRIPTION = """

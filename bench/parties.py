@@ -14,7 +14,7 @@ from bench.remote import Remote
 from bench.requests import broadcast
 from bench.results import Sample, rate
 from bench.servers import SERVICE, pinned_server
-from tests.server import Server
+from tests.service import Server
 
 LOOK_S = 0.25
 QUIET = 0.05  # of a core

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from bench.machine import SERVER_CORE, pin
-from tests.server import Server, running_server
+from tests.service import Server, running_server
 
 SERVICE = ("-m", "app")
 WATCHED = ("-m", "bench.programs.watched")

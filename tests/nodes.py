@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
-from app.cluster.address import parse_redis_url
 from app.cluster.keys import ledger_keys
 from app.cluster.node import ClusterNode
+from app.redis.address import parse_redis_url
 from tests.proxy import Proxy, running_proxy
 from tests.valkey import fresh_database, valkey
 

@@ -20,7 +20,7 @@ from websockets.exceptions import ConnectionClosed
 
 from tests.client import StompClient, listening
 from tests.e2e.faults import cut
-from tests.server import Server, running_server
+from tests.service import Server, running_server
 from tests.sockjs_client import stomp_over_sockjs
 from tests.transports.raw_http import Exchange
 

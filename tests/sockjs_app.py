@@ -12,14 +12,14 @@ import uvicorn
 from fastapi import FastAPI
 
 from app.api.sockjs import sockjs_router
-from app.clock import SystemClock
 from app.disconnects import DisconnectReason
 from app.hub.transport import Transport
-from app.server import server_config
+from app.server.server import server_config
 from app.settings import Settings
+from app.sockjs.endpoint import SockJs
+from app.sockjs.options import SockJsOptions
+from app.timing.clock import SystemClock
 from app.transports.endpoint import Endpoint, Peer
-from app.transports.sockjs import SockJs
-from app.transports.sockjs_options import SockJsOptions
 from app.transports.websocket import WebSocketOptions
 from tests.nodes import running
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from app.configuration import connections_of, limit_options
 from app.errors import ConfigurationError
 from app.main import create_app
+from app.runtime.configuration import connections_of, limit_options
 from app.settings import Settings
 
 ENV_EXAMPLE = Path(__file__).parent.parent / ".env.example"

@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 from app.api.dependencies import FirstHeaders, check_push_access, read_body, runtime_of
 from app.api.idempotency import Answer, idempotency_of
 from app.api.intake import Intake, parse_content, parse_json
-from app.runtime import Runtime
+from app.runtime.runtime import Runtime
 
 
 class PushCall(Request):

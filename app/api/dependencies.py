@@ -8,8 +8,8 @@ from starlette.requests import ClientDisconnect, HTTPConnection
 
 from app.auth.bearer import bearer_token
 from app.errors import PayloadTooLarge, Unauthorized
-from app.runtime import Runtime
-from app.transports.http_codings import inflate, require_known
+from app.http.codings import inflate, require_known
+from app.runtime.runtime import Runtime
 
 MAX_LENGTH_DIGITS = 20  # of a content-length that is a number and no attack
 

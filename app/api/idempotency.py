@@ -12,7 +12,7 @@ from app.api.dependencies import FirstHeaders
 from app.errors import InvalidMessage
 from app.messages.ids import derived_id
 from app.notifications.idempotency import Result
-from app.runtime import Runtime
+from app.runtime.runtime import Runtime
 
 KEY_HEADER = "Idempotency-Key"
 MAX_KEY_LENGTH = 255

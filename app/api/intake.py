@@ -20,7 +20,7 @@ from app.messages.message import Envelope, MessageEncoder, NotifyMessage
 from app.messages.receivers import receiver_name
 from app.messages.topics import topic_name
 from app.messages.types import STRING_MSG
-from app.runtime import Runtime
+from app.runtime.runtime import Runtime
 
 _read_push = PushRequest.__pydantic_validator__.validate_python  # what model_validate calls, in half the time
 _SHAPE = bytes.maketrans(b"123456789E", b"000000000e")

@@ -27,7 +27,7 @@ from app.errors import (
     UnsupportedCoding,
     UnsupportedMedia,
 )
-from app.transports.http_codings import ACCEPTED
+from app.http.codings import ACCEPTED
 
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:stomp-notify:problem:"

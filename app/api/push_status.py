@@ -10,7 +10,7 @@ from app.api.schemas import PushStatus
 from app.errors import NotFound, Unavailable
 from app.gateway.directory import Item
 from app.messages.ids import message_id_problem
-from app.runtime import Runtime
+from app.runtime.runtime import Runtime
 
 router = APIRouter(prefix="/vh-stomp-wsend", tags=["Push"])
 

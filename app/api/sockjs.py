@@ -7,9 +7,9 @@ from fastapi import APIRouter, Depends, Request, WebSocket
 from starlette.responses import Response
 
 from app.api.dependencies import RuntimeDep
-from app.transports.sockjs import SockJs
-from app.transports.sockjs_http import answer_sockjs
-from app.transports.sockjs_websocket import serve_sockjs
+from app.sockjs.endpoint import SockJs
+from app.sockjs.http import answer_sockjs
+from app.sockjs.websocket import serve_sockjs
 
 BASE = "/stomp-ws"
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]

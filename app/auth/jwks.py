@@ -9,8 +9,8 @@ import httpx
 
 from app.auth.jwk_set import InvalidKeySet, parse_key_set
 from app.auth.keys import VerifyingKey
-from app.clock import Clock
 from app.errors import Unavailable
+from app.timing.clock import Clock
 
 logger = logging.getLogger(__name__)
 

@@ -22,8 +22,8 @@ from app.auth.keys import (
     verifying_key,
 )
 from app.auth.tokens import JwtAuthenticator
-from app.clock import Clock
 from app.errors import ConfigurationError
+from app.timing.clock import Clock
 
 _DEFAULT_SYMMETRIC = frozenset({"HS256"})
 _DEFAULT_ASYMMETRIC = frozenset({"RS256", "ES256"})

@@ -8,9 +8,9 @@ from jwt import PyJWTError
 from app.auth.claims import ClaimRules, identity_from_claims, parse_claims
 from app.auth.keys import SYMMETRIC, KeySource, Signatures, hmac_jws
 from app.auth.ports import Identity
-from app.clock import Clock
 from app.errors import Unauthorized
 from app.messages.receivers import receiver_problem
+from app.timing.clock import Clock
 
 MAX_TOKEN_CHARS = 8192
 

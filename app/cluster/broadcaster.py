@@ -5,13 +5,13 @@ import contextlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from app.cluster.client import RedisClient
 from app.cluster.keys import EVERYBODY, broadcast_mark_key
-from app.cluster.link import unavailable
 from app.cluster.members import Members, count_of
-from app.cluster.scripts import BROADCAST
 from app.errors import IdConflict, Unavailable
 from app.hub.publication import Published
+from app.redis.client import RedisClient
+from app.redis.link import unavailable
+from app.redis.scripts import BROADCAST
 
 MARK_LIFE_MS = 3_600_000  # retries come within minutes; the final answer to an Idempotency-Key is stored for longer
 OUTCOME = " unreached:"

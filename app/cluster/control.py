@@ -9,12 +9,12 @@ from typing import Any, Protocol
 
 from pydantic_core import from_json, to_json
 
-from app.cluster.client import RedisClient
 from app.cluster.keys import EVERYBODY, node_channel
 from app.cluster.members import Members
 from app.cluster.wire import Kind, Parcel, label
 from app.errors import Unavailable
-from app.tasks import TaskOwner
+from app.redis.client import RedisClient
+from app.timing.tasks import TaskOwner
 
 PATIENCE_S = 0.5
 PART = 500  # items of one answer: Redis cuts off subscribers for whom it has to buffer too much

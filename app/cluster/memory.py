@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from app.cluster.overdue import EndOverdue, Verdict, all_are_alive, look_twice
-from app.cluster.receiver import Receiver
+from app.delivery.receiver import Receiver
 from app.errors import IdConflict, SessionLimit
 from app.hub.publication import Notice, Publication, Published
 from app.messages.destinations import TOPIC_PREFIX

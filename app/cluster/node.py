@@ -7,8 +7,6 @@ import socket
 from collections.abc import Sequence
 from secrets import token_hex
 
-from app.cluster.address import RedisAddress
-from app.cluster.client import RedisClient
 from app.cluster.control import RedisControl
 from app.cluster.members import Members
 from app.cluster.post import RedisPost
@@ -17,6 +15,8 @@ from app.cluster.relay import RedisRelay
 from app.cluster.sockjs_owners import RedisOwners
 from app.cluster.wire import Kind, Parcel
 from app.errors import Unavailable
+from app.redis.address import RedisAddress
+from app.redis.client import RedisClient
 
 PATIENCE_S = 2.0  # for Redis to be there when the service starts, and to be told when it ends
 MAX_NAME_LENGTH = 48

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-from app.cluster.client import RedisClient
 from app.cluster.keys import node_channel
 from app.cluster.wire import Kind, Parcel, label
+from app.redis.client import RedisClient
 
 
 class RedisPost:

@@ -6,15 +6,15 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from app.cluster.client import RedisClient
 from app.cluster.control import Answer, Question, RedisControl
 from app.cluster.keys import devices_key, head_key, sessions_key
-from app.cluster.link import Argument, forget, unavailable
 from app.cluster.members import Members
 from app.cluster.overdue import EndOverdue, Verdict, all_are_alive, look_twice
-from app.cluster.scripts import JOIN, REFRESH
 from app.errors import SessionLimit, Unavailable
-from app.write_behind import WriteBehind
+from app.redis.client import RedisClient
+from app.redis.link import Argument, forget, unavailable
+from app.redis.scripts import JOIN, REFRESH
+from app.timing.write_behind import WriteBehind
 
 REFRESHES_PER_LIFE = 3
 SLICE = 200  # users that are refreshed before the loop gets a turn

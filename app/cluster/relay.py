@@ -5,12 +5,9 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
-from app.clock import Clock, SystemClock
 from app.cluster.broadcaster import Broadcaster, Once
-from app.cluster.client import RedisClient
 from app.cluster.keys import EVERYBODY, topic_channel, user_channel
 from app.cluster.members import Members
-from app.cluster.receiver import Receiver
 from app.cluster.wire import (
     Kind,
     Parcel,
@@ -22,10 +19,13 @@ from app.cluster.wire import (
     label,
     open_parcel,
 )
+from app.delivery.receiver import Receiver
 from app.errors import Unavailable
 from app.hub.publication import Notice, Publication, Published
 from app.messages.destinations import TOPIC_PREFIX
-from app.tasks import TaskOwner
+from app.redis.client import RedisClient
+from app.timing.clock import Clock, SystemClock
+from app.timing.tasks import TaskOwner
 
 MANY, FEW = 10_000, 5_000  # parcels that wait for a fan-out: when reading stops, and goes on
 

@@ -8,7 +8,6 @@ from itertools import takewhile
 
 from msgspec import Struct
 
-from app.clock import Clock
 from app.delivery.ledger import Ledger
 from app.delivery.log import Record, Trace
 from app.delivery.retry import Retry, RetryPolicy, plan_retry
@@ -18,6 +17,7 @@ from app.hub.publication import Publication
 from app.hub.session import Session
 from app.messages.destinations import USER_MESSAGES
 from app.messages.message import Envelope
+from app.timing.clock import Clock
 
 SWEEP_SLICE = 500  # records that one sweep handles before the loop gets a turn
 

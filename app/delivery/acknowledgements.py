@@ -2,12 +2,12 @@
 
 from collections.abc import Awaitable
 
-from app.clock import Clock
 from app.delivery.ack_manager import AckManager
 from app.delivery.archive import Archive, NoArchive
 from app.delivery.log import DeliveryLog
 from app.delivery.mailbox import Mailbox
 from app.hub.session import Session
+from app.timing.clock import Clock
 
 MAX_UNKNOWN_ACKS = 1_000
 

@@ -5,7 +5,6 @@ from typing import Literal
 
 from msgspec.structs import replace
 
-from app.clock import Clock
 from app.delivery.ack_manager import AckManager
 from app.delivery.acknowledgements import Acknowledgements
 from app.delivery.archive import Archive
@@ -24,7 +23,8 @@ from app.hub.session import Session
 from app.messages.destinations import USER_MESSAGES
 from app.messages.message import Envelope, MessageEncoder, NotifyMessage
 from app.messages.topics import topic_destination
-from app.tasks import TaskOwner
+from app.timing.clock import Clock
+from app.timing.tasks import TaskOwner
 
 
 class Delivery:

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
-from app.clock import Clock
 from app.delivery.retry import RetryPolicy
+from app.timing.clock import Clock
 
 JOB_ID = "ack-retry"
 LOOKS_PER_INTERVAL = 10  # so much finer than the waits it looks, for a resend to come when it is due

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from app.delivery.log import Record
-from app.schedule import Schedule
+from app.timing.schedule import Schedule
 
 RESOLUTION_S = 0.05
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from app.clock import Clock
 from app.delivery.ack_manager import AckManager
 from app.delivery.archive import Archive, NoArchive
 from app.delivery.log import DeliveryLog, Trace
@@ -12,6 +11,7 @@ from app.hub.hub import Hub
 from app.hub.session import Session
 from app.messages.destinations import USER_MESSAGES
 from app.messages.message import Envelope
+from app.timing.clock import Clock
 
 
 class Listeners:

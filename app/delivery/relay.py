@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from app.cluster.receiver import Receiver
+from app.delivery.receiver import Receiver
 from app.hub.publication import Notice, Publication, Published
 
 

@@ -5,7 +5,6 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from pydantic_core import to_json
 
-from app.clock import Clock
 from app.delivery.archive import Archive, NoArchive
 from app.delivery.mailbox import Mailbox
 from app.delivery.merge import merge
@@ -14,7 +13,8 @@ from app.hub.publication import Publication
 from app.hub.session import Replaying, Session
 from app.messages.destinations import USER_ERRORS, USER_MESSAGES
 from app.messages.message import Envelope
-from app.tasks import TaskOwner
+from app.timing.clock import Clock
+from app.timing.tasks import TaskOwner
 
 RETRY_S = 1.0  # until the archive is asked again
 READ_RETRY_S = 0.25  # until the mailbox is

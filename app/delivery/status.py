@@ -4,10 +4,10 @@ import asyncio
 import logging
 from typing import Literal
 
-from app.clock import Clock
 from app.delivery.log import DeliveryLog, Trace
 from app.delivery.mailbox import Fate, Mailbox
 from app.errors import Unavailable
+from app.timing.clock import Clock
 
 SLICE, PAUSE_S = 50, 0.01  # users that are asked about at once, and the time that others get between two slices
 

@@ -15,7 +15,7 @@ from app.delivery.listeners import Listeners
 from app.delivery.mailbox import Mailbox, Missed
 from app.delivery.relay import Relay
 from app.errors import Unavailable
-from app.tasks import TaskOwner
+from app.timing.tasks import TaskOwner
 
 SLICE, PAUSE_S = 50, 0.002  # users that catch up at once, and the time that others get between two slices
 RETRY_S = 0.25

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from app.clock import Clock
 from app.cluster.control import Control
 from app.delivery.ack_manager import AckManager
 from app.delivery.delivery import Delivery
@@ -15,6 +14,7 @@ from app.gateway.gateway import Gateway
 from app.hub.hub import Hub
 from app.hub.session import Session
 from app.messages.ids import message_id_problem
+from app.timing.clock import Clock
 
 SESSIONS, END_SESSION, STATUS = "sessions", "end-session", "status"
 # Nodes see different ends of a push; this is which of them tells most.

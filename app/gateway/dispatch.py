@@ -25,7 +25,7 @@ from app.messages.destinations import (
 from app.messages.names import canonical
 from app.messages.topics import topic_problem
 from app.stomp.events import Ack, Commit, Nack, Noted, Send, Subscribe, Subscription, Unsubscribe
-from app.tasks import TaskOwner
+from app.timing.tasks import TaskOwner
 
 SessionEvent = Subscribe | Unsubscribe | Send | Ack | Nack | Commit | Noted
 

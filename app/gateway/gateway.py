@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from app.auth.ports import Authenticator
-from app.clock import Clock
 from app.cluster.overdue import Verdict
 from app.connections.limits import ConnectionLimits, Kind
 from app.delivery.delivery import Delivery
@@ -20,9 +19,10 @@ from app.gateway.routing import DestinationRoutes
 from app.gateway.services import ConnectionOptions, Services
 from app.hub.hub import Hub
 from app.hub.transport import WEBSOCKET, Transport
-from app.schedule import Schedule
 from app.stomp.heartbeat import Heartbeat
-from app.tasks import TaskOwner
+from app.timing.clock import Clock
+from app.timing.schedule import Schedule
+from app.timing.tasks import TaskOwner
 
 LONGEST_TICK_S = 0.25
 SHORTEST_TICK_S = 0.05

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from app.auth.ports import Authenticator
-from app.clock import Clock
 from app.delivery.delivery import Delivery
 from app.disconnects import DisconnectReason
 from app.gateway.dispatch import Dispatcher
@@ -13,7 +12,8 @@ from app.gateway.presence import Presence
 from app.hub.hub import Hub
 from app.stomp.heartbeat import Heartbeat
 from app.stomp.session import SessionLimits
-from app.tasks import TaskOwner
+from app.timing.clock import Clock
+from app.timing.tasks import TaskOwner
 
 if TYPE_CHECKING:
     from app.gateway.connection import Connection

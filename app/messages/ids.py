@@ -5,7 +5,7 @@ import random
 import re
 from collections.abc import Callable
 
-from app.clock import Clock
+from app.timing.clock import Clock
 
 MESSAGE_ID_PREFIX = "ntf_"
 DERIVED_ID_PREFIX = "ntk_"

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-from app.clock import Clock
 from app.db.database import Database
 from app.delivery.delivery import Delivery
 from app.messages.message import NotifyMessage
 from app.messages.types import NOTIFY_DELETED, NOTIFY_VIEWED
 from app.notifications.repository import Cursor, NotifyRepository
 from app.notifications.tables import NotifyLog
+from app.timing.clock import Clock
 
 
 class NotifyHistory:

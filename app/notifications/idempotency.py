@@ -12,11 +12,11 @@ from typing import NamedTuple
 from sqlalchemy import delete, select, update
 from sqlmodel import col
 
-from app.clock import Clock
 from app.db.database import Database
 from app.errors import IdConflict, InProgress, ServiceError, Unavailable
 from app.notifications.repository import claim_key
 from app.notifications.tables import IdempotencyKey
+from app.timing.clock import Clock
 
 LEASE_MS = 5_000  # how long a key stays taken after the death of its process
 RENEWAL_S = 1.5

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from app.clock import Clock
 from app.db.batcher import Batcher
 from app.db.database import Database
 from app.delivery.delivery import Delivery
@@ -19,6 +18,7 @@ from app.notifications.marks import Marks
 from app.notifications.repository import NotifyRepository, PushMark
 from app.notifications.tables import NotifyLog
 from app.notifications.unrelayed import Unrelayed
+from app.timing.clock import Clock
 
 DAY_MS = 86_400_000
 RECOVERY_SLICE = 200  # rows of one recovery transaction

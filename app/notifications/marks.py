@@ -4,11 +4,11 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Sequence
 
-from app.clock import Clock
 from app.db.database import Database
 from app.errors import Unavailable
 from app.notifications.repository import NotifyRepository, PushMark
-from app.write_behind import MAX_WAITING, WriteBehind
+from app.timing.clock import Clock
+from app.timing.write_behind import MAX_WAITING, WriteBehind
 
 logger = logging.getLogger(__name__)
 

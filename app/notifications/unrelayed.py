@@ -4,9 +4,9 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
-from app.clock import Clock
 from app.errors import Unavailable
 from app.messages.message import NotifyMessage
+from app.timing.clock import Clock
 
 PERIOD_S = 0.25
 MAX_MESSAGES = 10_000  # recovery pushes those above this number, after its grace

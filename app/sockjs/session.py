@@ -1,145 +1,235 @@
-"""A session that lives over many HTTP requests: what waits for the next one, and when it is over. Time is an argument.
+"""A SockJS session over HTTP as a transport: requests come and go, the session stays."""
 
-A request that receives is attached, takes frames, and is detached; one at a time. What comes meanwhile waits.
-"""
+import asyncio
+from typing import Protocol
 
-from dataclasses import dataclass
-from enum import Enum, auto
+from app.disconnects import SLOW_CONSUMER, DisconnectReason
+from app.sockjs.options import SockJsOptions
+from app.sockjs.protocol.buffer import Due, SessionBuffer
+from app.sockjs.protocol.frames import INTERRUPTED, quote
+from app.timing.clock import Clock
+from app.timing.flag import Flag
+from app.transports.endpoint import Endpoint, Peer
 
-from app.sockjs.frames import ANOTHER_CONNECTION, HEARTBEAT, OPEN, encode_array, encode_close
-
-CLOSED_DELAY_S = 5.0  # the longest that a closed session says why it was closed
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timing:
-    """`heartbeat_s` of silence are broken; after `disconnect_delay_s` without a request the client has gone."""
-
-    heartbeat_s: float = 25.0
-    disconnect_delay_s: float = 5.0
+MAX_WAITING_SENDS = 16  # requests of one session that wait until it takes more; clients send one at a time
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BufferLimits:
-    max_messages: int = 1_000
-    max_bytes: int = 1_048_576
+class Busy(Exception):
+    """Too much waits already: the client may try again."""
 
 
-class Due(Enum):
-    """What the passing of time has brought."""
+class Source(Protocol):
+    """Where a receiving request gets its frames, on this node or another."""
 
-    HEARTBEAT = auto()
-    """`next_frame` has one."""
-    EXPIRED = auto()
-    """Nobody will come any more: forget it."""
+    async def next(self, max_bytes: int) -> bytes | None:
+        """The next frame; None when the response is to end."""
+
+    async def finish(self) -> None:
+        """The response is about to end as it should: the next request of the session may come at once."""
+
+    def release(self) -> None:
+        """At the end, whatever happened. Without `finish` before, the client has gone in the middle of something, and
+        `next` returns None.
+        """
 
 
-class SessionBuffer:
-    def __init__(self, *, timing: Timing, limits: BufferLimits, now: float) -> None:
-        self._timing = timing
-        self._limits = limits
-        self._messages: list[bytes] = []
-        self._size = 0
-        self._is_open = False
-        self._close: bytes | None = None
-        self._attached = False
-        self._since = now  # the last frame while attached, else the detachment
+class OneFrame:
+    """An answer that belongs to no session."""
 
-    # The application's side
+    is_ready = True
 
-    @property
-    def is_closed(self) -> bool:
-        return self._close is not None
+    def __init__(self, frame: bytes) -> None:
+        self._frame: bytes | None = frame
+
+    async def next(self, max_bytes: int) -> bytes | None:
+        frame, self._frame = self._frame, None
+        return frame
+
+    async def finish(self) -> None: ...
+
+    def finish_now(self) -> None: ...
+
+    def release(self) -> None: ...
+
+    def lose(self) -> None: ...
+
+
+class SockJsSession:
+    """Made for the first request; `open` it before anything else."""
+
+    def __init__(self, *, name: str, remote: str | None, options: SockJsOptions, clock: Clock) -> None:
+        self.name = name
+        self.remote = remote
+        self._as_text = options.as_text
+        self._encode = options.new_encode()
+        self._clock = clock
+        self._buffer = SessionBuffer(timing=options.timing, limits=options.buffer, now=clock.monotonic())
+        self._peer: Peer | None = None
+        self._lease: Lease | None = None
+        self._waiting_sends = 0
+        self._turn = asyncio.Lock()
+        self._wake = Flag()
+        self._readable = Flag(True)
+        self._room = Flag(True)
+
+    def open(self, endpoint: Endpoint) -> None:
+        self._peer = endpoint.open(self)
+
+    # The port
 
     @property
     def has_room(self) -> bool:
-        """Less than half full: whoever has a choice sends more only then."""
-        limits = self._limits
-        return 2 * len(self._messages) < limits.max_messages and 2 * self._size < limits.max_bytes
-
-    def offer(self, message: bytes) -> bool:
-        """Takes a quoted message. False if too much waits; one always fits, it could never be sent otherwise."""
-        size = self._size + len(message)
-        if self._messages and (len(self._messages) >= self._limits.max_messages or size > self._limits.max_bytes):
-            return False
-        self._messages.append(message)
-        self._size = size
-        return True
-
-    def close(self, code: int, text: str, *, now: float, drop: bool = False) -> None:
-        """After what waits, unless that is to be dropped. Only the first call counts."""
-        if self._close is not None:
-            return
-        self._close = encode_close(code, text)
-        if drop:
-            self._messages.clear()
-            self._size = 0
-        if not self._attached:
-            self._since = now
-
-    # The side of requests
+        return self._buffer.has_room
 
     @property
-    def is_attached(self) -> bool:
-        return self._attached
+    def is_closed(self) -> bool:
+        return self._buffer.is_closed
 
-    def attach(self, now: float) -> bytes | None:
-        """The frame that is the whole answer if another request is attached; else `next_frame` has the answers."""
-        if self._attached:
-            return encode_close(*ANOTHER_CONNECTION)
-        self._attached = True
-        self._since = now
+    def send(self, data: bytes, binary: bool = False) -> None:
+        if self._buffer.is_closed:
+            return
+        if self._buffer.offer(quote(self._as_text(data, binary))):
+            self._wake.set()
+            if not self._buffer.has_room:
+                self._room.clear()
+        elif self._peer is not None:
+            self._peer.end(SLOW_CONSUMER)
+
+    def close(self, reason: DisconnectReason) -> None:
+        self._close(reason.code, reason.text, drop=reason is SLOW_CONSUMER)
+
+    def _close(self, code: int, text: str, *, drop: bool = False) -> None:
+        self._buffer.close(code, text, now=self._clock.monotonic(), drop=drop)
+        for event in (self._wake, self._room, self._readable):
+            event.set()
+
+    def pause_reading(self) -> None:
+        if not self._buffer.is_closed:
+            self._readable.clear()
+
+    def resume_reading(self) -> None:
+        self._readable.set()
+
+    def ask(self) -> bool:
+        """No frame of SockJS is answered."""
+        return False
+
+    is_asked = False
+
+    async def writable(self) -> None:
+        await self._room.wait()
+
+    # Requests that send
+
+    async def receive(self, messages: list[str]) -> None:
+        """Returns once the endpoint has them: the client sends no more before. Raises Busy.
+
+        To a session that is closed it is no error: the client is told by the requests that receive.
+        """
+        if self._waiting_sends >= MAX_WAITING_SENDS:
+            raise Busy
+        self._waiting_sends += 1
+        try:
+            async with self._turn:  # in the order in which they came, also when reading stops again in between
+                while not self._readable.is_set():
+                    await self._readable.wait()
+                self._take(messages)
+        finally:
+            self._waiting_sends -= 1
+
+    def _take(self, messages: list[str]) -> None:
+        for message in messages:
+            if self._peer is not None and not self._buffer.is_closed:
+                self._peer.receive(self._encode(message))
+
+    def end(self, reason: DisconnectReason) -> None:
+        """Because of what the client did."""
+        if self._peer is not None:
+            self._peer.end(reason)
+
+    # Requests that receive
+
+    def attach(self) -> "Lease | OneFrame":
+        refusal = self._buffer.attach(self._clock.monotonic())
+        if refusal is not None:
+            return OneFrame(refusal)
+        self._lease = Lease(self)
+        return self._lease
+
+    @property
+    def has_frame(self) -> bool:
+        return self._buffer.has_frame(self._clock.monotonic())
+
+    async def next_frame(self, lease: "Lease", max_bytes: int) -> bytes | None:
+        while self._lease is lease:
+            frame = self._buffer.next_frame(max_bytes, self._clock.monotonic())
+            if frame is not None:
+                if self._buffer.has_room:
+                    self._room.set()
+                if not self._buffer.is_attached:  # it was the close frame
+                    self._lease = None
+                    self.finish()
+                return frame
+            self._wake.clear()
+            await self._wake.wait()
         return None
 
-    def detach(self, now: float) -> None:
-        self._attached = False
-        self._since = now
+    def detach(self, lease: "Lease", *, interrupted: bool) -> None:
+        if self._lease is not lease:
+            return
+        self._lease = None
+        self._buffer.detach(self._clock.monotonic())
+        self._wake.set()
+        if interrupted:
+            self.interrupt()
 
-    def has_frame(self, now: float) -> bool:
-        return not self._is_open or bool(self._messages) or self._close is not None or self._is_silent(now)
-
-    def next_frame(self, max_bytes: int, now: float) -> bytes | None:
-        """What the attached request is to write now. Messages go together until they are `max_bytes`.
-
-        After a close frame the request is over, and no longer attached.
-        """
-        frame = self._take(max_bytes, now)
-        if frame is not None:
-            self._since = now
-        return frame
-
-    def _take(self, max_bytes: int, now: float) -> bytes | None:
-        if not self._is_open:
-            self._is_open = True
-            return OPEN
-        if self._messages:
-            return encode_array(self._take_messages(max_bytes))
-        if self._close is not None:
-            self._attached = False
-            return self._close
-        return HEARTBEAT if self._is_silent(now) else None
-
-    def _take_messages(self, max_bytes: int) -> list[bytes]:
-        count = size = 0
-        for message in self._messages:
-            if count and size + len(message) > max_bytes:
-                break
-            size += len(message) + 1
-            count += 1
-        taken = self._messages[:count]
-        del self._messages[:count]
-        self._size -= size - count
-        return taken
-
-    def _is_silent(self, now: float) -> bool:
-        return now - self._since >= self._timing.heartbeat_s
+    def interrupt(self) -> None:
+        """Something did not reach the client, and never will."""
+        self._close(*INTERRUPTED)
+        self.finish()
 
     # Time
 
-    def tick(self, now: float) -> Due | None:
-        if self._attached:
-            return Due.HEARTBEAT if self._is_silent(now) else None
-        delay_s = self._timing.disconnect_delay_s
-        if self._close is not None:
-            delay_s = min(delay_s, CLOSED_DELAY_S)
-        return Due.EXPIRED if now - self._since >= delay_s else None
+    def tick(self, now: float) -> bool:
+        """False if it is to be forgotten."""
+        due = self._buffer.tick(now)
+        if due is Due.HEARTBEAT:
+            self._wake.set()
+        if due is Due.EXPIRED:
+            self.finish()
+        return due is not Due.EXPIRED
+
+    def finish(self) -> None:
+        """The endpoint hears no more of it."""
+        peer, self._peer = self._peer, None
+        if peer is not None:
+            peer.closed()
+            self._close(*INTERRUPTED)
+
+
+class Lease:
+    """The right of one request to the frames of its session."""
+
+    def __init__(self, session: SockJsSession) -> None:
+        self._session = session
+
+    @property
+    def is_ready(self) -> bool:
+        return self._session.has_frame
+
+    async def next(self, max_bytes: int) -> bytes | None:
+        return await self._session.next_frame(self, max_bytes)
+
+    async def finish(self) -> None:
+        self.finish_now()
+
+    def finish_now(self) -> None:
+        self._session.detach(self, interrupted=False)
+
+    def release(self) -> None:
+        self._session.detach(self, interrupted=True)
+
+    def lose(self) -> None:
+        """As `release`, also after the end: what was taken last never came to the client."""
+        self.release()
+        self._session.interrupt()

@@ -6,12 +6,12 @@ from starlette.websockets import WebSocket
 
 from app.disconnects import DISPLACED, GONE, SLOW_CONSUMER, DisconnectReason
 from app.hub.outbox import Outbox
+from app.picows.frames import BINARY, TEXT, encode
+from app.picows.socket import PicowsSocket
+from app.picows.takeover import Takeover
+from app.picows.write_turn import WriteTurn, write_all
 from app.transports.endpoint import Endpoint, Peer
-from app.transports.picows_frames import BINARY, TEXT, encode
-from app.transports.picows_socket import PicowsSocket
-from app.transports.takeover import Takeover
 from app.transports.websocket import WebSocketOptions, open_websocket, remote_of
-from app.transports.write_turn import WriteTurn, write_all
 
 LINGER_S = 30.0  # for a peer to take what was sent before, and the close frame
 SLOW_S = 5.0  # for one that was too slow already

@@ -6,13 +6,13 @@ from starlette.websockets import WebSocket
 from app.connections.limits import ConnectionLimits
 from app.connections.refusals import Refusal
 from app.disconnects import TRY_AGAIN
+from app.http.admission import HEADERS, STATUS, problem
+from app.picows.takeover import takeover_of
+from app.picows.write_turn import WriteTurn
 from app.transports.asgi import serve_websocket
 from app.transports.endpoint import Endpoint
-from app.transports.http_admission import HEADERS, STATUS, problem
 from app.transports.picows import serve_picows
-from app.transports.takeover import takeover_of
 from app.transports.websocket import WebSocketOptions
-from app.transports.write_turn import WriteTurn
 
 
 class WebSockets:

@@ -5,7 +5,7 @@ import socket
 import uvicorn
 from fastapi import FastAPI
 
-from app.server import server_config
+from app.server.server import server_config
 from app.settings import Settings
 
 app = FastAPI()

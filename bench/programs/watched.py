@@ -7,8 +7,8 @@ import asyncio
 import socket
 import time
 
-from app import server
-from app.__main__ import main
+from app.cli.commands import main
+from app.server import server
 
 EVERY_S = 0.001
 

@@ -13,7 +13,7 @@ from bench.requests import broadcast
 from bench.results import Row, Sample, Samples, row, value_at_most
 from bench.scale import Scale
 from bench.servers import pinned_server
-from tests.server import Server
+from tests.service import Server
 
 PERIOD_S = 0.005  # between two pushes of the other client
 CALM_S = 2.0

@@ -4,13 +4,13 @@ import asyncio
 import time
 from collections.abc import Iterator
 
-from app.clock import SystemClock
 from app.delivery.ack_manager import AckManager
 from app.delivery.ledger import MemoryLedger
 from app.delivery.log import Record, Trace
 from app.delivery.retry import RetryPolicy
 from app.hub.hub import Hub
 from app.messages.message import Envelope, MessageEncoder, NotifyMessage
+from app.timing.clock import SystemClock
 from bench.results import Row, Samples, row
 from bench.scale import Scale
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from app.db.database import POOL_SIZE, Database
 from app.notifications.repository import Cursor, NotifyRepository
 from app.notifications.tables import NotifyLog
-from app.runtime import Runtime, open_runtime
+from app.runtime.runtime import Runtime, open_runtime
 from app.settings import Settings
 from bench.results import Row, Sample, Samples, row
 from bench.scale import Scale

@@ -8,7 +8,7 @@ from bench.requests import batch, empty, push
 from bench.results import Row, Sample, rate, ratio_at_least, row, take_turns
 from bench.scale import Scale
 from bench.servers import EMPTY, pinned_server
-from tests.server import Server
+from tests.service import Server
 
 UNIT = "pushes/s"
 CONNECTIONS = 16

@@ -14,7 +14,7 @@ import httpx
 from tests.abuse.raw import Raw, ask, close_frame, get, many, refused, undated
 from tests.e2e.backend import PUSH
 from tests.frames import HANDSHAKE
-from tests.server import Server, running_server
+from tests.service import Server, running_server
 
 STRANGER, NEIGHBOUR, PROXY = "127.0.0.7", "127.0.0.6", "127.0.0.8"
 NODE_FULL = "this node has as many connections as it may have"
@@ -269,7 +269,7 @@ def flood(port: int, count: int, name: str) -> None:
 LOW_LIMIT = """
 import resource
 resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))
-from app.__main__ import main
+from app.cli.commands import main
 main()
 """
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import pytest
 
 from bench.machine import rss_kb
-from tests.server import Server, running_server
+from tests.service import Server, running_server
 
 MEMORY_KB = 32_768  # an attack of this file took up to 979 MB; the allocator keeps some of what is freed
 ENOUGH_BYTES = 50_000_000

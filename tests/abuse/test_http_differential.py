@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from tests.abuse.http_requests import CUT, NEXT, REQUESTS
-from tests.transports.http_wire import (
+from tests.http.wire import (
     MakeProtocol,
     Recorder,
     Seen,

@@ -5,8 +5,8 @@ from urllib.parse import quote
 
 import jwt
 
-from app.clock import SystemClock
 from app.messages.message import NotifyMessage
+from app.timing.clock import SystemClock
 from tests.api.service import SECRET, problem
 
 

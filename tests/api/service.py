@@ -9,7 +9,7 @@ import httpx
 from fastapi import FastAPI
 
 from app.main import create_app
-from app.runtime import Runtime
+from app.runtime.runtime import Runtime
 from app.settings import Settings
 from tests.databases import migrated_database
 from tests.fakes import FakeTransport

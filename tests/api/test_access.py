@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from app.auth.tokens import mint_token
-from app.clock import SystemClock
+from app.timing.clock import SystemClock
 from tests.api.service import KEY, PUSH, SECRET, Service, problem, service, settle
 from tests.fakes import FakeAuthenticator
 

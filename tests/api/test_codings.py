@@ -6,7 +6,7 @@ import zlib
 
 import pytest
 
-from app.transports.http_codings import MAX_MEMBERS
+from app.http.codings import MAX_MEMBERS
 from tests.api.service import PUSH, Service, problem, service, settle
 
 LIMIT = 524_288

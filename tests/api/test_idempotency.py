@@ -18,7 +18,7 @@ from app.main import create_app
 from app.messages.ids import derived_id
 from app.messages.types import TypeRegistry
 from app.notifications.idempotency import LEASE_MS, RETENTION_SLICE, IdempotencyStore, Result
-from app.runtime import Runtime
+from app.runtime.runtime import Runtime
 from app.settings import Settings
 from tests.clock import FakeClock
 from tests.databases import KINDS, migrated_database, postgres
@@ -329,7 +329,7 @@ async def test_an_item_that_failed_is_tried_again_and_the_others_are_answered_as
 
 
 async def test_the_service_renews_the_leases_of_its_requests(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.runtime.RENEWAL_S", 0.02)
+    monkeypatch.setattr("app.runtime.runtime.RENEWAL_S", 0.02)
     action = Action()
     action.go.clear()
     async with serving(url) as service:

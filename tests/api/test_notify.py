@@ -11,7 +11,7 @@ import pytest
 from fastapi import FastAPI
 
 from app.main import create_app
-from app.runtime import Runtime
+from app.runtime.runtime import Runtime
 from app.settings import Settings
 from tests.clock import FakeClock
 from tests.databases import KINDS, migrated_database

@@ -20,8 +20,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from app.auth.jwks import JwksKeys, JwksLimits
-from app.clock import SystemClock
 from app.errors import Unavailable
+from app.timing.clock import SystemClock
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]
 

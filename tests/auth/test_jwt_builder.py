@@ -7,8 +7,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from app.auth.claims import ClaimRules
 from app.auth.jwt_builder import JwtKeys, build_jwt_authenticator
 from app.auth.tokens import JwtAuthenticator
-from app.clock import SystemClock
 from app.errors import ConfigurationError
+from app.timing.clock import SystemClock
 
 SECRET = "0123456789abcdef0123456789abcdef"
 URL = "https://idp.example/keys"

@@ -1,34 +1,3 @@
-from collections.abc import AsyncIterator, Iterator
+from tests.redis.fixtures import client, proxy, scripted, server
 
-import pytest
-
-from app.cluster.client import RedisClient
-from tests.cluster.clients import connected
-from tests.cluster.scripted import ScriptedServer, scripted_server
-from tests.proxy import Proxy, running_proxy
-from tests.valkey import Valkey, fresh_database, valkey
-
-
-@pytest.fixture
-def server() -> Iterator[Valkey]:
-    """Empty."""
-    with fresh_database():
-        yield valkey()
-
-
-@pytest.fixture
-async def client(server: Valkey) -> AsyncIterator[RedisClient]:
-    async with connected(server.url) as client:
-        yield client
-
-
-@pytest.fixture
-async def proxy(server: Valkey) -> AsyncIterator[Proxy]:
-    async with running_proxy(server.port) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-async def scripted() -> AsyncIterator[ScriptedServer]:
-    async with scripted_server() as server:
-        yield server
+__all__ = ["client", "proxy", "scripted", "server"]

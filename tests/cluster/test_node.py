@@ -5,9 +5,9 @@ import time
 import pytest
 
 from app.cluster import node as node_module
-from app.cluster.address import parse_redis_url
 from app.cluster.keys import NODES, sessions_key
 from app.cluster.node import MAX_NAME_LENGTH, ClusterNode, unique_node_name
+from app.redis.address import parse_redis_url
 from tests.eventually import eventually
 from tests.nodes import proxied_node, running, running_node
 from tests.proxy import running_proxy

@@ -7,8 +7,8 @@ import pytest
 
 from app.cluster.keys import NODES, devices_key, sessions_key
 from app.cluster.node import ClusterNode
-from app.cluster.scripts import JOIN
 from app.errors import SessionLimit, Unavailable
+from app.redis.scripts import JOIN
 from tests.contracts.test_presence import Judge
 from tests.eventually import eventually
 from tests.nodes import proxied_node, running_node

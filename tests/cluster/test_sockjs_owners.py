@@ -2,9 +2,9 @@
 
 import pytest
 
-from app.cluster.client import RedisClient
 from app.cluster.keys import node_channel
 from app.cluster.sockjs_owners import LIFE_MS, RedisOwners
+from app.redis.client import RedisClient
 from tests.eventually import eventually
 from tests.nodes import running_node
 from tests.valkey import Valkey

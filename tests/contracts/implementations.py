@@ -7,16 +7,16 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
-from app.clock import Clock
 from app.cluster.keys import PENDING
 from app.cluster.memory import MemoryBus, MemoryPresence
+from app.cluster.memory_mailbox import MemoryMailbox, MemoryStore
+from app.cluster.redis_ledger import RedisLedger
+from app.cluster.redis_mailbox import RedisMailbox
 from app.delivery.ledger import Ledger, MemoryLedger
 from app.delivery.mailbox import Mailbox, MailboxLimits
-from app.delivery.memory_mailbox import MemoryMailbox, MemoryStore
-from app.delivery.redis_ledger import RedisLedger
-from app.delivery.redis_mailbox import RedisMailbox
 from app.delivery.relay import Relay
 from app.gateway.presence import Presence
+from app.timing.clock import Clock
 from tests.nodes import running, running_node
 from tests.valkey import fresh_database
 

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, inspect, text
 from sqlmodel import SQLModel
 from typer.testing import CliRunner, Result
 
-from app.__main__ import cli
+from app.cli.commands import cli
 from app.db.database import Database
 from app.db.migrations import LOCK_KEY, alembic_config, migrate, migrate_url
 from app.errors import ConfigurationError

@@ -7,10 +7,10 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from app.cluster.keys import EVERYBODY, user_channel
+from app.cluster.memory_mailbox import MemoryStore
 from app.cluster.wire import Kind as Parcel
 from app.cluster.wire import encode_envelope, label
 from app.delivery.mailbox import Keep, Kind, MailboxLimits, Missed, Placed
-from app.delivery.memory_mailbox import MemoryStore
 from app.messages.message import Envelope
 from tests.clock import FakeClock
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.cluster.memory import MemoryBus
+from app.cluster.memory_mailbox import MemoryMailbox, MemoryStore
 from app.delivery.ack_manager import AckManager
 from app.delivery.delivery import Delivery
 from app.delivery.ledger import Ledger, MemoryLedger
 from app.delivery.log import DeliveryLog, PushOutcome, Trace
 from app.delivery.mailbox import Mailbox, MailboxLimits
-from app.delivery.memory_mailbox import MemoryMailbox, MemoryStore
 from app.delivery.relay import Relay
 from app.delivery.retry import RetryPolicy
 from app.hub.hub import Hub
@@ -22,7 +22,7 @@ from app.messages.ids import id_factory
 from app.messages.message import Envelope, MessageEncoder, NotifyMessage
 from app.stomp.events import Subscription
 from app.stomp.frames import AckMode, Frame, Version
-from app.tasks import TaskOwner
+from app.timing.tasks import TaskOwner
 from tests.clock import FakeClock
 from tests.fakes import FakeTransport
 

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from app.cluster.memory import MemoryBus, MemoryRelay
+from app.cluster.memory_mailbox import MemoryMailbox, MemoryStore
 from app.delivery.mailbox import MailboxLimits
-from app.delivery.memory_mailbox import MemoryMailbox, MemoryStore
 from tests.clock import FakeClock
 from tests.delivery.node import Node
 

@@ -3,8 +3,8 @@
 import asyncio
 from collections.abc import Callable, Sequence
 
+from app.cluster.memory_mailbox import MemoryMailbox, MemoryStore
 from app.delivery.mailbox import Keep, Kind, MailboxLimits, Placed
-from app.delivery.memory_mailbox import MemoryMailbox, MemoryStore
 from app.errors import Unavailable
 from app.messages.message import Envelope
 from tests.clock import FakeClock

@@ -9,10 +9,10 @@ import pytest
 
 import app.delivery.replay
 from app.cluster.node import ClusterNode
+from app.cluster.redis_mailbox import RedisMailbox
 from app.delivery import streams
 from app.delivery.archive import NoArchive
 from app.delivery.mailbox import MailboxLimits
-from app.delivery.redis_mailbox import RedisMailbox
 from app.errors import Unavailable
 from app.hub import held
 from app.hub.publication import Publication

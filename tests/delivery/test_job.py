@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from app.clock import SystemClock
 from app.delivery.job import JOB_ID, LONGEST_PERIOD_S, SHORTEST_PERIOD_S, retry_job, sweep_period_s
 from app.delivery.retry import RetryPolicy
+from app.timing.clock import SystemClock
 from tests.delivery.node import Node
 from tests.eventually import eventually
 

@@ -13,13 +13,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis.client import PubSub
 
-from app.clock import SystemClock
 from app.cluster.keys import acknowledged_key, head_key, inbox_key, known_key, log_key, user_channel
+from app.cluster.memory_mailbox import MemoryMailbox, MemoryStore
+from app.cluster.redis_mailbox import RedisMailbox
 from app.delivery.mailbox import Keep, Kind, Mailbox, MailboxLimits, Missed
-from app.delivery.memory_mailbox import MemoryMailbox, MemoryStore
-from app.delivery.redis_mailbox import RedisMailbox
 from app.errors import InboxFull
 from app.messages.message import Envelope, MessageEncoder, NotifyMessage
+from app.timing.clock import SystemClock
 from tests.nodes import running_node
 from tests.valkey import fresh_database, valkey
 

@@ -9,9 +9,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from app.cluster.memory_mailbox import MemoryMailbox, MemoryStore
 from app.delivery.ledger import MemoryLedger
 from app.delivery.mailbox import MailboxLimits
-from app.delivery.memory_mailbox import MemoryMailbox, MemoryStore
 from app.delivery.retry import RetryPolicy
 from app.errors import InboxFull
 from tests.clock import FakeClock

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 import pytest
 
 import app.delivery.replay
+from app.cluster.memory_mailbox import MemoryMailbox
 from app.cluster.wire import UNORDERED
-from app.delivery.memory_mailbox import MemoryMailbox
 from app.delivery.retry import RetryPolicy
 from app.hub.publication import Publication
 from app.messages.destinations import USER_MESSAGES

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 import pytest
 
+from app.cluster.memory_mailbox import MemoryMailbox, MemoryStore
 from app.delivery import status as status_module
 from app.delivery.log import DeliveryLog, Trace
 from app.delivery.mailbox import Fate, MailboxLimits
-from app.delivery.memory_mailbox import MemoryMailbox, MemoryStore
 from app.delivery.status import AcknowledgementsOfOthers, shared_status
 from app.errors import Unavailable
 from tests.clock import FakeClock

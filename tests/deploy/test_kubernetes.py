@@ -6,9 +6,9 @@ from typing import Any
 import kubernetes_validate
 import pytest
 
-from app import server
 from app.errors import ConfigurationError
 from app.gateway import gateway
+from app.server import server
 from app.settings import Settings
 from tests.deploy.documents import (
     DEPLOY,

@@ -17,7 +17,7 @@ from tests.client import listening, stomp_client
 from tests.deploy.balancer import NGINX_CONF, Balancer, open_balancer, running_balancer
 from tests.deploy.recorder import Recorder, recording_node
 from tests.e2e.backend import PUSH, open_backend
-from tests.server import Server, running_server
+from tests.service import Server, running_server
 from tests.valkey import fresh_database
 
 PROBLEM = "application/problem+json"

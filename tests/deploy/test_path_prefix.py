@@ -15,7 +15,7 @@ from playwright.sync_api import expect
 from tests.client import StompClient, listening
 from tests.deploy.balancer import find_nginx, free_port, unprivileged
 from tests.interop.console import open_console, running_browser
-from tests.server import Server, running_server
+from tests.service import Server, running_server
 from tests.sockjs_client import sockjs_client
 
 START_TIMEOUT_S = 10

@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from tests.client import StompClient, stomp_client
 from tests.e2e.backend import Backend, eventually
-from tests.server import Server
+from tests.service import Server
 
 TRY_AGAIN, RESTART, ABNORMAL = 1013, 1012, 1006
 PAUSE_S = 0.05

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import httpx
 
-from tests.server import Server
+from tests.service import Server
 
 T = TypeVar("T")
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from tests.e2e.backend import Backend, open_backend
-from tests.server import Server, running_server
+from tests.service import Server, running_server
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from tests.client import StompClient, stomp_client
-from tests.server import Server
+from tests.service import Server
 
 
 def cut(client: StompClient) -> None:

@@ -11,7 +11,7 @@ from tests.client import StompClient, listening
 from tests.databases import migrated_database
 from tests.e2e.storage import SqliteStorage, http_client, store
 from tests.e2e.trio import open_nodes
-from tests.server import running_server
+from tests.service import running_server
 from tests.valkey import running_valkey
 
 USER = "test-acknowledged"

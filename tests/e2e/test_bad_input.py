@@ -20,7 +20,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.client import listening, stomp_client
 from tests.frames import BINARY, CLOSE, HANDSHAKE, PING, TEXT, masked
-from tests.server import Server, running_server
+from tests.service import Server, running_server
 
 SETTINGS = {"ALLOWED_ORIGINS": "https://shop.example", "LOG_ACK_EVENTS": "false", "INBOUND_BURST": "100000"}
 PUSH = b"POST /vh-stomp-wsend/push_all_obj/test1 HTTP/1.1\r\nHost: service.test\r\nContent-Length: 5\r\n\r\nhello"

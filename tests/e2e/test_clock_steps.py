@@ -8,7 +8,7 @@ import pytest
 from tests.client import listening
 from tests.e2e.backend import Backend, open_backend
 from tests.interop.tools import missing
-from tests.server import running_server
+from tests.service import running_server
 
 HOUR_S = 3600
 PATIENCE_S = 30.0  # of what takes an hour where the step is not noticed

@@ -14,7 +14,7 @@ from tests.e2e.backend import Backend, eventually, open_backend
 from tests.e2e.storage import next_message, store, token
 from tests.e2e.trio import ask, ledger, open_backends, open_nodes, running_nodes
 from tests.proxy import running_proxy
-from tests.server import Server
+from tests.service import Server
 from tests.valkey import Valkey, running_valkey
 
 INTERVAL_S = 0.5

@@ -16,7 +16,7 @@ from tests.e2e.accounts import RESTART
 from tests.e2e.backend import Backend, eventually
 from tests.e2e.trio import ask, open_backends, open_nodes
 from tests.proxy import Proxy, running_proxy
-from tests.server import Server
+from tests.service import Server
 from tests.valkey import Valkey, running_valkey
 
 USERS = [f"test-cut-{number}" for number in range(30)]

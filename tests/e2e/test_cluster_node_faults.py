@@ -15,7 +15,7 @@ from tests.e2e.accounts import Accounts, listeners, publishing
 from tests.e2e.backend import Backend, eventually
 from tests.e2e.faults import sleeping
 from tests.e2e.trio import QUICK, ask, keys, ledger, living, open_backends, running_nodes
-from tests.server import Server
+from tests.service import Server
 from tests.valkey import Valkey, running_valkey
 
 NODE_LIFE_S = int(QUICK["NODE_TTL_MS"]) / 1000

@@ -17,7 +17,7 @@ from tests.e2e.accounts import TRY_AGAIN, Accounts, listeners, publishing
 from tests.e2e.backend import Backend, eventually, open_backend
 from tests.e2e.trio import QUICK, keys, ledger, living, open_backends, open_nodes
 from tests.proxy import Proxy, running_proxy
-from tests.server import Server
+from tests.service import Server
 from tests.valkey import Valkey, running_valkey
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -14,7 +14,7 @@ from tests.e2e.accounts import Accounts, listeners, publishing
 from tests.e2e.backend import Backend, eventually
 from tests.e2e.faults import cut
 from tests.e2e.trio import NODES, PENDING, QUICK, open_backends, running_nodes
-from tests.server import Server
+from tests.service import Server
 from tests.valkey import Valkey
 from tests.valkey_cluster import ClusterNode, SentinelSetup, ValkeyCluster, running_cluster, running_sentinels
 

@@ -24,7 +24,7 @@ from tests.e2e.storage import (
 )
 from tests.pgbouncer import PgBouncer, running_pgbouncer
 from tests.postgres import Postgres, running_postgres
-from tests.server import Server, running_server
+from tests.service import Server, running_server
 
 PUSHES, AT_ONCE = 300, 30
 

@@ -27,7 +27,7 @@ from tests.e2e.storage import (
     token,
 )
 from tests.postgres import running_postgres
-from tests.server import Server, running_server
+from tests.service import Server, running_server
 
 INBOX = 20
 SHORT_S = 0.5  # by then what waits for a session has been sent
@@ -45,7 +45,7 @@ KEY = {"Idempotency-Key": "order-4711"}
 
 PUSHES_NOTHING = """
 import asyncio
-from app.__main__ import main
+from app.cli.commands import main
 from app.delivery.delivery import Delivery
 
 async def push(self, envelope, **options):

@@ -28,7 +28,7 @@ from tests.e2e.storage import (
     token,
 )
 from tests.postgres import Postgres, running_postgres
-from tests.server import Server, running_server
+from tests.service import Server, running_server
 
 SETTINGS = {
     "INBOX_MAX_MESSAGES": "5000",

@@ -10,7 +10,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from tests.client import StompClient, stomp_client
-from tests.server import Server, running_server
+from tests.service import Server, running_server
 from tests.sockjs_client import stomp_over_sockjs
 
 RATE, BURST = 200, 50

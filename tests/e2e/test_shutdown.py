@@ -5,7 +5,7 @@ import signal
 
 from tests.client import listening, stomp_client
 from tests.e2e.backend import open_backend
-from tests.server import running_server
+from tests.service import running_server
 
 
 async def test_sigterm_tells_every_session_to_reconnect_and_ends_the_process() -> None:

@@ -15,7 +15,7 @@ from tests.e2e.backend import Backend
 from tests.e2e.trio import keys, open_backends, running_nodes
 from tests.eventually import eventually
 from tests.proxy import running_round_robin
-from tests.server import Server
+from tests.service import Server
 from tests.sockjs_client import RECEIVING, stomp_over_sockjs
 from tests.transports.raw_http import Base, Exchange
 from tests.valkey import Valkey, running_valkey

@@ -7,7 +7,7 @@ import httpx
 
 from tests.client import listening
 from tests.e2e.storage import PUSH, STORE, SqliteStorage, history, http_client, next_message, store, token
-from tests.server import running_server
+from tests.service import running_server
 
 
 async def assert_unavailable_and_says_why(http: httpx.AsyncClient, why: str) -> None:

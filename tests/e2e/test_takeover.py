@@ -12,7 +12,7 @@ from tests.client import StompClient, stomp_client
 from tests.e2e.backend import Backend, eventually
 from tests.e2e.trio import ask, open_backends, open_nodes, running_nodes
 from tests.proxy import running_proxy
-from tests.server import Server
+from tests.service import Server
 from tests.valkey import Valkey, running_valkey
 
 LIMIT = 6

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 
 from tests.e2e.backend import Backend, open_backend
-from tests.server import Server, running_server
+from tests.service import Server, running_server
 from tests.valkey import Valkey
 
 PENDING, NODES = "stomp::pending_messages", "stomp::nodes"

@@ -7,13 +7,13 @@ from typing import Any
 
 from app.auth.ports import Authenticator
 from app.cluster.memory import MemoryBus, MemoryPresence
+from app.cluster.memory_mailbox import MemoryMailbox, MemoryStore
 from app.connections.limits import ConnectionLimits, LimitOptions
 from app.delivery.ack_manager import AckManager
 from app.delivery.delivery import Delivery
 from app.delivery.ledger import MemoryLedger
 from app.delivery.log import DeliveryLog
 from app.delivery.mailbox import Mailbox, MailboxLimits
-from app.delivery.memory_mailbox import MemoryMailbox, MemoryStore
 from app.delivery.relay import Relay
 from app.delivery.retry import RetryPolicy
 from app.gateway.core_routes import core_routes
@@ -25,7 +25,7 @@ from app.hub.hub import Hub
 from app.messages.message import Envelope, MessageEncoder, NotifyMessage
 from app.stomp.codec import encode_frame
 from app.stomp.frames import Frame, Version
-from app.tasks import TaskOwner
+from app.timing.tasks import TaskOwner
 from tests.clock import FakeClock
 from tests.fakes import FakeAuthenticator, FakeTransport
 

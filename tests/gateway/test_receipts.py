@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable, Sequence
 import pytest
 
 import app.delivery.replay
+from app.cluster.memory_mailbox import MemoryMailbox, MemoryStore
 from app.delivery.archive import NoArchive
 from app.delivery.mailbox import MailboxLimits
-from app.delivery.memory_mailbox import MemoryMailbox, MemoryStore
 from app.errors import Unavailable
 from app.messages.message import Envelope
 from tests.clock import FakeClock

@@ -6,7 +6,7 @@ import pytest
 from app.gateway.core_routes import core_routes
 from app.gateway.rate import TokenBucket
 from app.gateway.routing import AppMessage, DestinationRoutes
-from app.tasks import TaskOwner
+from app.timing.tasks import TaskOwner
 
 
 def handler(_: AppMessage) -> None: ...

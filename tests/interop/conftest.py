@@ -7,7 +7,7 @@ from playwright.sync_api import Browser
 
 from tests.e2e.backend import Backend, open_backend
 from tests.interop.console import Console, open_console, running_browser
-from tests.server import Server, running_server
+from tests.service import Server, running_server
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from tests.interop.foreign_clients import by_curl, by_go, by_java, by_node
 from tests.interop.pushes import Case, Result, make_plan
 from tests.interop.python_clients import by_aiohttp, by_httpx, by_requests
 from tests.proxy import Proxy
-from tests.server import Server, running_server
+from tests.service import Server, running_server
 
 Perform = Callable[[str, Sequence[Case]], Awaitable[list[Result]]]
 

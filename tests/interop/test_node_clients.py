@@ -1,7 +1,7 @@
 """JavaScript clients on Node: @stomp/stompjs against the service, and our own client against its fakes."""
 
 from tests.interop.tools import find_program, install_node_modules, run_node_tests
-from tests.server import running_server
+from tests.service import running_server
 
 HEARTBEAT_MS = 2000
 SETTINGS = {

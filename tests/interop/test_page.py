@@ -9,7 +9,7 @@ from websockets.sync.client import connect
 
 from tests.interop.blocker import blocking_websockets
 from tests.interop.console import PAGE, Console
-from tests.server import Server, running_server
+from tests.service import Server, running_server
 
 INTERVAL_MS = 1000
 SETTINGS = {

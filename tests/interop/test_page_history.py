@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, expect
 
 from tests.e2e.storage import token
 from tests.interop.console import Console, open_console
-from tests.server import Server
+from tests.service import Server
 
 SOON_MS = 1500
 PAGE_SIZE = 20

@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, Page
 
 from tests.interop.blocker import blocking_websockets
 from tests.interop.tools import HERE, find_program, install_node_modules, run_node_tests
-from tests.server import Server, running_server
+from tests.service import Server, running_server
 
 SETTINGS = {"ACK_CHECK_WAIT_MS": "500", "ACK_RETRY_INTERVAL_MS": "500", "ACK_MESSAGE_TTL_MS": "30000"}
 LIBRARIES = {

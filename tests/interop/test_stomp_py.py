@@ -15,7 +15,7 @@ from stomp.protocol import Protocol10, Protocol11
 from stomp.utils import Frame
 
 from tests.e2e.backend import Backend
-from tests.server import Server
+from tests.service import Server
 
 MESSAGES = "/user/queue/msg"
 WAIT_S = 5.0

@@ -11,7 +11,7 @@ import stompman
 from stompman.connection_ws import WebSocketConnection
 
 from tests.e2e.backend import Backend
-from tests.server import Server
+from tests.service import Server
 
 MESSAGES = "/user/queue/msg"
 WAIT_S = 5.0

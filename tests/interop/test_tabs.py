@@ -2,7 +2,7 @@
 
 from tests.e2e.trio import running_nodes
 from tests.interop.tools import find_program, install_node_modules, run_node_tests
-from tests.server import Server, running_server
+from tests.service import Server, running_server
 from tests.valkey import running_valkey
 
 HEARTBEAT_MS = 2000  # overdue after 3 s, lost after 6 s: who waits for the loss is late

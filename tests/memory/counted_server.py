@@ -7,9 +7,9 @@ import types
 from collections import Counter
 from collections.abc import Iterable
 
-from app.logs import configure_logging
 from app.main import create_app
-from app.server import DrainingServer, server_config
+from app.server.logs import configure_logging
+from app.server.server import DrainingServer, server_config
 from app.settings import Settings
 
 RUNNING = (types.FrameType, types.TracebackType, types.CoroutineType, types.AsyncGeneratorType, BaseException)

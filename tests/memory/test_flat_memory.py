@@ -10,7 +10,7 @@ import pytest
 
 from tests.e2e.backend import eventually, open_backend
 from tests.memory.load import LOG_SIZE, SETTINGS, run_load
-from tests.server import Server, running_server
+from tests.service import Server, running_server
 from tests.valkey import running_valkey
 
 PROGRAM = (str(Path(__file__).with_name("counted_server.py")),)
@@ -21,8 +21,8 @@ OF_SESSIONS_AND_MESSAGES = (
     "app.hub.session.Session",
     "app.hub.session.Draining",
     "app.gateway.connection.Connection",
-    "app.transports.picows_socket.PicowsSocket",
-    "app.transports.sockjs_session.SockJsSession",
+    "app.picows.socket.PicowsSocket",
+    "app.sockjs.session.SockJsSession",
     "app.messages.message.Envelope",
     "app.messages.message.MessageEncoder",
 )

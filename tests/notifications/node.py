@@ -9,13 +9,13 @@ from typing import Any
 from sqlalchemy import text
 
 from app.cluster.memory import MemoryBus
+from app.cluster.memory_mailbox import MemoryMailbox, MemoryStore
 from app.db.database import Database
 from app.delivery.ack_manager import AckManager
 from app.delivery.delivery import Delivery
 from app.delivery.ledger import MemoryLedger
 from app.delivery.log import DeliveryLog, PushOutcome
 from app.delivery.mailbox import MailboxLimits
-from app.delivery.memory_mailbox import MemoryMailbox, MemoryStore
 from app.delivery.retry import RetryPolicy
 from app.hub.hub import Hub
 from app.hub.session import Session
@@ -26,7 +26,7 @@ from app.notifications.history import NotifyHistory
 from app.notifications.manager import NotifyManager, NotifyPolicy
 from app.stomp.events import Subscription
 from app.stomp.frames import AckMode, Frame, Version
-from app.tasks import TaskOwner
+from app.timing.tasks import TaskOwner
 from tests.clock import FakeClock
 from tests.fakes import FakeTransport
 

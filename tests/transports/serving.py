@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, contextmanager
 import uvicorn
 from starlette.types import ASGIApp
 
-from app.server import server_config
+from app.server.server import server_config
 from app.settings import Settings
 
 

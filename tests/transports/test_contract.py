@@ -20,15 +20,15 @@ import app.transports.picows as picows
 from app.disconnects import FORCED, GONE, NORMAL, SLOW_CONSUMER
 from app.gateway.connection import Connection
 from app.gateway.routing import AppMessage, DestinationRoutes
+from app.http.protocol import HttpProtocol
 from app.hub.outbox import OutboxLimits
 from app.hub.session import Session
+from app.picows.engine import Reader
+from app.picows.protocol import PicowsProtocol
+from app.picows.socket import PicowsSocket
 from app.stomp.session import ServerSession
 from app.transports.asgi import AsgiTransport
-from app.transports.http_protocol import HttpProtocol
 from app.transports.picows import PicowsTransport
-from app.transports.picows_engine import Reader
-from app.transports.picows_protocol import PicowsProtocol
-from app.transports.picows_socket import PicowsSocket
 from app.transports.websocket import WebSocketOptions
 from app.transports.websockets import WebSockets
 from tests.eventually import eventually
@@ -515,7 +515,7 @@ async def test_restart_is_told_after_what_was_sent_before(transport: str) -> Non
 
 async def test_peer_that_never_reads_does_not_delay_the_end_of_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.gateway.gateway.DRAIN_S", 0.2)
-    monkeypatch.setattr("app.transports.picows_protocol.SHUTDOWN_S", 0.2)
+    monkeypatch.setattr("app.picows.protocol.SHUTDOWN_S", 0.2)
     scene = Scene("picows", AsyncExitStack())
     async with scene._stack:
         async with serving(scene, "picows") as scene.port:

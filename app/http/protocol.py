@@ -1,0 +1,251 @@
+"""uvicorn's HTTP/1.1 with limits on bytes and time, and with what it lacks for old clients and proxies.
+
+Requests are read by HttpReader. Here: what is pipelined, upgrades, and how a connection ends.
+"""
+
+import asyncio
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any, cast
+
+import httptools
+from httptools import HttpParserError, HttpParserUpgrade
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+from app.http.admission import CountedHttpProtocol
+from app.http.answers import problem, response
+from app.http.limits import NEVER
+from app.http.reader import HttpReader, RefusedRequest
+from app.http.upgrade import Headers, head_without_upgrade, websocket_headers
+from app.http.versions import app_for_version
+
+MAX_HELD_BYTES = 65_536  # of further requests, while one is under way
+LARGE_READ_BYTES = 65_536  # after which other connections are read before this one goes on
+
+
+class ResponseTransport:
+    """The transport of the responses of a connection; its `close` is given by the protocol."""
+
+    __slots__ = ("close", "is_closing", "write")
+
+    def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
+        self.write = transport.write
+        self.is_closing = transport.is_closing
+        self.close = close
+
+
+class HttpProtocol(CountedHttpProtocol, HttpReader):
+    """One connection. `watch` calls `expire` once `expires_tick` has come."""
+
+    _held: bytes | memoryview = b""
+    _running: RequestResponseCycle | None = None
+    _refusal = b""  # the answer to a request that cannot be read, once those before it are answered
+    _is_stopped = False  # nothing more is read as a request
+
+    # The connection
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        super().connection_made(transport)
+        self.expires_tick = self._watch.tick + self._watch.head_ticks
+        self._watch.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        running = self._running
+        if running is not None and not running.response_complete:  # uvicorn tells the request that came last
+            running.disconnected = True
+            running.message_event.set()
+        super().connection_lost(exc)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Drop what refers back to this object, so that nothing is left to the garbage collector."""
+        self._watch.remove(self)
+        self.response_transport = None
+        self.parser = None  # type: ignore[assignment]  # as uvicorn does it itself when a connection is lost
+        self.cycle = None  # type: ignore[assignment]
+        self._running = None
+        self.pipeline.clear()
+        self._held = b""
+
+    def data_received(self, data: bytes) -> None:
+        if len(data) <= self._watch.slice_bytes and not self._held and self._may_parse:
+            self._parse(data)
+        elif not self._is_stopped:
+            self._held = b"".join((self._held, data)) if self._held else data
+            self._parse_held()
+            if len(data) >= LARGE_READ_BYTES:
+                self._yield()
+
+    def _yield(self) -> None:
+        """Let the loop read other connections. libuv would read this one up to 32 times for as long as bytes come."""
+        if self.parser is not None and not self.flow.read_paused and not self.transport.is_closing():
+            self.transport.pause_reading()
+            self.loop.call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        if self.parser is not None and not self.flow.read_paused and not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    @property
+    def _may_parse(self) -> bool:
+        """Whether the next bytes are of the request that is read, or of one that can be started."""
+        cycle = self.cycle
+        return not self._is_stopped and (cycle is None or cycle.response_complete or cycle.more_body)
+
+    def _parse_held(self) -> None:
+        while self._held and self._may_parse:
+            held, size = memoryview(self._held), max(self._watch.slice_bytes, self._body_bytes_left)
+            self._held = held[size:]
+            self._parse(held[:size])
+        if len(self._held) > MAX_HELD_BYTES:
+            self.flow.pause_reading()
+
+    def _parse(self, data: bytes | memoryview) -> None:
+        try:
+            self.parser.feed_data(data)
+        except HttpParserUpgrade as upgrade:
+            self._answer_upgrade(bytes(data[upgrade.args[0] :]))
+        except HttpParserError as error:
+            self._refuse_broken(error)
+        else:
+            if self._in_head or self._in_body:
+                self._await_rest(len(data))
+
+    def _await_rest(self, size: int) -> None:
+        """Account for a piece of `size` bytes that did not complete its request."""
+        try:
+            self._expect_more(size)
+        except RefusedRequest as refused:
+            self._refuse(refused.status, refused.detail)
+
+    def _refuse_broken(self, error: HttpParserError) -> None:
+        cause = error.__context__
+        if isinstance(cause, RefusedRequest):
+            self._refuse(cause.status, cause.detail)
+        else:
+            self._refuse(HTTPStatus.BAD_REQUEST, f"the request is not valid HTTP: {str(cause or error)[:200]}")
+
+    def make_response_transport(self) -> ResponseTransport:
+        return ResponseTransport(self.transport, self._end)
+
+    # Upgrades
+
+    def _answer_upgrade(self, rest: bytes) -> None:
+        """Open a WebSocket or ignore the upgrade. `rest` are the bytes after the head."""
+        method, version = self.parser.get_method(), self.parser.get_http_version()
+        if method == b"CONNECT":
+            self._refuse(HTTPStatus.BAD_REQUEST, "CONNECT: this server is not a proxy")
+        elif (
+            self._is_free
+            and self.ws_protocol_class
+            and (headers := websocket_headers(method, version, self.headers)) is not None
+        ):
+            self._become_websocket(headers, rest)
+        else:
+            self._ignore_upgrade(head_without_upgrade(method, self.url, version, self.headers), rest)
+
+    @property
+    def _is_free(self) -> bool:
+        return self._running is None or self._running.response_complete
+
+    def _become_websocket(self, headers: Headers, rest: bytes) -> None:
+        self.scope["method"] = "GET"
+        self.scope["headers"] = headers
+        rest += self._held
+        self.handle_websocket_upgrade()
+        self._forget()
+        if rest and not self.transport.is_closing():
+            cast(asyncio.Protocol, self.transport.get_protocol()).data_received(rest)
+
+    def _ignore_upgrade(self, head: bytes, rest: bytes) -> None:
+        """Parse the request again without its upgrade. The application gets the headers that were sent."""
+        headers = self.headers
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self._parse(head)
+        self.headers[:] = headers
+        if rest and not self._is_stopped:
+            self._held = rest + self._held
+            self._parse_held()
+
+    # Responses
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        if (version := cycle.scope["http_version"]) != "1.1":
+            app = app_for_version(version, app, cycle)
+        super()._start_asgi_task(cycle, app)
+
+    def on_response_complete(self) -> None:
+        """Start the next request, or wait for one. uvicorn would set a timer here."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing() or (self._is_stopped and not self._refusal):
+            return
+        self._unread_bytes = 0
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        elif self._refusal:
+            self._end(self._refusal)
+        else:
+            if not (self._in_head or self._in_body):
+                self._expect_request()
+            self._parse_held()
+
+    # The end
+
+    def _refuse(self, status: int, detail: str) -> None:
+        """Answer the request that is being read, after those before it, and close the connection."""
+        self.logger.info("HTTP %d to %s: %s", status, self.client, detail)
+        self._is_stopped = True
+        self._held = b""
+        headers, body = problem(status, detail)
+        answer = response(status, body, [*self.server_state.default_headers, *headers])
+        if self._in_body and self.pipeline:
+            self.pipeline.popleft()
+        elif self._in_body and self._running is not None:
+            answer = b"" if self._running.response_started else answer
+            self._running.disconnected = True
+            self._running.message_event.set()
+            self._running = None
+        if self._is_free:
+            self._end(answer)
+        else:
+            self._refusal, self.expires_tick = answer, NEVER
+
+    def _end(self, answer: bytes = b"") -> None:
+        """Write `answer` and shut down this side, after a refusal or a response that ends the connection.
+
+        To close it at once would reset it if the peer is still sending, and a reset can overtake the response
+        (RFC 9112 section 9.6).
+        """
+        self._is_stopped, self._refusal = True, b""
+        self.expires_tick = self._watch.tick + self._watch.linger_ticks
+        if self.transport.is_closing():
+            return
+        self.transport.write(answer)
+        self.flow.resume_reading()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        else:
+            self.transport.close()
+
+    def shutdown(self) -> None:
+        """Called by the server, which then waits for its connections: a response that ends one closes it at once."""
+        if self.response_transport is not None:
+            self.response_transport.close = self.transport.close
+        super().shutdown()
+
+    def expire(self) -> None:
+        """Called by the watch when what was due has not come."""
+        if self._is_stopped or self.transport.is_closing():
+            self.transport.abort()
+        elif self._in_head:
+            self._refuse(
+                HTTPStatus.REQUEST_TIMEOUT, f"the head took longer than {self._watch.limits.head_timeout_s:g} s"
+            )
+        elif not self._in_body:
+            self.expires_tick = self._watch.tick + self._watch.linger_ticks
+            self.transport.close()
+        elif not self._excuse_body(self.flow.read_paused or self.cycle.waiting_for_100_continue):
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT, "the body did not come in time")

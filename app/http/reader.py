@@ -1,0 +1,222 @@
+"""Requests as the parser reads them, within limits.
+
+uvicorn makes a request of what the parser calls back. These callbacks count, and stop the parser at a limit.
+"""
+
+import asyncio
+from http import HTTPStatus
+from typing import Any
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from app.http.limits import NEVER, HttpWatch
+
+MAX_UNREAD_BYTES = 1_048_576  # of a body with its chunk sizes, after its answer; a larger rest ends the connection
+LINE_EXTRA_BYTES = len("  HTTP/1.1")
+HEADER_EXTRA_BYTES = len(": \r\n")
+END_BYTES = len("\r\n\r\n")
+NOTHING_PENDING = -1
+
+
+class RefusedRequest(Exception):
+    """Raised in callbacks of the parser, which stops."""
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+
+
+class HttpReader(HttpToolsProtocol):
+    """The callbacks of a connection's parser. From `expires_tick` on, the bytes that are due are late."""
+
+    expires_tick: float = NEVER
+    response_transport: Any = None
+    """What responses write to, a part of an asyncio.Transport; None before the first request."""
+    # Of the request that is being read
+    _in_head = False
+    _in_body = False
+    _pending_bytes = NOTHING_PENDING
+    """Bytes of a head after its first piece, or of what comes between two pieces of content of a body."""
+    _trailers = 0
+    _body_bytes = 0
+    _body_bytes_before = 0
+    _body_tick = 0
+    _body_waited = False
+    _unread_bytes = 0
+    _framing_bytes = 0
+    """Bytes of a body on the wire less its content: sizes and extensions of chunks, and trailers."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        watch: HttpWatch,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._watch = watch
+
+    def make_response_transport(self) -> Any:
+        raise NotImplementedError
+
+    # Called by the parser
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_head = True
+        self._pending_bytes = NOTHING_PENDING
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._in_head:  # a trailer, which the application could not expect
+            self._trailers += 1
+            return
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        self._check_counts()
+        if self._pending_bytes != NOTHING_PENDING:
+            self._check_head_bytes()
+        self._check_headers()
+        if self.parser.should_upgrade():
+            return  # what becomes of it is known once the parser has stopped
+        super().on_headers_complete()
+        if self.response_transport is None:
+            self.response_transport = self.make_response_transport()
+        self.cycle.transport = self.response_transport
+        self._in_body = True
+        self._pending_bytes = NOTHING_PENDING
+        self._trailers = self._body_bytes = self._body_bytes_before = self._framing_bytes = 0
+
+    def _check_counts(self) -> None:
+        """Check the request line and the number of headers, after each piece and at the end of the head."""
+        watch = self._watch
+        if len(self.url) > watch.safe_url_bytes and self._line_bytes > watch.limits.max_request_line_bytes:
+            limit = watch.limits.max_request_line_bytes
+            raise RefusedRequest(HTTPStatus.REQUEST_URI_TOO_LONG, f"the request line has more than {limit} bytes")
+        if len(self.headers) > watch.max_headers:
+            raise _too_large(f"the request has more than {watch.max_headers} headers")
+
+    @property
+    def _line_bytes(self) -> int:
+        return len(self.parser.get_method()) + len(self.url) + LINE_EXTRA_BYTES
+
+    def _check_head_bytes(self) -> None:
+        header_bytes = sum(len(name) + len(value) + HEADER_EXTRA_BYTES for name, value in self.headers)
+        limit = self._watch.limits.max_head_bytes
+        if self._line_bytes + header_bytes + END_BYTES > limit:
+            raise _too_large(f"the head of the request has more than {limit} bytes")
+
+    def _check_headers(self) -> None:
+        """Check what RFC 9112 asks for in sections 3.2 and 6.1 and the parser does not check."""
+        names = [name for name, _ in self.headers]
+        hosts = names.count(b"host")
+        if hosts != 1 and (hosts or self.parser.get_http_version() == "1.1"):
+            raise RefusedRequest(HTTPStatus.BAD_REQUEST, f"the request has {hosts} Host headers, 1 was expected")
+        if b"transfer-encoding" in names:
+            codings = b",".join(value for name, value in self.headers if name == b"transfer-encoding")
+            if codings.strip().lower() != b"chunked":
+                named = codings.decode("latin-1")[:64]
+                raise RefusedRequest(HTTPStatus.BAD_REQUEST, f"Transfer-Encoding is {named!r}, not 'chunked'")
+
+    def on_body(self, body: bytes) -> None:
+        cycle = self.cycle
+        self._body_bytes += len(body)
+        if cycle.response_complete:
+            return
+        cycle.body += body
+        if len(cycle.body) > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+        cycle.message_event.set()
+
+    def on_message_complete(self) -> None:
+        if not self._in_body:
+            return  # an upgrade
+        self._in_body = False
+        cycle = self.cycle
+        if cycle.response_complete:
+            self._expect_request()
+        else:
+            self.expires_tick = NEVER
+            cycle.more_body = False
+            cycle.message_event.set()
+
+    @property
+    def _body_bytes_left(self) -> int:
+        """The rest of a body of known length, which can be parsed at once because it holds no further request."""
+        if not self._in_body:
+            return 0
+        length = next((value for name, value in self.headers if name == b"content-length"), b"0")
+        return int(length) - self._body_bytes
+
+    # Between two pieces
+
+    def _expect_more(self, size: int) -> None:
+        """Count a piece of `size` bytes that did not complete its request. Raises RefusedRequest."""
+        is_first = self._pending_bytes == NOTHING_PENDING
+        if is_first:
+            self._pending_bytes = 0
+        elif self._in_head or self._body_bytes == self._body_bytes_before:
+            self._pending_bytes += size
+        else:
+            self._pending_bytes = 0
+        limit = self._watch.limits.max_head_bytes
+        if self._in_body:
+            if self._pending_bytes > limit or self._trailers > self._watch.max_headers:
+                raise _too_large(f"chunk extensions and trailers have more than {limit} bytes, or are too many")
+            if not is_first:  # the first piece has the head, and perhaps other requests
+                self._check_body(size)
+            self._expect_body(is_first)
+            return
+        self._check_counts()
+        if self._pending_bytes > limit:
+            raise _too_large(f"the head of the request has more than {limit} bytes")
+        if is_first:
+            self.expires_tick = self._watch.tick + self._watch.head_ticks
+
+    def _check_body(self, size: int) -> None:
+        """Count a piece of the body as it came on the wire. Chunks of a byte each cost more than their content."""
+        if self.cycle.response_complete:
+            self._unread_bytes += size
+            if self._unread_bytes > MAX_UNREAD_BYTES:
+                raise RefusedRequest(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the body goes on after its answer")
+        self._framing_bytes += size - (self._body_bytes - self._body_bytes_before)
+        if self._framing_bytes > self._watch.limits.max_head_bytes + self._body_bytes:
+            raise RefusedRequest(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the chunks of the body have more framing than content"
+            )
+
+    def _expect_body(self, is_first: bool) -> None:
+        """Set when more content is late: after a silence, or below the minimum rate since the body began."""
+        watch = self._watch
+        if is_first:
+            self._body_tick = watch.tick
+        elif self._body_bytes == self._body_bytes_before:
+            return
+        self._body_bytes_before = self._body_bytes
+        bought_ticks = self._body_bytes / (watch.limits.min_body_rate * watch.limits.tick_s)
+        self.expires_tick = watch.body_ticks + min(watch.tick, self._body_tick + bought_ticks)
+
+    def _excuse_body(self, waits_for_application: bool) -> bool:
+        """Return whether the application kept the body waiting. The peer then has the whole timeout again."""
+        is_excused = waits_for_application or self._body_waited
+        self._body_waited = waits_for_application
+        self._body_tick = self._watch.tick
+        self.expires_tick = self._watch.tick + (1 if waits_for_application else self._watch.body_ticks)
+        return is_excused
+
+    def _expect_request(self) -> None:
+        self.expires_tick = self._watch.tick + self._watch.keep_alive_ticks
+
+
+def _too_large(detail: str) -> RefusedRequest:
+    return RefusedRequest(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, detail)

@@ -1,0 +1,98 @@
+"""Pings where nothing else is said, and an end for peers that have gone without a word."""
+
+import asyncio
+import logging
+from weakref import WeakKeyDictionary
+
+from uvicorn.config import Config
+from uvicorn.server import ServerState
+
+from app.picows.socket import PicowsSocket
+from app.timing.schedule import Schedule
+
+FAILED = 1011
+MOMENTS = 25  # of an interval: so often the timer looks who is due, up to two of them late
+
+logger = logging.getLogger(__name__)
+
+
+class KeepaliveTimer:
+    """Of all connections of a server, by one timer: ten thousand of their own would be a tenth of what idleness takes.
+
+    `timeout_s` None: a peer may be as silent as it likes.
+    """
+
+    def __init__(self, interval_s: float, timeout_s: float | None) -> None:
+        self.interval_s = interval_s
+        self.timeout_s = timeout_s
+        self._moment_s = interval_s / MOMENTS
+        self._loop = asyncio.get_running_loop()
+        self._schedule: Schedule[Keepalive] = Schedule(self._moment_s)
+        self._handle: asyncio.TimerHandle | None = None
+
+    def add(self, keepalive: "Keepalive", delay_s: float) -> int:
+        """Calls `keepalive.act` then. The answer is the slot, which `discard` wants to know."""
+        if self._handle is None:
+            self._handle = self._loop.call_later(self._moment_s, self._act)
+        return self._schedule.add(keepalive, self._loop.time() + delay_s)
+
+    def discard(self, keepalive: "Keepalive", slot: int) -> None:
+        self._schedule.discard(keepalive, slot)
+
+    def _act(self) -> None:
+        self._handle = self._loop.call_later(self._moment_s, self._act) if self._schedule else None
+        for keepalive in self._schedule.pop_due(self._loop.time()):
+            try:
+                keepalive.act()
+            except Exception:  # the outer edge of a timer: the others that are due must not lose their turn for good
+                logger.exception("a connection could not be kept alive")
+
+
+class Keepalive:
+    """About once in two intervals something goes each way: or a balancer between would let go of the connection."""
+
+    __slots__ = ("_is_waiting", "_slot", "_socket", "_timer")
+
+    def __init__(self, socket: PicowsSocket, timer: KeepaliveTimer) -> None:
+        self._socket = socket
+        self._timer = timer
+        self._is_waiting = False  # for an answer to a ping
+        self._slot = timer.add(self, timer.interval_s)
+
+    def cancel(self) -> None:
+        self._timer.discard(self, self._slot)
+
+    def act(self) -> None:
+        if self._is_waiting:
+            self._check()
+        else:
+            self._look()
+
+    def _look(self) -> None:
+        socket, timeout_s = self._socket, self._timer.timeout_s
+        is_silent = not (socket.has_read and socket.has_spoken)
+        if is_silent:
+            socket.ping()
+        socket.has_read = socket.has_spoken = False
+        self._is_waiting = is_silent and timeout_s is not None
+        self._slot = self._timer.add(self, timeout_s if is_silent and timeout_s is not None else self._timer.interval_s)
+
+    def _check(self) -> None:
+        """A peer that the application does not let speak is not silent."""
+        if not self._socket.has_read and self._socket.transport.is_reading():
+            self._socket.fail(FAILED, "keepalive ping timeout")
+            return
+        self._is_waiting = False
+        self._slot = self._timer.add(self, max(0.0, self._timer.interval_s - (self._timer.timeout_s or 0.0)))
+
+
+_timers: WeakKeyDictionary[ServerState, KeepaliveTimer] = WeakKeyDictionary()
+
+
+def start_keepalive(socket: PicowsSocket, server: ServerState, config: Config) -> Keepalive | None:
+    """As the settings of uvicorn have it; None: they want no pings."""
+    if not config.ws_ping_interval:
+        return None
+    if server not in _timers:
+        _timers[server] = KeepaliveTimer(config.ws_ping_interval, config.ws_ping_timeout)
+    return Keepalive(socket, _timers[server])

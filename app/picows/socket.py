@@ -1,0 +1,291 @@
+"""An open WebSocket on picows: whole messages in, frames out, and an end within a bounded time.
+
+picows parses frames in C and checks their heads; what spans frames (RFC 6455 sections 5.4, 7 and 8.1) is checked here.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from picows import WSFrame, WSListener, WSMsgType, WSTransport
+
+from app.picows.engine import FLOOD_BYTES, READ_AT_ONCE_BYTES, Drain, Watch, attach, feed, file_of
+from app.picows.frames import (
+    BINARY,
+    CLOSE,
+    CONTINUATION,
+    NO_CODE,
+    PING,
+    PONG,
+    TEXT,
+    Fragments,
+    close_code,
+    encode,
+    encode_close,
+    is_utf8,
+)
+from app.picows.takeover import Receiver
+from app.picows.write_turn import write_all
+
+CLOSE_S = 10.0  # for the closing handshake
+FAIL_S = 5.0  # for a peer that broke the protocol to notice it
+
+PROTOCOL_ERROR, LOST, BAD_TEXT, TOO_BIG = 1002, 1006, 1007, 1009
+BEYOND_CODES = 5000
+
+logger = logging.getLogger(__name__)
+
+
+class PicowsSocket(WSListener):
+    """`on_lost` is called when the connection is gone, after `Receiver.closed`.
+
+    `blocked`: the peer reads too slowly, and what is sent now is kept in memory. `has_spoken`: something was
+    written since somebody set it to False; `has_read`: a frame came, or any byte while the socket is watched.
+    `is_asked`: no byte came since somebody set it to True, after a `ping`.
+    """
+
+    __slots__ = (
+        "_deadline",
+        "_file",
+        "_has_failed",
+        "_has_grown",
+        "_is_closing",
+        "_is_told",
+        "_late_pong",
+        "_max_bytes",
+        "_may_wait",
+        "_message",
+        "_on_lost",
+        "_watched",
+        "_ws",
+        "blocked",
+        "has_read",
+        "has_spoken",
+        "is_asked",
+        "is_open",
+        "reader",
+        "receiver",
+        "transport",
+    )
+
+    def __init__(
+        self, transport: asyncio.Transport, receiver: Receiver, *, max_bytes: int, on_lost: Callable[[], None]
+    ) -> None:
+        self.receiver = receiver
+        self.blocked = self.has_read = self.has_spoken = self.is_asked = False
+        self.transport = transport
+        self._file = file_of(transport)
+        self._may_wait = True  # the answer to the handshake
+        self._on_lost = on_lost
+        self._max_bytes = max_bytes
+        self._message: Fragments | None = None
+        self._late_pong: bytes | None = None
+        self.is_open = True
+        self._is_closing = self._has_failed = self._is_told = False
+        self._deadline: asyncio.TimerHandle | None = None
+        self._attach()
+
+    def _attach(self) -> None:
+        self._watched = self._has_grown = False
+        self.reader = attach(self.transport, self, max_bytes=self._max_bytes, on_broken=self.on_broken)
+
+    def feed(self, data: bytes) -> None:
+        """Takes bytes as if they had just been read."""
+        while data:
+            data = feed(self.reader, data)  # each time: a large frame brings a new reader
+
+    def watch(self) -> None:
+        """From here on each byte that comes is noticed, until a large frame has come."""
+        if not self._watched and not self._has_failed:
+            self._watched = True
+            self.transport.set_protocol(Watch(self.reader, self))
+
+    def ping(self) -> None:
+        self.watch()  # a peer in mid-frame cannot send a pong
+        self.write(encode(PING, b""))
+
+    # Sending
+
+    def write(self, frames: bytes) -> None:
+        """What is encoded already; frames that are written together travel together. Ignored once the end has begun."""
+        write_all([(self, frames)])
+
+    def begin_write(self) -> int | None:
+        """What may be written to without the loop, if it may: no TLS, and nothing that waits."""
+        self.has_spoken = True
+        if self._may_wait:
+            self._may_wait = bool(self.transport.get_write_buffer_size())
+        return None if self._may_wait else self._file
+
+    def write_rest(self, data: bytes) -> None:
+        """What the kernel has no room for."""
+        self._may_wait = True
+        self.transport.write(data)
+
+    def close(self, code: int, reason: str = "", timeout_s: float = CLOSE_S) -> None:
+        """Begins the closing handshake, after what was sent before. `Receiver.closed` tells of its end."""
+        if not self.is_open:
+            return
+        self.write(encode_close(code, reason))
+        self._is_closing, self.is_open = True, False
+        self.transport.resume_reading()
+        self.expire_in(timeout_s)
+
+    def fail(self, code: int, reason: str) -> None:
+        """Gives up on a peer that breaks the protocol (RFC 6455 section 7.1.7)."""
+        if not self._is_closing:
+            logger.debug("a WebSocket is closed with %d: %s", code, reason)
+            self.close(code, reason, FAIL_S)
+            self._abandon(code, reason)
+
+    def _abandon(self, code: int, reason: str) -> None:
+        self._has_failed = True
+        self.transport.set_protocol(Drain(self.on_lost))
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        else:
+            self.transport.close()
+        self.expire_in(FAIL_S)
+        self._tell(code, reason)
+
+    def expire_in(self, seconds: float) -> None:
+        """Cuts the connection off then, unless it has ended before: the earliest call counts."""
+        loop = asyncio.get_running_loop()
+        if self._deadline is None or loop.time() + seconds < self._deadline.when():
+            self._cancel_deadline()
+            self._deadline = loop.call_later(seconds, self.transport.abort)
+
+    def _cancel_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+
+    # Called by picows
+
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        self._ws = transport
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        self.has_read = True
+        if frame.tail_size > FLOOD_BYTES:
+            self._has_grown = True
+            self.watch()
+        kind = frame.msg_type
+        if (
+            kind is TEXT
+            and frame.fin
+            and self.is_open
+            and self._message is None
+            and not self._has_grown
+            and not (frame.rsv1 or frame.rsv2 or frame.rsv3)
+        ):
+            data = frame.get_payload_as_bytes()
+            if data.isascii() and len(data) <= READ_AT_ONCE_BYTES:  # as nearly all that comes
+                self.receiver.receive_text(data)
+                return
+        self._receive(kind, frame)
+        if self._has_grown and not frame.tail_size and not self._is_closing:
+            self._attach()  # or the buffer would stay as large as it is
+
+    def _receive(self, kind: WSMsgType, frame: WSFrame) -> None:
+        if self._is_closing:
+            if kind is CLOSE and not self._has_failed:
+                self._finish(*close_code(frame))
+        elif frame.rsv1 or frame.rsv2 or frame.rsv3:
+            self.fail(PROTOCOL_ERROR, "reserved bits are set")
+        elif kind is TEXT or kind is BINARY or kind is CONTINUATION:
+            self._receive_data(kind, frame)
+        elif kind is PING:
+            self._answer_ping(frame.get_payload_as_bytes())
+        elif kind is CLOSE:
+            self._receive_close(*close_code(frame))
+
+    def on_ws_disconnected(self, transport: WSTransport) -> None:
+        self.on_lost()
+
+    def pause_writing(self) -> None:
+        self.blocked = True
+
+    def resume_writing(self) -> None:
+        self.blocked = False
+        if self._late_pong is not None:
+            self.write(encode(PONG, self._late_pong))
+            self._late_pong = None
+        if self.is_open:
+            self.receiver.resume()
+
+    def on_broken(self, code: int, reason: str) -> None:
+        """picows cannot go on reading."""
+        handshake = self._ws.close_handshake
+        if self._is_closing:
+            if not self._has_failed:
+                self._abandon(code, reason)
+        elif handshake is not None and handshake.recv is not None:  # after a close frame, which on_ws_frame gets later
+            self._receive_close(int(handshake.recv.code) or NO_CODE, handshake.recv.reason or "")  # type: ignore[call-overload]
+        else:
+            self.fail(code, reason)
+
+    def on_lost(self) -> None:
+        self._file = None  # the number may be another connection's soon
+        self._cancel_deadline()
+        self._tell(LOST, "")
+        self._on_lost()
+        del self.reader, self._ws, self.receiver, self._on_lost  # or all of it would be left to the collector
+
+    # Receiving
+
+    def _receive_data(self, kind: WSMsgType, frame: WSFrame) -> None:
+        data = frame.get_payload_as_bytes()
+        if kind is CONTINUATION:
+            self._continue(data, bool(frame.fin))
+        elif self._message is not None:
+            self.fail(PROTOCOL_ERROR, "a message begins inside another")
+        elif not frame.fin:
+            self._message = Fragments(kind is TEXT)
+            self._continue(data, False)
+        elif kind is TEXT and not (data.isascii() or is_utf8(data)):
+            self.fail(BAD_TEXT, "the text is not UTF-8")
+        else:
+            self._pass_on(data, kind is TEXT)
+        self._has_grown = self._has_grown or len(data) > READ_AT_ONCE_BYTES
+
+    def _continue(self, data: bytes, final: bool) -> None:
+        message = self._message
+        if message is None:
+            self.fail(PROTOCOL_ERROR, "there is no message to continue")
+        elif len(message.data) + len(data) > self._max_bytes:
+            self.fail(TOO_BIG, f"the message is larger than {self._max_bytes} bytes")
+        elif not message.add(data, final):
+            self.fail(BAD_TEXT, "the text is not UTF-8")
+        elif final:
+            self._message = None
+            self._pass_on(bytes(message.data), message.is_text)
+
+    def _pass_on(self, data: bytes, is_text: bool) -> None:
+        receive = self.receiver.receive_text if is_text else self.receiver.receive_binary
+        receive(data)
+
+    def _answer_ping(self, data: bytes) -> None:
+        """A peer that does not read gets only the last of its answers (RFC 6455 section 5.5.3)."""
+        if self.blocked:
+            self._late_pong = data
+        else:
+            self.write(encode(PONG, data))
+
+    def _receive_close(self, code: int, reason: str) -> None:
+        if code in (0, LOST) or code >= BEYOND_CODES:  # the others picows knows
+            self.fail(PROTOCOL_ERROR, "no such close code")
+            return
+        self.write(encode_close(code))
+        self._is_closing, self.is_open = True, False
+        self._finish(code, reason)
+
+    def _finish(self, code: int, reason: str) -> None:
+        """Both close frames are under way: the server is the one to hang up (RFC 6455 section 7.1.1)."""
+        self.transport.close()
+        self.expire_in(CLOSE_S)
+        self._tell(code, reason)
+
+    def _tell(self, code: int, reason: str) -> None:
+        if not self._is_told:
+            self._is_told, self.is_open = True, False
+            self.receiver.closed(code, reason)

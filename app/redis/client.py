@@ -1,0 +1,296 @@
+"""Redis as the rest of the node uses it: commands, scripts and channels, whatever happens to the servers behind."""
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from hiredis import ReplyError
+
+from app.errors import Unavailable
+from app.redis.address import Host, RedisAddress
+from app.redis.channels import Channels
+from app.redis.link import Argument, Link, OnMessage, OnReply, forget, open_link, pack, unavailable
+from app.redis.scripts import Script
+from app.redis.topology import ClusterTopology, SingleTopology, Topology, host_of_redirection, prepare
+
+FIRST_DELAY_S, LONGEST_DELAY_S = 0.05, 2.0
+LOOKS_PER_TIMEOUT = 4
+MAX_REDIRECTIONS = 5
+LONGEST_WAIT_MS = 1000  # for replicas: all that is sent behind waits as well
+# A server that answers so is not the one to write to, or not yet: READONLY it is a replica now.
+WRONG_SERVER = ("READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN")
+
+AWAY = "Redis is away: pushes are refused until it is back"
+
+OnUp = Callable[[Sequence[str]], None]
+
+logger = logging.getLogger(__name__)
+
+
+class RedisClient:
+    """`run` must be running: it connects, and after a loss connects again.
+
+    Everything raises Unavailable while its server is away, at once, and when a server does not answer within
+    `timeout_s`. What was sent before that may have been done or not.
+    """
+
+    def __init__(self, address: RedisAddress, *, name: str, timeout_s: float = 3.0) -> None:
+        self._address = address
+        self._name = name
+        self._timeout_s = timeout_s
+        topology = ClusterTopology if address.kind == "cluster" else SingleTopology
+        self._topology: Topology = topology(address, timeout_s)
+        *verbs, self.publish_verb = self._topology.channel_verbs
+        self.is_sharded = address.kind == "cluster"
+        """Whether this is a Redis Cluster, where a script may use the keys of one slot only."""
+        self._links: dict[Host, Link] = {}
+        self._stale = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._on_message: OnMessage = lambda channel, payload: None
+        self._on_up: list[OnUp] = []
+        self._replicated: dict[Link, asyncio.Future[Any]] = {}
+        self._was_up = True
+        self.is_up = False
+        self.channels = Channels(
+            (verbs[0], verbs[1]),
+            at_once=self._topology.channels_at_once,
+            link_of=self._link_of,
+            look_again=self._stale.set,
+        )
+
+    def listen(self, on_message: OnMessage) -> None:
+        """What is published on the channels of this node, in the order of each channel's server."""
+        self._on_message = on_message
+
+    def on_up(self, call: OnUp) -> None:
+        """Called with the channels that were subscribed (again) once a server is back: what was published on them
+        before is lost."""
+        self._on_up.append(call)
+
+    @property
+    def count_verbs(self) -> tuple[str, str]:
+        """The command that counts the listeners of channels."""
+        return "PUBSUB", "SHARDNUMSUB" if self.publish_verb == "SPUBLISH" else "NUMSUB"
+
+    @property
+    def commands(self) -> int:
+        """How many were sent by the connections that are there."""
+        return sum(link.commands for link in self._links.values())
+
+    # Commands
+
+    async def call(self, key: str, *command: Argument) -> Any:
+        """To the server that has the key. Commands of one turn of the loop leave together, in their order."""
+        try:
+            return await self._link_of(key).send(*command)
+        except ReplyError as error:
+            return await self._recover(key, pack(*command), error)
+
+    def send(self, key: str, *command: Argument) -> None:
+        """Send a command and ignore its reply, even an error. Raises Unavailable if the server is away."""
+        self._link_of(key).send(*command).add_done_callback(forget)
+
+    async def run_script(
+        self, script: Script, keys: Sequence[str], *arguments: Argument, on_reply: OnReply | None = None
+    ) -> Any:
+        """`keys` are in one slot. `on_reply`: see `Link.send_packed`."""
+        try:
+            return await self.send_script(script, keys, *arguments, on_reply=on_reply)
+        except ReplyError as error:
+            verb, text = ("EVAL", script.source) if str(error).startswith("NOSCRIPT") else ("EVALSHA", script.digest)
+            packed = pack(verb, text, len(keys), *keys, *arguments)
+            return await self._recover(keys[0], packed, error, on_reply)
+
+    def send_script(
+        self, script: Script, keys: Sequence[str], *arguments: Argument, on_reply: OnReply | None = None
+    ) -> "asyncio.Future[Any]":
+        """Send a script once, and return the future of its reply. It may raise ReplyError; `run_script` retries."""
+        packed = pack("EVALSHA", script.digest, len(keys), *keys, *arguments)
+        return self._link_of(keys[0]).send_packed(packed, on_reply)
+
+    async def replicated(self, key: str, replicas: int) -> None:
+        """Returns once so many replicas have what was sent to the server of the key before. Raises Unavailable.
+
+        All who ask in one turn of the loop share one WAIT.
+        """
+        link = self._link_of(key)
+        waiting = self._replicated.get(link)
+        if waiting is None:
+            waiting = self._replicated[link] = link.send(
+                "WAIT", replicas, min(int(self._timeout_s * 500), LONGEST_WAIT_MS)
+            )
+            asyncio.get_running_loop().call_soon(self._replicated.pop, link)
+        try:
+            taken = await asyncio.shield(waiting)  # who goes away must not end it for the others
+        except ReplyError as error:  # the server has become a replica
+            raise unavailable(f"Redis refuses: {error}") from error
+        if taken < replicas:
+            raise unavailable("too few replicas of Redis have taken the message")
+
+    async def publish(self, channel: str, payload: bytes) -> int:
+        """How many nodes listen (in a cluster of Redis, too)."""
+        heard: int = await self.call(channel, self.publish_verb, channel, payload)
+        return heard
+
+    def reaches(self, key: str) -> bool:
+        """Whether the server that has the key is connected."""
+        try:
+            self._link_of(key)
+        except Unavailable:
+            return False
+        return True
+
+    def _link_of(self, key: str) -> Link:
+        link = self._links.get(self._topology.host_of(key))
+        if link is None:
+            raise unavailable("Redis is away")
+        return link
+
+    async def _recover(self, key: str, packed: bytes, error: ReplyError, on_reply: OnReply | None = None) -> Any:
+        """The answer was no answer: where the command belongs elsewhere, or the script was forgotten, once more."""
+        for _ in range(MAX_REDIRECTIONS):
+            kind, _, detail = str(error).partition(" ")
+            if kind == "MOVED":
+                await self._learn_anew()
+            elif kind == "TRYAGAIN":
+                await asyncio.sleep(FIRST_DELAY_S)
+            elif kind in WRONG_SERVER:
+                self._link_of(key).abort()
+                raise unavailable(f"Redis cannot do this now: {error}")
+            elif kind not in ("ASK", "NOSCRIPT"):
+                raise unavailable(f"Redis refuses: {error}")
+            try:
+                link = self._link_of(key)
+                if kind == "ASK":
+                    link = self._links.get(host_of_redirection(detail)) or link
+                    link.send("ASKING")
+                return await link.send_packed(packed, on_reply)
+            except ReplyError as again:
+                error = again
+        raise unavailable(f"Redis sends this from one node to another: {error}")
+
+    async def _learn_anew(self) -> None:
+        """Until `run` has looked who has which slots."""
+        self._changed.clear()
+        self._stale.set()
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await self._changed.wait()
+        except TimeoutError:
+            raise unavailable("the Redis Cluster is changing") from None
+
+    # Reading less
+
+    def pause_reading(self) -> None:
+        for link in self._links.values():
+            link.pause_reading()
+
+    def resume_reading(self) -> None:
+        for link in self._links.values():
+            link.resume_reading()
+
+    # Connecting
+
+    async def run(self) -> None:
+        """Until it is cancelled; the connections end with it."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._keep_connected())
+                group.create_task(self._watch())
+        finally:
+            for link in tuple(self._links.values()):
+                link.abort()
+
+    async def wait_until_up(self, timeout_s: float) -> None:
+        """Returns earlier when all servers are connected."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while not self.is_up:
+                    self._changed.clear()
+                    await self._changed.wait()
+
+    async def _keep_connected(self) -> None:
+        delay_s = FIRST_DELAY_S
+        while True:
+            self._stale.clear()
+            if self._enter(await self._connect_all()):
+                up_since_s = self._now_s()
+                await self._stale.wait()
+                if self._now_s() - up_since_s > LONGEST_DELAY_S:
+                    delay_s = FIRST_DELAY_S
+            await asyncio.sleep(random.uniform(0, delay_s))  # nodes shall not come back all at once
+            delay_s = min(2 * delay_s, LONGEST_DELAY_S)
+
+    def _enter(self, is_up: bool) -> bool:
+        if is_up != self._was_up:
+            logger.log(*((logging.INFO, "Redis is there") if is_up else (logging.WARNING, AWAY)))
+        self.is_up = self._was_up = is_up
+        self._changed.set()
+        return is_up
+
+    def _now_s(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    async def _watch(self) -> None:
+        """A server that does not answer is given up: the connection may be dead though nobody closed it."""
+        while True:
+            await asyncio.sleep(self._timeout_s / LOOKS_PER_TIMEOUT)
+            for link in tuple(self._links.values()):
+                if link.is_silent(self._timeout_s):
+                    logger.warning("Redis has not answered for %.1f s", self._timeout_s)
+                    link.abort()
+
+    async def _connect_all(self) -> bool:
+        """Whether every server that is needed is connected."""
+        try:
+            await self._topology.discover(tuple(self._links.values()))
+        except (Unavailable, OSError, TimeoutError, ReplyError) as error:
+            logger.info("Redis is away: %s", error)
+            return False
+        wanted = set(self._topology.hosts)
+        for host in self._links.keys() - wanted:
+            self._links[host].abort()
+        opened = await asyncio.gather(*(self._connect(host) for host in wanted - self._links.keys()))
+        self._changed.set()
+        back = await self.channels.restore()
+        if back or any(opened):
+            for call in self._on_up:
+                call(back)
+        return self._links.keys() == wanted
+
+    async def _connect(self, host: Host) -> bool:
+        address = self._address
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                link = await open_link(
+                    *host,
+                    tls=address.tls,
+                    timeout_s=self._timeout_s,
+                    username=address.username,
+                    password=address.password,
+                    name=self._name,
+                    db=address.db,
+                    on_message=self._receive,
+                    on_lost=self._lost,
+                    on_dropped=self.channels.drop,
+                )
+                await prepare(link)
+        except (Unavailable, OSError, TimeoutError, ReplyError) as error:
+            logger.info("Redis at %s:%d cannot be had: %s", *host, error)
+            return False
+        self._links[host] = link
+        return True
+
+    def _receive(self, channel: str, payload: bytes) -> None:
+        self._on_message(channel, payload)
+
+    def _lost(self, link: Link) -> None:
+        for host, other in tuple(self._links.items()):
+            if other is link:
+                del self._links[host]
+                self.is_up = False
+        self.channels.lose(link)
+        self._stale.set()

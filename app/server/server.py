@@ -1,0 +1,109 @@
+"""The HTTP server that the command line runs the application with."""
+
+import asyncio
+import signal
+import socket
+import sys
+from contextlib import suppress
+from functools import partial
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+from starlette.types import ASGIApp
+
+from app.http.limits import HttpWatch
+from app.http.protocol import HttpProtocol
+from app.main import create_app
+from app.picows.protocol import PicowsProtocol
+from app.runtime.configuration import http_limits
+from app.server.collector import collect_rarely
+from app.server.listening import open_listeners, raise_file_limit
+from app.server.logs import configure_logging
+from app.server.workers import Workers
+from app.settings import Settings
+from app.transports.asgi_protocol import AsgiProtocol
+
+PONG_S = 20  # for the answer to a ping
+PING_S = 25  # where nothing else is said: balancers let go of what is silent for a minute
+DATE_S = 1.0  # from one date to the next, in the headers of answers
+DRAIN_S = 10  # for requests that are under way when the process has to stop
+
+
+def serve(settings: Settings) -> None:
+    """Runs until SIGTERM or SIGINT. Raises ConfigurationError, also for an address that cannot be had."""
+    configure_logging(level=settings.log_level, format=settings.log_format or "text")
+    app = create_app(settings)
+    raise_file_limit()
+    with open_listeners(settings.hosts, settings.port, settings.uds) as listeners:
+        if settings.workers > 1:
+            Workers(settings.workers, lambda lifeline: _serve_on(listeners, app, settings, lifeline)).run()
+        else:
+            _serve_on(listeners, app, settings)
+
+
+def _serve_on(listeners: list[socket.socket], app: FastAPI, settings: Settings, lifeline: int | None = None) -> None:
+    config = server_config(app, settings)
+    for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them again once it has ended as it was asked to
+        signal.signal(number, lambda *_: sys.exit(0))
+    DrainingServer(config, app, lifeline).run(sockets=listeners)
+
+
+def server_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http=partial(HttpProtocol, watch=HttpWatch(http_limits(settings))),  # type: ignore[arg-type]  # called alone
+        ws=PicowsProtocol if settings.ws_transport == "picows" else AsgiProtocol,
+        # above the limits of a frame, so that STOMP can say what was wrong
+        ws_max_size=2 * max(settings.max_frame_bytes, settings.max_connect_frame_bytes),
+        ws_per_message_deflate=False,
+        ws_ping_interval=PING_S,
+        # A pong waits behind frames of a client that sends too fast: picows knows that reading is paused, uvicorn not.
+        ws_ping_timeout=PONG_S + (0 if settings.ws_transport == "picows" else settings.inbound_patience_ms / 1000),
+        timeout_graceful_shutdown=DRAIN_S,
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,  # `Proxied` does it, for proxies that were named
+        server_header=False,
+    )
+
+
+class DrainingServer(uvicorn.Server):
+    """Ends the sessions before uvicorn closes their sockets: they get what was sent, and learn why it ends.
+
+    `lifeline`: a file whose end is the end of this process, too.
+    """
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI, lifeline: int | None = None) -> None:
+        super().__init__(config)
+        self._app = app
+        self._lifeline = lifeline
+        self._wake_up = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        collect_rarely(asyncio.get_running_loop())
+        if self._lifeline is not None:
+            asyncio.get_running_loop().add_reader(self._lifeline, self._end)
+
+    def _end(self) -> None:
+        self.should_exit = True
+        self._wake_up.set()
+        asyncio.get_running_loop().remove_reader(self._lifeline or -1)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        super().handle_exit(sig, frame)
+        asyncio.get_running_loop().call_soon_threadsafe(self._wake_up.set)
+
+    async def main_loop(self) -> None:
+        """uvicorn's own looks ten times a second whether it has to end. This one is told, and only the date is left."""
+        while not await self.on_tick(0):
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wake_up.wait(), DATE_S)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        self._app.state.runtime.sockjs.drain()
+        await self._app.state.runtime.gateway.drain()
+        await super().shutdown(sockets)

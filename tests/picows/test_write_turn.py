@@ -1,0 +1,176 @@
+"""When what is sent is written, and in how many writes."""
+
+import asyncio
+from typing import cast
+
+import pytest
+from picows import WSMsgType
+
+from app.disconnects import NORMAL, RESTART
+from app.hub.outbox import OutboxLimits
+from app.picows.frames import BINARY, TEXT, encode
+from app.picows.socket import PicowsSocket
+from app.picows.takeover import Receiver
+from app.picows.write_turn import WRITES, WriteTurn, write_all
+from app.transports.picows import GATHERED_BYTES, PicowsTransport
+from app.transports.websocket import WebSocketOptions
+
+
+class Wire:
+    """Keeps what is written, write by write."""
+
+    def __init__(self, writes: list[bytes]) -> None:
+        self.write = writes.append
+
+    def resume_reading(self) -> None: ...
+
+
+class Socket:
+    """That of a peer that cannot be written to without the loop."""
+
+    is_open = True
+
+    def __init__(self) -> None:
+        self.writes: list[bytes] = []
+        self.closed_with = 0
+        self.blocked = False
+        self.transport = Wire(self.writes)
+
+    @property
+    def socket(self) -> PicowsSocket:
+        return cast(PicowsSocket, self)
+
+    def begin_write(self) -> None:
+        """Nothing may be written past `write_rest`."""
+
+    def write_rest(self, data: bytes) -> None:
+        self.transport.write(data)
+
+    def hand_over(self, receiver: Receiver) -> None: ...
+
+    def write(self, frames: bytes) -> None:
+        write_all([(self.socket, frames)])
+
+    def close(self, code: int, reason: str, timeout_s: float) -> None:
+        self.closed_with = code
+
+    def expire_in(self, seconds: float) -> None: ...
+
+
+class Desk:
+    """A turn, and transports on sockets that only keep what they get."""
+
+    def __init__(self) -> None:
+        self.turn = WriteTurn()
+
+    def transport(self, **limits: int) -> tuple[PicowsTransport, Socket]:
+        socket = Socket()
+        options = WebSocketOptions(outbox=OutboxLimits(**limits))
+        return PicowsTransport(socket, options, self.turn, None), socket
+
+
+def text(data: bytes) -> bytes:
+    return encode(TEXT, data)
+
+
+async def test_frames_of_one_turn_leave_in_one_write() -> None:
+    transport, socket = Desk().transport()
+    transport.send(b"one")
+    transport.send(b"two", binary=True)
+    assert socket.writes == []
+
+    await asyncio.sleep(0)
+    assert socket.writes == [text(b"one") + encode(BINARY, b"two")]
+
+    transport.send(b"three")
+    await asyncio.sleep(0)
+    assert socket.writes[1:] == [text(b"three")]
+
+
+async def test_what_is_much_does_not_wait_for_the_end_of_the_turn() -> None:
+    transport, socket = Desk().transport()
+    for _ in range(3):
+        transport.send(bytes(GATHERED_BYTES // 2))
+    assert len(socket.writes) == 1
+    transport.send(b"last")
+
+    await asyncio.sleep(0)
+    assert b"".join(socket.writes) == text(bytes(GATHERED_BYTES // 2)) * 3 + text(b"last")
+
+
+async def test_one_turn_writes_to_a_bounded_number_of_connections() -> None:
+    desk = Desk()
+    scene = [desk.transport() for _ in range(2 * WRITES + 1)]
+    for transport, _ in scene:
+        transport.send(b"x")
+
+    for expected in (WRITES, 2 * WRITES, 2 * WRITES + 1):
+        await asyncio.sleep(0)
+        assert [len(socket.writes) for _, socket in scene] == [1] * expected + [0] * (len(scene) - expected)
+
+
+async def test_close_comes_behind_what_was_sent_in_the_same_turn() -> None:
+    transport, socket = Desk().transport()
+    transport.send(b"good-bye")
+    transport.close(NORMAL)
+    assert (socket.writes, socket.closed_with) == ([text(b"good-bye")], 1000)
+
+    transport.send(b"too late")
+    await asyncio.sleep(0)
+    assert len(socket.writes) == 1
+
+
+async def test_what_waited_for_the_peer_comes_behind_what_was_gathered_before() -> None:
+    transport, socket = Desk().transport()
+    transport.send(b"first")
+    socket.blocked = True
+    for number in range(100):
+        transport.send(b"%d" % number)
+    socket.blocked = False
+    transport.resume()
+
+    await asyncio.sleep(0)
+    assert b"".join(socket.writes) == text(b"first") + b"".join(text(b"%d" % number) for number in range(100))
+    assert len(socket.writes) < 10
+
+
+async def test_a_blocked_peer_gets_no_more_than_it_takes() -> None:
+    transport, socket = Desk().transport()
+    socket.blocked = True
+    for _ in range(100):
+        transport.send(b"x")
+
+    def write(frames: bytes) -> None:
+        socket.writes.append(frames)
+        socket.blocked = True
+
+    socket.transport.write = write
+    socket.blocked = False
+    transport.resume()
+    assert len(socket.writes) == 1
+    assert transport.has_room
+
+    transport.close(RESTART)
+    assert socket.closed_with == 0
+    while socket.blocked:
+        socket.blocked = False
+        transport.resume()
+        if socket.closed_with:
+            break
+    assert b"".join(socket.writes) == text(b"x") * 100
+
+
+async def test_a_frame_is_made_once_for_all_who_get_it() -> None:
+    turn = WriteTurn()
+    data = b"x" * 300
+    assert turn.frame(data) is turn.frame(data)
+    assert turn.frame(b"y") == text(b"y")
+    assert turn.frame(data) == text(data)
+
+
+@pytest.mark.parametrize("size", [0, 125, 126, 65_535, 65_536])
+def test_head_of_a_frame_tells_its_size(size: int) -> None:
+    frame = encode(WSMsgType.TEXT, bytes(size))
+    flag, head = frame[1], 2 if size < 126 else 4 if size < 65_536 else 10
+    assert (frame[0], len(frame)) == (0x81, head + size)
+    assert (flag if head == 2 else int.from_bytes(frame[2:head], "big")) == size

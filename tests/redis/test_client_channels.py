@@ -1,0 +1,97 @@
+"""The channels of the client, and what can come between a subscription and its confirmation."""
+
+import asyncio
+import logging
+
+import pytest
+
+from app.redis import link as link_module
+from app.redis.client import RedisClient
+from tests.eventually import eventually
+from tests.redis.clients import Ear, connected, listeners, subscribed
+from tests.valkey import Valkey, running_valkey
+
+
+async def test_a_channel_is_confirmed_once_for_all_who_want_it(server: Valkey, client: RedisClient) -> None:
+    one, other = client.channels.subscribe("a"), client.channels.subscribe("a")
+    assert one is not None
+    assert other is not None
+    assert "a" not in client.channels
+    await asyncio.gather(one, other)
+    assert ("a" in client.channels, listeners(server, "a"), client.channels.subscribe("a")) == (True, 1, None)
+
+
+async def test_who_goes_away_does_not_end_the_subscription_of_others(client: RedisClient) -> None:
+    one, other = asyncio.ensure_future(client.channels.subscribe("a") or None), client.channels.subscribe("a")  # type: ignore[arg-type]
+    one.cancel()
+    assert other is not None
+    await other
+    assert "a" in client.channels
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2])
+async def test_what_is_ended_while_it_is_being_subscribed_is_ended(
+    server: Valkey, client: RedisClient, turns: int
+) -> None:
+    """Else the server would go on counting this node among those who listen."""
+    pending = client.channels.subscribe("a")
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    client.channels.unsubscribe("a")
+    assert pending is not None
+    await pending
+    await client.call("k", "PING")
+    assert ("a" in client.channels, listeners(server, "a")) == (False, 0)
+
+
+async def test_what_is_wanted_again_while_it_is_being_ended_is_subscribed(server: Valkey, client: RedisClient) -> None:
+    for _ in range(3):
+        client.channels.subscribe("a")
+        client.channels.unsubscribe("a")
+    await subscribed(client, "a")
+    await client.call("k", "PING")
+    assert ("a" in client.channels, listeners(server, "a")) == (True, 1)
+
+
+async def test_ending_what_was_never_subscribed_is_no_error(client: RedisClient) -> None:
+    client.channels.unsubscribe("never")
+    assert await client.call("k", "PING") == b"PONG"
+
+
+async def test_a_subscription_that_the_server_does_not_keep_up_with_comes_later(
+    server: Valkey, client: RedisClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ear = Ear(client)
+    with monkeypatch.context() as patch:
+        patch.setattr(link_module, "MAX_WAITING", 0)
+        assert client.channels.subscribe("a") is None
+    await eventually(lambda: ear.back == [["a"]])
+    assert ("a" in client.channels, listeners(server, "a")) == (True, 1)
+
+
+async def test_a_confirmation_that_comes_with_the_loss_of_the_connection_does_not_count(client: RedisClient) -> None:
+    """It would never be subscribed again."""
+    pending = client.channels.subscribe("a")
+    assert pending is not None
+    (link,) = client._links.values()
+    done = link._waiting[-1]
+    assert isinstance(done, link_module._Channels)
+    done.done.set_result(None)
+    link.abort()
+    await pending
+    assert "a" not in client.channels
+    await client.wait_until_up(5)
+    await eventually(lambda: "a" in client.channels)
+
+
+async def test_a_refused_channel_is_tried_again_and_told(caplog: pytest.LogCaptureFixture) -> None:
+    with running_valkey() as server:
+        server.command("ACL", "SETUSER", "half", "on", ">sEcret", "~*", "+@all", "resetchannels")
+        async with connected(f"redis://half:sEcret@127.0.0.1:{server.port}") as client:
+            with caplog.at_level(logging.WARNING):
+                await subscribed(client, "a")
+            assert "a" not in client.channels
+            assert "NOPERM" in caplog.text
+            assert "sEcret" not in caplog.text
+            server.command("ACL", "SETUSER", "half", "allchannels")
+            await eventually(lambda: "a" in client.channels)
