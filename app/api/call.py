@@ -14,9 +14,9 @@ from fastapi.routing import APIRoute
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from app.api.content import parse_content, parse_json
 from app.api.dependencies import FirstHeaders, check_push_access, read_body, runtime_of
 from app.api.idempotency import Answer, idempotency_of
-from app.api.intake import Intake, parse_content, parse_json
 from app.runtime.runtime import Runtime
 
 
@@ -30,7 +30,8 @@ class PushCall(Request):
         self._body = body  # what `body()` answers, too
         self._idempotency = idempotency_of(request, caller, headers, body, runtime)
         self.runtime = runtime
-        self.intake = Intake(runtime, self._idempotency.message_id)
+        self.publisher = runtime.publisher
+        self.derived_id = self._idempotency.message_id
 
     def parameter(self, name: str) -> str:
         """Of the path."""
@@ -55,7 +56,9 @@ async def open_call(request: Request) -> PushCall:
     """Raises Unauthorized or Forbidden before the body is read, then PayloadTooLarge and InvalidMessage."""
     runtime, headers = runtime_of(request), FirstHeaders(request)
     caller = await check_push_access(headers, runtime)
-    return PushCall(request, caller, headers, runtime, await read_body(request, headers, runtime.push.max_body_bytes))
+    return PushCall(
+        request, caller, headers, runtime, await read_body(request, headers, runtime.api_limits.max_body_bytes)
+    )
 
 
 class PushRoute(APIRoute):

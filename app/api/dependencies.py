@@ -93,7 +93,7 @@ async def read_body(request: Request, headers: FirstHeaders, limit: int) -> byte
 
 
 async def get_body(request: Request, runtime: RuntimeDep) -> bytes:
-    return await read_body(request, FirstHeaders(request), runtime.push.max_body_bytes)
+    return await read_body(request, FirstHeaders(request), runtime.api_limits.max_body_bytes)
 
 
 BodyDep = Annotated[bytes, Depends(get_body)]

@@ -106,7 +106,7 @@ async def history(
     page_size: PageSize = 20,
 ) -> Response:
     """The caller's messages, newest first. Follow `next`: new messages shift no page."""
-    limit = min(page_size, runtime.push.history_page_max)
+    limit = min(page_size, runtime.api_limits.history_page_max)
     rows, following = await stored.page(user, before=_place(created), offset=(page_num - 1) * limit, limit=limit)
     page = {"items": [_stored(row) for row in rows], "next": None if following is None else str(following)}
     return Response(to_json(page), media_type="application/json")

@@ -1,9 +1,7 @@
 """The push routes."""
 
-import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
-from itertools import chain
 from typing import Any
 
 from fastapi import APIRouter
@@ -12,16 +10,11 @@ from starlette.responses import Response
 from app.api.call import PushCall, PushRoute
 from app.api.documentation import Body, documented, path_parameter
 from app.api.idempotency import Answer
-from app.api.intake import Intake, Push, parse_push
 from app.api.problems import PUSH_ERRORS, problem_of, responses
-from app.api.schemas import BatchResult, PushRequest, PushResult
+from app.api.schemas import BatchResult, PushResult
 from app.delivery.log import PushOutcome
 from app.errors import InvalidMessage, PayloadTooLarge, ServiceError
-from app.messages.names import canonical
-from app.messages.receivers import LONGEST_RECEIVER
-
-_NO_ANSWER = Answer({})
-BATCH_SLICE = 100  # items that are under way at the same time, or pushed before the loop gets a turn
+from app.push.request import PushRequest, read_push
 
 router = APIRouter(prefix="/vh-stomp-wsend", tags=["Push"], route_class=PushRoute)
 
@@ -53,7 +46,7 @@ async def push_to_all(call: PushCall) -> Response:
 
     A body of any content type is the text of the message; with a JSON content type it is the JSON value.
     """
-    return await call.answer(partial(_push, call.intake, Push(None, call.content())))
+    return await _push(call, {"receiver": None, "data": call.content()})
 
 
 @router.post(
@@ -68,7 +61,7 @@ async def push_to_user(call: PushCall) -> Response:
 
     If the user is away the message waits in the inbox until he comes, or expires.
     """
-    return await call.answer(partial(_push, call.intake, Push(call.parameter("receiver"), call.content())))
+    return await _push(call, {"receiver": call.parameter("receiver"), "data": call.content()})
 
 
 @router.post(
@@ -80,8 +73,7 @@ async def push_to_user(call: PushCall) -> Response:
 )
 async def store_and_push(call: PushCall) -> Response:
     """As the push to one user, but in the database before it is sent: it is in the history, and survives a restart."""
-    push = Push(call.parameter("receiver"), call.content(), persist=True)
-    return await call.answer(partial(_push, call.intake, push))
+    return await _push(call, {"receiver": call.parameter("receiver"), "data": call.content(), "persist": True})
 
 
 @router.post(
@@ -97,7 +89,7 @@ async def push_message(call: PushCall) -> Response:
     A push with an `id` that was pushed before sends nothing: the same content is answered as the first time, with the
     header `Idempotency-Replay: true`; other content is refused with 422.
     """
-    return await call.answer(partial(_push, call.intake, parse_push(call.value())))
+    return await _push(call, call.value())
 
 
 @router.post(
@@ -109,12 +101,12 @@ async def push_message(call: PushCall) -> Response:
 )
 async def push_batch(call: PushCall) -> Response:
     """Pushes the items in their order. Each has a result of its own: a bad item never stops the good ones."""
-    limit, value = call.runtime.push.max_batch_items, call.value()
+    limit, value = call.runtime.api_limits.max_batch_items, call.value()
     if not isinstance(value, list):
         raise InvalidMessage("the body is not a JSON array of messages")
     if len(value) > limit:
         raise PayloadTooLarge(f"the batch has {len(value)} items, at most {limit} are allowed")
-    return await call.answer(partial(_push_all, call.intake, value))
+    return await call.answer(partial(_push_all, call, value))
 
 
 @router.post(
@@ -126,82 +118,15 @@ async def push_batch(call: PushCall) -> Response:
 )
 async def push_topic(call: PushCall) -> Response:
     """Sends the body to all who listen to `/topic/{topic}` now, on all nodes, at most once."""
-    return await call.answer(partial(_push_topic, call.intake, call.parameter("topic"), call.content()))
+    topic, data = call.parameter("topic"), call.content()
+
+    async def push() -> Answer:
+        return _answer(await call.publisher.push_topic(topic, data, derived_id=call.derived_id(0)))
+
+    return await call.answer(push)
 
 
-async def _push(intake: Intake, request: Push | PushRequest) -> Answer:
-    outcome = await intake.push(request)
-    return Answer(_result(outcome), outcome.replayed)
-
-
-async def _push_topic(intake: Intake, topic: str, content: Any) -> Answer:
-    outcome = await intake.push_topic(topic, content)
-    return Answer(_result(outcome), outcome.replayed)
-
-
-async def _push_all(intake: Intake, items: Sequence[Any]) -> Answer:
-    answers: list[Answer] = [_NO_ANSWER] * len(items)
-    pushing = partial(_push_item, intake, items)
-    for stored, wave in _waves(items, by_receiver(items)):
-        if stored or intake.waits:  # each starts in its turn, and so they are committed, accepted and pushed
-            for number, answer in zip(wave, await asyncio.gather(*map(pushing, wave)), strict=True):
-                answers[number] = answer
-        else:
-            for number in wave:
-                answers[number] = await pushing(number)
-            await asyncio.sleep(0)
-    return Answer({"results": [answer.value for answer in answers]}, final=all(answer.final for answer in answers))
-
-
-def by_receiver(items: Sequence[Any]) -> Sequence[int]:
-    """The numbers of the items, those of one receiver together: what a session gets at once travels in one write.
-
-    A receiver sees no difference: the order of his messages stays, and no broadcast is passed. Where an id comes twice
-    the first has to win, and nothing is moved.
-    """
-    ids = [item["id"] for item in items if isinstance(item, dict) and isinstance(item.get("id"), str)]
-    if len(set(ids)) < len(ids):
-        return range(len(items))
-    order: list[int] = []
-    gathered: dict[str, list[int]] = {}
-    for number, item in enumerate(items):
-        receiver = item.get("receiver") if isinstance(item, dict) else None
-        if isinstance(receiver, str):
-            gathered.setdefault(canonical(receiver[:LONGEST_RECEIVER]), []).append(number)
-        else:
-            order += [*chain.from_iterable(gathered.values()), number]
-            gathered.clear()
-    return [*order, *chain.from_iterable(gathered.values())]
-
-
-def _waves(items: Sequence[Any], order: Sequence[int]) -> Iterator[tuple[bool, Sequence[int]]]:
-    """Neighbours that can be under way at the same time: all stored or none, and no id twice."""
-    wave: list[int] = []
-    ids: set[str] = set()
-    are_stored = False
-    for number in order:
-        item = items[number]
-        stored, given = (item.get("persist") is True, item.get("id")) if isinstance(item, dict) else (False, None)
-        is_full = len(wave) >= BATCH_SLICE and not stored
-        if wave and (is_full or stored is not are_stored or (isinstance(given, str) and given in ids)):
-            yield are_stored, wave
-            wave, ids = [], set()
-        are_stored = stored
-        wave.append(number)
-        if isinstance(given, str):
-            ids.add(given)
-    if wave:
-        yield are_stored, wave
-
-
-async def _push_item(intake: Intake, items: Sequence[Any], number: int) -> Answer:
-    try:
-        return Answer(_result(await intake.push(parse_push(items[number]), number)))
-    except ServiceError as error:
-        return Answer({"error": problem_of(error)}, final=error.is_final)
-
-
-def _result(outcome: PushOutcome) -> dict[str, Any]:
+def _answer(outcome: PushOutcome) -> Answer:
     result: dict[str, Any] = {
         "id": outcome.id,
         "receiver": outcome.receiver,
@@ -210,4 +135,33 @@ def _result(outcome: PushOutcome) -> dict[str, Any]:
     }
     if outcome.unreached:
         result["unreached"] = outcome.unreached
-    return result
+    return Answer(result, outcome.replayed)
+
+
+async def _push(call: PushCall, fields: Any) -> Response:
+    """`fields` are those of a PushRequest. The request is read before the key, so that a bad one does not take it."""
+    request = read_push(fields, within=("body",))
+
+    async def push() -> Answer:
+        return _answer(await call.publisher.publish(request, derived_id=call.derived_id(0)))
+
+    return await call.answer(push)
+
+
+async def _push_all(call: PushCall, items: Sequence[Any]) -> Answer:
+    results = await call.publisher.publish_batch([_read(item) for item in items], call.derived_id)
+    answers = [_item_answer(result) for result in results]
+    return Answer({"results": [answer.value for answer in answers]}, final=all(answer.final for answer in answers))
+
+
+def _read(item: Any) -> PushRequest | ServiceError:
+    try:
+        return read_push(item, within=("body",))
+    except ServiceError as error:
+        return error
+
+
+def _item_answer(result: PushOutcome | ServiceError) -> Answer:
+    if isinstance(result, ServiceError):
+        return Answer({"error": problem_of(result)}, final=result.is_final)
+    return _answer(result)

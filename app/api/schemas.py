@@ -6,36 +6,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.problems import Problem
 from app.delivery.status import Status
-from app.messages.ids import MESSAGE_ID_PATTERN
-from app.messages.types import STRING_MSG
 
 UNANSWERED: Any = Field([], description="nodes that did not answer in time: what they know is missing here")
-
-
-class PushRequest(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "example": {"receiver": "test1", "type": "STRING_MSG", "data": {"order": 4711, "state": "shipped"}}
-        },
-    )
-
-    receiver: str | None = Field(description="user id of the receiver; null is a broadcast to all who are online")
-    type: str = Field(STRING_MSG, description="a registered message type")
-    data: Any = Field(description="a text or any other JSON value that fits the type")
-    id: str | None = Field(
-        None,
-        description="the caller's own id: a push with an id that was pushed before sends nothing; "
-        "ids that start with `ntk_` are refused",
-        json_schema_extra={"pattern": MESSAGE_ID_PATTERN},
-    )
-    ttl_ms: int | None = Field(
-        None, gt=0, strict=True, description="how long the message waits for its receiver; default: ACK_MESSAGE_TTL_MS"
-    )
-    persist: bool = Field(False, strict=True, description="store it in the history before it is sent")
-    ack: bool = Field(
-        True, strict=True, description="false: sent once to each session and never again, or stored until there is one"
-    )
 
 
 class PushResult(BaseModel):

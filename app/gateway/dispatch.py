@@ -24,6 +24,7 @@ from app.messages.destinations import (
 )
 from app.messages.names import canonical
 from app.messages.topics import topic_problem
+from app.push.publisher import Publisher
 from app.stomp.events import Ack, Commit, Nack, Noted, Send, Subscribe, Subscription, Unsubscribe
 from app.timing.tasks import TaskOwner
 
@@ -36,6 +37,7 @@ class Dispatcher:
 
     hub: Hub
     delivery: Delivery
+    publisher: Publisher
     routes: DestinationRoutes
     tasks: TaskOwner
     allow_topic_send: bool
@@ -131,7 +133,7 @@ class Dispatcher:
 
     def _send(self, session: Session, event: Send) -> Awaitable[None] | None:
         destination = event.destination
-        message = AppMessage(session, self.delivery, destination, event.headers, event.body)
+        message = AppMessage(session, self.publisher, self.delivery, destination, event.headers, event.body)
         handler = self.routes.handler(destination)
         if handler is not None:
             return _handle(handler, message)

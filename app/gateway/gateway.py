@@ -19,6 +19,7 @@ from app.gateway.routing import DestinationRoutes
 from app.gateway.services import ConnectionOptions, Services
 from app.hub.hub import Hub
 from app.hub.transport import WEBSOCKET, Transport
+from app.push.publisher import Publisher
 from app.stomp.heartbeat import Heartbeat
 from app.timing.clock import Clock
 from app.timing.schedule import Schedule
@@ -44,6 +45,7 @@ class Gateway:
         *,
         hub: Hub,
         delivery: Delivery,
+        publisher: Publisher,
         presence: Presence,
         authenticator: Authenticator,
         routes: DestinationRoutes,
@@ -70,7 +72,12 @@ class Gateway:
             presence=presence,
             authenticator=authenticator,
             dispatcher=Dispatcher(
-                hub=hub, delivery=delivery, routes=routes, tasks=self._tasks, allow_topic_send=allow_topic_send
+                hub=hub,
+                delivery=delivery,
+                publisher=publisher,
+                routes=routes,
+                tasks=self._tasks,
+                allow_topic_send=allow_topic_send,
             ),
             tasks=self._tasks,
             options=options,

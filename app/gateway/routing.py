@@ -4,7 +4,7 @@ routes = DestinationRoutes()
 
 @routes.message("/app/typing")
 async def typing(message: AppMessage) -> None:
-    await message.delivery.push(...)
+    await message.push("bob", message.json())
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -14,9 +14,11 @@ from msgspec import Struct
 from pydantic_core import from_json
 
 from app.delivery.delivery import Delivery
+from app.delivery.log import PushOutcome
 from app.disconnects import BAD_REQUEST, DisconnectReason
 from app.hub.session import Session
 from app.messages.destinations import APP_ACK, APP_PREFIX
+from app.push.publisher import Publisher
 
 
 class Rejected(Exception):
@@ -46,6 +48,7 @@ class AppMessage(Struct, frozen=True):
     """What a client sent, and what a handler needs to answer it."""
 
     session: Session
+    publisher: Publisher
     delivery: Delivery
     destination: str
     headers: Mapping[str, str]
@@ -54,6 +57,10 @@ class AppMessage(Struct, frozen=True):
     @property
     def user(self) -> str:
         return self.session.user
+
+    async def push(self, receiver: str, data: Any, **options: Any) -> PushOutcome:
+        """As `Publisher.push`. What it refuses is told to the client unless the handler catches it."""
+        return await self.publisher.push(receiver, data, **options)
 
     def text(self) -> str:
         return text_of(self.body)

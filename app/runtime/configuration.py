@@ -21,6 +21,7 @@ from app.gateway.services import ConnectionOptions
 from app.http.limits import HttpLimits
 from app.hub.outbox import OutboxLimits
 from app.messages.types import TypeRegistry
+from app.push.publisher import Lifetime
 from app.redis.address import parse_redis_url
 from app.settings import Settings
 from app.sockjs.options import SockJsOptions
@@ -39,11 +40,9 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PushOptions:
-    """Bounds and defaults of pushes over HTTP."""
+class ApiLimits:
+    """Bounds of HTTP requests."""
 
-    ttl_ms: int
-    max_ttl_ms: int
     max_body_bytes: int
     max_batch_items: int
     history_page_max: int
@@ -155,14 +154,16 @@ def connections_of(open_files: int) -> int:
     return max(open_files - reserve, open_files // 2, 1)
 
 
-def push_options(settings: Settings) -> PushOptions:
-    return PushOptions(
-        ttl_ms=settings.ack_message_ttl_ms,
-        max_ttl_ms=settings.max_message_ttl_ms,
+def api_limits(settings: Settings) -> ApiLimits:
+    return ApiLimits(
         max_body_bytes=settings.http_max_body_bytes,
         max_batch_items=settings.max_batch_items,
         history_page_max=settings.history_page_max,
     )
+
+
+def lifetime(settings: Settings) -> Lifetime:
+    return Lifetime(default_ms=settings.ack_message_ttl_ms, max_ms=settings.max_message_ttl_ms)
 
 
 def retry_policy(settings: Settings) -> RetryPolicy:

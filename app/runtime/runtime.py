@@ -27,9 +27,10 @@ from app.messages.types import TypeRegistry
 from app.notifications.history import NotifyHistory
 from app.notifications.idempotency import RENEWAL_S, IdempotencyStore
 from app.notifications.manager import NotifyManager, NotifyPolicy
+from app.push.publisher import Publisher
 from app.runtime import configuration
 from app.runtime.backplane import Backplane, build_backplane
-from app.runtime.configuration import Extensions, PushOptions, check_settings
+from app.runtime.configuration import ApiLimits, Extensions, check_settings
 from app.settings import Settings
 from app.sockjs.cluster.sessions import SockJsCluster
 from app.sockjs.endpoint import SockJs
@@ -59,7 +60,8 @@ class Runtime:
     authenticator: Authenticator
     access: PushAccess
     types: TypeRegistry
-    push: PushOptions
+    publisher: Publisher
+    api_limits: ApiLimits
     websockets: WebSockets
     sockjs: SockJs
     limits: ConnectionLimits
@@ -114,9 +116,18 @@ def _build(
     _connect(backplane, delivery, log, clock, tasks)
     authenticator = _authenticator(settings, extensions, clock, stack)
     limits = _limits(settings, clock)
-    gateway = _gateway(settings, extensions, hub, delivery, backplane, authenticator, clock, limits)
     notify = _notify(settings, database, delivery, clock)
     delivery.use_archive(notify, limit=settings.inbox_max_messages)
+    types = extensions.types or TypeRegistry(strict=settings.strict_types)
+    publisher = Publisher(
+        delivery=delivery,
+        history=notify,
+        types=types,
+        clock=clock,
+        lifetime=configuration.lifetime(settings),
+        waits=backplane.cluster is not None,
+    )
+    gateway = _gateway(settings, extensions, hub, delivery, publisher, backplane, authenticator, clock, limits)
     return Runtime(
         hub=hub,
         delivery=delivery,
@@ -129,8 +140,9 @@ def _build(
         idempotency=IdempotencyStore(database=database, clock=clock, ttl_ms=settings.idempotency_ttl_ms),
         authenticator=authenticator,
         access=_access(settings, authenticator),
-        types=extensions.types or TypeRegistry(strict=settings.strict_types),
-        push=configuration.push_options(settings),
+        types=types,
+        publisher=publisher,
+        api_limits=configuration.api_limits(settings),
         websockets=WebSockets(configuration.websocket_options(settings), limits),
         sockjs=_sockjs(settings, gateway, backplane, clock, limits),
         limits=limits,
@@ -186,6 +198,7 @@ def _gateway(
     extensions: Extensions,
     hub: Hub,
     delivery: Delivery,
+    publisher: Publisher,
     backplane: Backplane,
     authenticator: Authenticator,
     clock: Clock,
@@ -194,6 +207,7 @@ def _gateway(
     return Gateway(
         hub=hub,
         delivery=delivery,
+        publisher=publisher,
         presence=backplane.presence,
         authenticator=authenticator,
         routes=_routes(extensions),

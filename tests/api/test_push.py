@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from app.api.push import by_receiver
 from app.messages.types import TypeRegistry
 from tests.api.service import PUSH, Service, problem, service, settle
 from tests.fakes import FakeTransport
@@ -515,26 +514,6 @@ async def test_items_of_a_batch_for_one_receiver_go_out_together_and_in_their_or
     for user, session in sessions.items():
         expected = [number for number, receiver in enumerate(receivers) if receiver in (user, None)]
         assert [message["data"] for message in await received(session)] == expected
-
-
-@pytest.mark.parametrize(
-    ("receivers", "order"),
-    [
-        (["a", "b", "a", "b"], [0, 2, 1, 3]),
-        (["a", "b", None, "a", "b", "a"], [0, 1, 2, 3, 5, 4]),
-        ([], []),
-        ([None, None], [0, 1]),
-        (["b", 7, "a", "b"], [0, 1, 2, 3]),
-    ],
-)
-def test_items_of_one_receiver_come_together_but_pass_no_broadcast(receivers: list[object], order: list[int]) -> None:
-    assert [*by_receiver([{"receiver": receiver} for receiver in receivers])] == order
-
-
-def test_nothing_is_moved_where_an_id_comes_twice() -> None:
-    items: list[object] = [{"receiver": "b"}, {"receiver": "a", "id": "1"}, {"receiver": "b", "id": "1"}, "no object"]
-
-    assert [*by_receiver(items)] == [0, 1, 2, 3]
 
 
 async def test_id_of_a_transient_message_cannot_be_stored_again(dev: Service) -> None:

@@ -12,7 +12,7 @@ from app.connections.limits import ConnectionLimits, LimitOptions
 from app.delivery.ack_manager import AckManager
 from app.delivery.delivery import Delivery
 from app.delivery.ledger import MemoryLedger
-from app.delivery.log import DeliveryLog
+from app.delivery.log import DeliveryLog, PushOutcome
 from app.delivery.mailbox import Mailbox, MailboxLimits
 from app.delivery.relay import Relay
 from app.delivery.retry import RetryPolicy
@@ -23,6 +23,8 @@ from app.gateway.routing import DestinationRoutes
 from app.gateway.services import ConnectionOptions
 from app.hub.hub import Hub
 from app.messages.message import Envelope, MessageEncoder, NotifyMessage
+from app.messages.types import TypeRegistry
+from app.push.publisher import Lifetime, Publisher
 from app.stomp.codec import encode_frame
 from app.stomp.frames import Frame, Version
 from app.timing.tasks import TaskOwner
@@ -92,6 +94,17 @@ class Peer:
         return self.transport.reason is not None
 
 
+class KeptMessages:
+    """A history that notes what it is to store."""
+
+    def __init__(self) -> None:
+        self.messages: list[NotifyMessage] = []
+
+    async def save_and_publish(self, message: NotifyMessage) -> PushOutcome:
+        self.messages.append(message)
+        return PushOutcome(message.id, message.receiver, "stored", 0)
+
+
 class Stage:
     """Everything behind the connections, with time in the hands of the test."""
 
@@ -137,9 +150,19 @@ class Stage:
         if routes is not None:
             all_routes.include(routes)
         self.presence = presence or MemoryPresence()
+        self.history = KeptMessages()
+        self.publisher = Publisher(
+            delivery=self.delivery,
+            history=self.history,
+            types=TypeRegistry(),
+            clock=self.clock,
+            lifetime=Lifetime(default_ms=60_000, max_ms=600_000),
+            waits=False,
+        )
         self.gateway = Gateway(
             hub=self.hub,
             delivery=self.delivery,
+            publisher=self.publisher,
             presence=self.presence,
             authenticator=authenticator or FakeAuthenticator(),
             routes=all_routes,
