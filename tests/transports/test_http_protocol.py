@@ -227,6 +227,93 @@ async def test_server_that_stops_does_not_wait_for_the_peer_to_hang_up(gate: Gat
     assert (statuses(wire.written), wire.has_ended, wire.is_closing()) == ([200], False, True)
 
 
+async def test_slow_reader_of_the_last_response_has_the_time_of_an_idle_connection(gate: Gate) -> None:
+    clock = watch(keep_alive_s=20)
+    wire = connect(ours(clock), gate, wire=SlowWire())
+    wire.unsent = 1
+    gate.close = True
+    gate.open.set()
+    await send(wire, [GET % 1])
+    await sweep(clock, 15)
+    assert not wire.is_closing()
+    await sweep(clock, 10)
+    assert wire.is_closing()
+
+
+# A peer that shuts down its side
+
+
+class Worker:
+    """An application that reads the body and works on it while its gate is shut, and listens for nothing."""
+
+    def __init__(self) -> None:
+        self.open = asyncio.Event()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        while (message := await receive())["type"] == "http.request" and message["more_body"]:
+            pass
+        await self.open.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+
+def shut_down(wire: Wire) -> None:
+    """As a transport: it closes unless the protocol says that it stays."""
+    if not wire.protocol.eof_received():
+        wire.close()
+
+
+@pytest.mark.parametrize("requests", [1, 2, 40])
+@pytest.mark.parametrize("is_at_once", [True, False])
+async def test_peer_that_shuts_down_its_side_gets_every_answer(requests: int, is_at_once: bool) -> None:
+    clock, worker = watch(), Worker()
+    wire = connect(ours(clock), worker, wire=SlowWire())
+    wire.protocol.data_received(b"".join(GET % number for number in range(requests)) + HALF_HEAD * (requests > 1))
+    if not is_at_once:
+        await settle()
+    shut_down(wire)
+    await sweep(clock, 100)
+    assert not wire.is_closing()
+    worker.open.set()
+    for _ in range(requests):
+        await settle()
+    assert (statuses(wire.written), wire.is_closing()) == ([200] * requests, True)
+
+
+async def test_refusal_reaches_a_peer_that_has_shut_down_its_side() -> None:
+    worker = Worker()
+    wire = connect(ours(), worker, wire=SlowWire())
+    await send(wire, [GET % 1 + BROKEN])
+    shut_down(wire)
+    worker.open.set()
+    await settle()
+    assert (statuses(wire.written), wire.is_closing()) == ([200, 400], True)
+
+
+@pytest.mark.parametrize("sent", [b"", GET % 1, HALF_BODY, GET % 1 + GET % 2])
+async def test_application_that_listens_is_told_that_the_peer_has_shut_down_its_side(sent: bytes, gate: Gate) -> None:
+    wire = connect(ours(), gate, wire=SlowWire())
+    await send(wire, [sent])
+    shut_down(wire)
+    await settle()
+    assert (wire.is_closing(), len(gate.disconnected), wire.written) == (True, len(gate.started), b"")
+
+
+async def test_application_that_listens_later_is_told_then(gate: Gate) -> None:
+    clock, worker = watch(), Worker()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await (worker if scope["path"] == "/1" else gate)(scope, receive, send)
+
+    wire = connect(ours(clock), app, wire=SlowWire())
+    await send(wire, [b"".join(GET % number for number in range(1, 3))])
+    shut_down(wire)
+    worker.open.set()
+    await settle()
+    await sweep(clock, 2)
+    assert (wire.is_closing(), gate.disconnected, statuses(wire.written)) == (True, ["/2"], [200])
+
+
 CHUNKED = b"POST /%b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
