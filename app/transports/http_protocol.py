@@ -4,7 +4,6 @@ Requests are read by HttpReader. Here: what is pipelined, upgrades, and how a co
 """
 
 import asyncio
-from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -15,23 +14,12 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from app.transports.http_admission import CountedHttpProtocol
 from app.transports.http_answers import problem, response
 from app.transports.http_limits import NEVER
-from app.transports.http_reader import HttpReader, RefusedRequest
+from app.transports.http_reader import HttpReader, RefusedRequest, ResponseTransport
 from app.transports.http_upgrade import Headers, head_without_upgrade, websocket_headers
 from app.transports.http_versions import app_for_version
 
 MAX_HELD_BYTES = 65_536  # of further requests, while one is under way
 LARGE_READ_BYTES = 65_536  # after which other connections are read before this one goes on
-
-
-class ResponseTransport:
-    """The transport of the responses of a connection; its `close` is given by the protocol."""
-
-    __slots__ = ("close", "is_closing", "write")
-
-    def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
-        self.write = transport.write
-        self.is_closing = transport.is_closing
-        self.close = close
 
 
 class HttpProtocol(CountedHttpProtocol, HttpReader):
@@ -270,7 +258,12 @@ class HttpProtocol(CountedHttpProtocol, HttpReader):
             self.transport.close()
 
     def shutdown(self) -> None:
-        """Called by the server, which then waits for its connections: a response that ends one closes it at once."""
+        """Called by the server, which then waits for its connections: a response that ends one closes it at once.
+
+        A body that has stopped coming has a short time to go on.
+        """
+        if self._in_body:
+            self.expires_tick = min(self.expires_tick, self._watch.tick + self._watch.linger_ticks)
         if self.response_transport is not None:
             self.response_transport.close = self.transport.close
         super().shutdown()

@@ -227,6 +227,30 @@ async def test_server_that_stops_does_not_wait_for_the_peer_to_hang_up(gate: Gat
     assert (statuses(wire.written), wire.has_ended, wire.is_closing()) == ([200], False, True)
 
 
+async def test_server_that_stops_waits_for_a_body_as_long_as_it_comes() -> None:
+    clock = watch()
+    silent, steady = (connect(ours(clock), Recorder(), wire=SlowWire()) for _ in range(2))
+    for wire in (silent, steady):
+        await send(wire, [EARLY.replace(b"early", b"") % 4])
+        wire.protocol.shutdown()
+    for _ in range(4):
+        await sweep(clock, 1)
+        await send(steady, [b"x"])
+    assert (statuses(silent.written), silent.has_ended) == ([408], True)
+    assert (statuses(steady.written), steady.is_closing()) == ([200], True)
+
+
+@pytest.mark.parametrize(("version", "is_asked"), [(b"1.0", False), (b"1.1", True)])
+async def test_body_of_http_1_0_is_not_asked_for(version: bytes, is_asked: bool) -> None:
+    """RFC 9110 section 10.1.1: a server must ignore the expectation of an older client, which knows no 100."""
+    wire = connect(ours(), Recorder())
+    await send(wire, [b"POST / HTTP/%b\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n" % version])
+    assert (b"100 Continue" in wire.written) is is_asked
+    await send(wire, [b"x"])
+    assert b" 200 " in wire.written
+    await hang_up(wire)
+
+
 async def test_slow_reader_of_the_last_response_has_the_time_of_an_idle_connection(gate: Gate) -> None:
     clock = watch(keep_alive_s=20)
     wire = connect(ours(clock), gate, wire=SlowWire())
