@@ -4,7 +4,6 @@ Requests are read by HttpReader. Here: what is pipelined, upgrades, and how a co
 """
 
 import asyncio
-from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -15,23 +14,12 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from app.http.admission import CountedHttpProtocol
 from app.http.answers import problem, response
 from app.http.limits import NEVER
-from app.http.reader import HttpReader, RefusedRequest
+from app.http.reader import HttpReader, RefusedRequest, ResponseTransport
 from app.http.upgrade import Headers, head_without_upgrade, websocket_headers
 from app.http.versions import app_for_version
 
 MAX_HELD_BYTES = 65_536  # of further requests, while one is under way
 LARGE_READ_BYTES = 65_536  # after which other connections are read before this one goes on
-
-
-class ResponseTransport:
-    """The transport of the responses of a connection; its `close` is given by the protocol."""
-
-    __slots__ = ("close", "is_closing", "write")
-
-    def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
-        self.write = transport.write
-        self.is_closing = transport.is_closing
-        self.close = close
 
 
 class HttpProtocol(CountedHttpProtocol, HttpReader):
@@ -41,6 +29,8 @@ class HttpProtocol(CountedHttpProtocol, HttpReader):
     _running: RequestResponseCycle | None = None
     _refusal = b""  # the answer to a request that cannot be read, once those before it are answered
     _is_stopped = False  # nothing more is read as a request
+    _has_eof = False  # the peer has shut down its side
+    _is_unsent = False  # when the time to linger was over, the peer had not read the last response
 
     # The connection
 
@@ -66,6 +56,41 @@ class HttpProtocol(CountedHttpProtocol, HttpReader):
         self._running = None
         self.pipeline.clear()
         self._held = b""
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn closes the connection
+        """Keep the connection while a response is due: the peer may read on (RFC 9293 section 3.6)."""
+        self._has_eof = True
+        if self._is_free:
+            return False
+        self._tell_listener()
+        return not self.transport.is_closing()
+
+    def _end_half_closed(self) -> None:
+        if self._is_free:
+            self.transport.close()
+        else:
+            self.expires_tick = self._watch.tick + 1
+
+    def _tell_listener(self) -> None:
+        """Close the connection if its application listens for a disconnect, as one does that waits for messages.
+
+        A connection that is closed looks the same as one whose peer reads on. `receive` clears the event that it waits
+        for.
+        """
+        running = self._running
+        assert running is not None
+        self.expires_tick = self._watch.tick + 1
+        if running.more_body:
+            self.transport.close()
+        elif not running.message_event.is_set():  # or the application has not read the body yet
+            running.message_event.set()
+            self.loop.call_soon(self._close_if_heard, running)
+
+    def _close_if_heard(self, running: RequestResponseCycle) -> None:
+        if running.message_event.is_set():
+            running.message_event.clear()
+        elif not running.response_complete:
+            self.transport.close()
 
     def data_received(self, data: bytes) -> None:
         if len(data) <= self._watch.slice_bytes and not self._held and self._may_parse:
@@ -191,6 +216,8 @@ class HttpProtocol(CountedHttpProtocol, HttpReader):
             if not (self._in_head or self._in_body):
                 self._expect_request()
             self._parse_held()
+            if self._has_eof:
+                self._end_half_closed()
 
     # The end
 
@@ -225,21 +252,28 @@ class HttpProtocol(CountedHttpProtocol, HttpReader):
             return
         self.transport.write(answer)
         self.flow.resume_reading()
-        if self.transport.can_write_eof():
+        if not self._has_eof and self.transport.can_write_eof():
             self.transport.write_eof()
         else:
             self.transport.close()
 
     def shutdown(self) -> None:
-        """Called by the server, which then waits for its connections: a response that ends one closes it at once."""
+        """Called by the server, which then waits for its connections: a response that ends one closes it at once.
+
+        A body that has stopped coming has a short time to go on.
+        """
+        if self._in_body:
+            self.expires_tick = min(self.expires_tick, self._watch.tick + self._watch.linger_ticks)
         if self.response_transport is not None:
             self.response_transport.close = self.transport.close
         super().shutdown()
 
     def expire(self) -> None:
         """Called by the watch when what was due has not come."""
-        if self._is_stopped or self.transport.is_closing():
-            self.transport.abort()
+        if self._has_eof and not self._is_free and not self.transport.is_closing():
+            self._tell_listener()
+        elif self._is_stopped or self.transport.is_closing():
+            self._cut_off()
         elif self._in_head:
             self._refuse(
                 HTTPStatus.REQUEST_TIMEOUT, f"the head took longer than {self._watch.limits.head_timeout_s:g} s"
@@ -249,3 +283,11 @@ class HttpProtocol(CountedHttpProtocol, HttpReader):
             self.transport.close()
         elif not self._excuse_body(self.flow.read_paused or self.cycle.waiting_for_100_continue):
             self._refuse(HTTPStatus.REQUEST_TIMEOUT, "the body did not come in time")
+
+    def _cut_off(self) -> None:
+        """Abort, but leave a peer that reads slowly the time of an idle connection for the last response."""
+        if self._is_unsent or not self.transport.get_write_buffer_size():
+            self.transport.abort()
+            return
+        self._is_unsent = True
+        self.expires_tick = self._watch.tick + self._watch.keep_alive_ticks

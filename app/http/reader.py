@@ -4,8 +4,9 @@ uvicorn makes a request of what the parser calls back. These callbacks count, an
 """
 
 import asyncio
+from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
@@ -30,12 +31,23 @@ class RefusedRequest(Exception):
         self.detail = detail
 
 
+class ResponseTransport:
+    """The transport of the responses of a connection; its `close` is given by the protocol."""
+
+    __slots__ = ("close", "is_closing", "write")
+
+    def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
+        self.write = transport.write
+        self.is_closing = transport.is_closing
+        self.close = close
+
+
 class HttpReader(HttpToolsProtocol):
     """The callbacks of a connection's parser. From `expires_tick` on, the bytes that are due are late."""
 
     expires_tick: float = NEVER
-    response_transport: Any = None
-    """What responses write to, a part of an asyncio.Transport; None before the first request."""
+    response_transport: ResponseTransport | None = None
+    """What responses write to; None before the first request."""
     # Of the request that is being read
     _in_head = False
     _in_body = False
@@ -62,7 +74,7 @@ class HttpReader(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._watch = watch
 
-    def make_response_transport(self) -> Any:
+    def make_response_transport(self) -> ResponseTransport:
         raise NotImplementedError
 
     # Called by the parser
@@ -78,7 +90,7 @@ class HttpReader(HttpToolsProtocol):
             return
         name = name.lower()
         if name == b"expect" and value.lower() == b"100-continue":
-            self.expect_100_continue = True
+            self.expect_100_continue = self.parser.get_http_version() != "1.0"  # RFC 9110 section 10.1.1
         self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
@@ -92,7 +104,7 @@ class HttpReader(HttpToolsProtocol):
         super().on_headers_complete()
         if self.response_transport is None:
             self.response_transport = self.make_response_transport()
-        self.cycle.transport = self.response_transport
+        self.cycle.transport = cast(asyncio.Transport, self.response_transport)
         self._in_body = True
         self._pending_bytes = NOTHING_PENDING
         self._trailers = self._body_bytes = self._body_bytes_before = self._framing_bytes = 0

@@ -210,6 +210,15 @@ async def test_peer_that_sends_on_after_its_last_request_gets_the_answer(
     assert answers(said) == [status]
 
 
+async def test_peer_that_shuts_down_its_side_at_once_gets_the_answer(server: Server) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(WITH_LENGTH.replace(b"push_all_obj", b"cluster/notify/testq") + b"\r\nhello")
+    writer.write_eof()
+    async with asyncio.timeout(PATIENCE_S):
+        assert answers(await reader.read(-1)) == [200]
+    writer.close()
+
+
 async def test_thousands_of_pipelined_requests_are_answered_in_bounded_memory(server: Server) -> None:
     before_kb = rss_kb(server.process.pid)
 

@@ -227,6 +227,117 @@ async def test_server_that_stops_does_not_wait_for_the_peer_to_hang_up(gate: Gat
     assert (statuses(wire.written), wire.has_ended, wire.is_closing()) == ([200], False, True)
 
 
+async def test_server_that_stops_waits_for_a_body_as_long_as_it_comes() -> None:
+    clock = watch()
+    silent, steady = (connect(ours(clock), Recorder(), wire=SlowWire()) for _ in range(2))
+    for wire in (silent, steady):
+        await send(wire, [EARLY.replace(b"early", b"") % 4])
+        wire.protocol.shutdown()
+    for _ in range(4):
+        await sweep(clock, 1)
+        await send(steady, [b"x"])
+    assert (statuses(silent.written), silent.has_ended) == ([408], True)
+    assert (statuses(steady.written), steady.is_closing()) == ([200], True)
+
+
+@pytest.mark.parametrize(("version", "is_asked"), [(b"1.0", False), (b"1.1", True)])
+async def test_body_of_http_1_0_is_not_asked_for(version: bytes, is_asked: bool) -> None:
+    """RFC 9110 section 10.1.1: a server must ignore the expectation of an older client, which knows no 100."""
+    wire = connect(ours(), Recorder())
+    await send(wire, [b"POST / HTTP/%b\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n" % version])
+    assert (b"100 Continue" in wire.written) is is_asked
+    await send(wire, [b"x"])
+    assert b" 200 " in wire.written
+    await hang_up(wire)
+
+
+async def test_slow_reader_of_the_last_response_has_the_time_of_an_idle_connection(gate: Gate) -> None:
+    clock = watch(keep_alive_s=20)
+    wire = connect(ours(clock), gate, wire=SlowWire())
+    wire.unsent = 1
+    gate.close = True
+    gate.open.set()
+    await send(wire, [GET % 1])
+    await sweep(clock, 15)
+    assert not wire.is_closing()
+    await sweep(clock, 10)
+    assert wire.is_closing()
+
+
+# A peer that shuts down its side
+
+
+class Worker:
+    """An application that reads the body and works on it while its gate is shut, and listens for nothing."""
+
+    def __init__(self) -> None:
+        self.open = asyncio.Event()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        while (message := await receive())["type"] == "http.request" and message["more_body"]:
+            pass
+        await self.open.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+
+def shut_down(wire: Wire) -> None:
+    """As a transport: it closes unless the protocol says that it stays."""
+    if not wire.protocol.eof_received():
+        wire.close()
+
+
+@pytest.mark.parametrize("requests", [1, 2, 40])
+@pytest.mark.parametrize("is_at_once", [True, False])
+async def test_peer_that_shuts_down_its_side_gets_every_answer(requests: int, is_at_once: bool) -> None:
+    clock, worker = watch(), Worker()
+    wire = connect(ours(clock), worker, wire=SlowWire())
+    wire.protocol.data_received(b"".join(GET % number for number in range(requests)) + HALF_HEAD * (requests > 1))
+    if not is_at_once:
+        await settle()
+    shut_down(wire)
+    await sweep(clock, 100)
+    assert not wire.is_closing()
+    worker.open.set()
+    for _ in range(requests):
+        await settle()
+    assert (statuses(wire.written), wire.is_closing()) == ([200] * requests, True)
+
+
+async def test_refusal_reaches_a_peer_that_has_shut_down_its_side() -> None:
+    worker = Worker()
+    wire = connect(ours(), worker, wire=SlowWire())
+    await send(wire, [GET % 1 + BROKEN])
+    shut_down(wire)
+    worker.open.set()
+    await settle()
+    assert (statuses(wire.written), wire.is_closing()) == ([200, 400], True)
+
+
+@pytest.mark.parametrize("sent", [b"", GET % 1, HALF_BODY, GET % 1 + GET % 2])
+async def test_application_that_listens_is_told_that_the_peer_has_shut_down_its_side(sent: bytes, gate: Gate) -> None:
+    wire = connect(ours(), gate, wire=SlowWire())
+    await send(wire, [sent])
+    shut_down(wire)
+    await settle()
+    assert (wire.is_closing(), len(gate.disconnected), wire.written) == (True, len(gate.started), b"")
+
+
+async def test_application_that_listens_later_is_told_then(gate: Gate) -> None:
+    clock, worker = watch(), Worker()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await (worker if scope["path"] == "/1" else gate)(scope, receive, send)
+
+    wire = connect(ours(clock), app, wire=SlowWire())
+    await send(wire, [b"".join(GET % number for number in range(1, 3))])
+    shut_down(wire)
+    worker.open.set()
+    await settle()
+    await sweep(clock, 2)
+    assert (wire.is_closing(), gate.disconnected, statuses(wire.written)) == (True, ["/2"], [200])
+
+
 CHUNKED = b"POST /%b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 

@@ -28,6 +28,7 @@ class Wire(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__({"peername": ("192.0.2.7", 1234), "sockname": ("192.0.2.1", 80)})
         self.written = b""
+        self.unsent = 0
         self.is_paused = False
         self._is_closing = False
         self.protocol: Any = None
@@ -42,6 +43,9 @@ class Wire(asyncio.Transport):
             asyncio.get_running_loop().call_soon(self.protocol.connection_lost, None)
 
     abort = close
+
+    def get_write_buffer_size(self) -> int:
+        return self.unsent
 
     def can_write_eof(self) -> bool:
         return True
