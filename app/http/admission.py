@@ -68,10 +68,15 @@ class CountedHttpProtocol(HttpToolsProtocol):
         super().handle_websocket_upgrade()
 
     def displace(self) -> bool:
-        """Close if no request is under way, and none has come since the last call."""
+        """Close if no request has come since the last call, and none is under way but one whose answer is not read."""
         cycle = self.cycle
-        if cycle is not None and (cycle is not self._seen or not cycle.response_complete):
+        if cycle is not None and cycle is not self._seen:
             self._seen = cycle
+            return False
+        if self.flow.write_paused:
+            self.transport.abort()
+            return True
+        if cycle is not None and not cycle.response_complete:
             return False
         self.transport.close()
         return True

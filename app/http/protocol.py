@@ -13,16 +13,16 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from app.http.admission import CountedHttpProtocol
 from app.http.answers import problem, response
-from app.http.limits import NEVER
-from app.http.reader import HttpReader, RefusedRequest, ResponseTransport
+from app.http.reader import RefusedRequest, ResponseTransport
 from app.http.upgrade import Headers, head_without_upgrade, websocket_headers
 from app.http.versions import app_for_version
+from app.http.writer import HttpWriter
 
 MAX_HELD_BYTES = 65_536  # of further requests, while one is under way
 LARGE_READ_BYTES = 65_536  # after which other connections are read before this one goes on
 
 
-class HttpProtocol(CountedHttpProtocol, HttpReader):
+class HttpProtocol(CountedHttpProtocol, HttpWriter):
     """One connection. `watch` calls `expire` once `expires_tick` has come."""
 
     _held: bytes | memoryview = b""
@@ -30,7 +30,6 @@ class HttpProtocol(CountedHttpProtocol, HttpReader):
     _refusal = b""  # the answer to a request that cannot be read, once those before it are answered
     _is_stopped = False  # nothing more is read as a request
     _has_eof = False  # the peer has shut down its side
-    _is_unsent = False  # when the time to linger was over, the peer had not read the last response
 
     # The connection
 
@@ -238,7 +237,7 @@ class HttpProtocol(CountedHttpProtocol, HttpReader):
         if self._is_free:
             self._end(answer)
         else:
-            self._refusal, self.expires_tick = answer, NEVER
+            self._refusal, self.expires_tick = answer, self._stall_tick
 
     def _end(self, answer: bytes = b"") -> None:
         """Write `answer` and shut down this side, after a refusal or a response that ends the connection.
@@ -260,17 +259,18 @@ class HttpProtocol(CountedHttpProtocol, HttpReader):
     def shutdown(self) -> None:
         """Called by the server, which then waits for its connections: a response that ends one closes it at once.
 
-        A body that has stopped coming has a short time to go on.
+        A body that has stopped coming, and a response that is not read, have a short time to go on.
         """
-        if self._in_body:
-            self.expires_tick = min(self.expires_tick, self._watch.tick + self._watch.linger_ticks)
+        self._hurry()
         if self.response_transport is not None:
             self.response_transport.close = self.transport.close
         super().shutdown()
 
     def expire(self) -> None:
         """Called by the watch when what was due has not come."""
-        if self._has_eof and not self._is_free and not self.transport.is_closing():
+        if self._watch.tick >= self._stall_tick:
+            self._check_reading()
+        elif self._has_eof and not self._is_free and not self.transport.is_closing():
             self._tell_listener()
         elif self._is_stopped or self.transport.is_closing():
             self._cut_off()
@@ -280,14 +280,7 @@ class HttpProtocol(CountedHttpProtocol, HttpReader):
             )
         elif not self._in_body:
             self.expires_tick = self._watch.tick + self._watch.linger_ticks
+            self._is_unsent = True  # it has had that time already
             self.transport.close()
         elif not self._excuse_body(self.flow.read_paused or self.cycle.waiting_for_100_continue):
             self._refuse(HTTPStatus.REQUEST_TIMEOUT, "the body did not come in time")
-
-    def _cut_off(self) -> None:
-        """Abort, but leave a peer that reads slowly the time of an idle connection for the last response."""
-        if self._is_unsent or not self.transport.get_write_buffer_size():
-            self.transport.abort()
-            return
-        self._is_unsent = True
-        self.expires_tick = self._watch.tick + self._watch.keep_alive_ticks

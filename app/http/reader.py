@@ -48,6 +48,8 @@ class HttpReader(HttpToolsProtocol):
     expires_tick: float = NEVER
     response_transport: ResponseTransport | None = None
     """What responses write to; None before the first request."""
+    _stall_tick: float = NEVER
+    """When the peer must have read what was written; NEVER unless writing is paused."""
     # Of the request that is being read
     _in_head = False
     _in_body = False
@@ -158,7 +160,7 @@ class HttpReader(HttpToolsProtocol):
         if cycle.response_complete:
             self._expect_request()
         else:
-            self.expires_tick = NEVER
+            self.expires_tick = self._stall_tick
             cycle.more_body = False
             cycle.message_event.set()
 

@@ -1,0 +1,63 @@
+"""How long the peer of a connection may take to read what was written for it."""
+
+from app.http.limits import NEVER
+from app.http.reader import HttpReader
+
+
+class HttpWriter(HttpReader):
+    """Ends a connection whose peer does not read: in the time of an idle connection it has to read at the minimum rate.
+
+    Otherwise a response holds its place and memory as long as its peer likes: TCP keeps a connection whose peer reads a
+    few bytes now and then.
+    """
+
+    _unsent_bytes = 0  # when writing was paused, or last checked
+    _is_unsent = False  # when the time to linger was over, the peer had not read the last response
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._expect_reading()
+        self.expires_tick = min(self.expires_tick, self._stall_tick)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self.expires_tick == self._stall_tick and not (self._in_head or self._in_body) and self._is_answering:
+            self.expires_tick = NEVER
+        self._stall_tick = NEVER
+
+    @property
+    def _is_answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _expect_reading(self) -> None:
+        self._unsent_bytes = self.transport.get_write_buffer_size()
+        self._stall_tick = self._watch.tick + self._watch.keep_alive_ticks
+
+    def _check_reading(self) -> None:
+        """Called when `_stall_tick` has come."""
+        limits = self._watch.limits
+        least = self._unsent_bytes - limits.min_body_rate * limits.keep_alive_s
+        self._expect_reading()
+        self.expires_tick = self._stall_tick
+        if self._unsent_bytes > least:
+            self.logger.info("%s does not read its response", self.client)
+            self.transport.abort()
+
+    def _hurry(self) -> None:
+        """Leave what has stopped coming, or is not read, a short time to go on: the server stops."""
+        soon = self._watch.tick + self._watch.linger_ticks
+        if self.flow.write_paused:
+            self._stall_tick = min(self._stall_tick, soon)
+        if self._in_body or self.flow.write_paused:
+            self.expires_tick = min(self.expires_tick, soon)
+
+    def _cut_off(self) -> None:
+        """Abort, but leave a peer that reads slowly the time of an idle connection for the last response."""
+        if self.flow.write_paused:
+            self.expires_tick = self._stall_tick
+            return
+        if self._is_unsent or not self.transport.get_write_buffer_size():
+            self.transport.abort()
+            return
+        self._is_unsent = True
+        self.expires_tick = self._watch.tick + self._watch.keep_alive_ticks
