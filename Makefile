@@ -18,7 +18,7 @@ cluster: $(VENV)/.dev
 	$(BIN)/python deploy/local_cluster.py
 
 test: $(VENV)/.dev tools
-	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile
+	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 # The pure core is held to full branch coverage; apart from `test`, because watching every line takes its time.
 coverage: $(VENV)/.dev

@@ -45,7 +45,7 @@ class RawClient:
 
     async def receive(self) -> tuple[int, bytes]:
         """Opcode and data of the next frame. Raises IncompleteReadError at the end."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             first, size = await self.reader.readexactly(2)
             if size >= 126:
                 size = int.from_bytes(await self.reader.readexactly(2 if size == 126 else 8), "big")
@@ -58,7 +58,7 @@ class RawClient:
             if opcode == CLOSE:
                 break
         await self.send(masked(CLOSE, data))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             assert await self.reader.read() == b""
         return int.from_bytes(data[:2], "big") if data else None
 

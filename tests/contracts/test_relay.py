@@ -201,7 +201,9 @@ async def test_an_id_is_broadcast_once_by_all_nodes_together(
     first = await relays[0].broadcast(news("m1", destination=destination), once=7)
     assert first._replace(seq=0) == Published()
     for relay in relays[1:]:
-        assert await relay.broadcast(news("m1", destination=destination), once=7) == Published(is_repeat=True)
+        while (again := await relay.broadcast(news("m1", destination=destination), once=7)).unreached:
+            assert again.is_repeat, "the outcome of the first is written behind"
+        assert again == Published(is_repeat=True)
         with pytest.raises(IdConflict):
             await relay.broadcast(news("m1", destination=destination), once=8)
     await relays[0].broadcast(news("m2", destination=destination))

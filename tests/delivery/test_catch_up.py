@@ -319,7 +319,7 @@ async def test_a_resume_while_the_mailbox_is_away_sends_all_once(monkeypatch: py
     await turns()
     assert device.session.replay is not None, "the mailbox is to be read again"
     node.delivery.resume(["ann"])
-    await asyncio.wait_for(replay, 5)
+    await asyncio.wait_for(replay, 30)
     await turns()
     assert (mailbox.reads, device.got()) == (1, ["m1"])
     await node.push("m2")

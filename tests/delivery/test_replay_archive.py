@@ -325,7 +325,7 @@ async def test_an_archive_that_is_away_leaves_nothing_to_the_collector(node: Arc
         await turns()
         node.archive.failure = None
         del failure
-        await asyncio.wait_for(replaying, 2)
+        await asyncio.wait_for(replaying, 30)
         assert left() is None
     finally:
         gc.enable()
@@ -384,12 +384,12 @@ async def test_an_archive_that_hangs_keeps_nothing_else_waiting_and_is_tried_aga
     assert device.got() == []
     sent = asyncio.Event()
     device.transport.on_send = sent.set
-    await asyncio.wait_for(sent.wait(), 2)
+    await asyncio.wait_for(sent.wait(), 30)
     await node.push("new")
     assert device.attempts() == [("waiting", 1), ("held", 1), ("new", 1)]
     for _ in range(2):
         node.archive.looked.clear()
-        await asyncio.wait_for(node.archive.looked.wait(), 2)
+        await asyncio.wait_for(node.archive.looked.wait(), 30)
     await replay
     node.archive.answering.set()
     await eventually(lambda: len(node.tasks) == 0)
@@ -415,7 +415,7 @@ async def test_an_archive_that_fails_when_nobody_waits_any_more_is_no_defect(
     device = node.device()
     device.listen()
     replay = asyncio.create_task(device.replay())
-    await asyncio.wait_for(left.wait(), 2)
+    await asyncio.wait_for(left.wait(), 30)
     await turns()
     gc.collect()
     device.leave()
@@ -438,7 +438,7 @@ async def test_an_archive_that_hangs_holds_the_mailbox_back_for_about_a_second(
     async with asyncio.timeout(1.85):
         await sent.wait()
     device.leave()
-    await asyncio.wait_for(replay, 2)
+    await asyncio.wait_for(replay, 30)
 
 
 # A replay that fails

@@ -91,7 +91,7 @@ async def open_backend(server: Server) -> AsyncIterator[Backend]:
         yield Backend(server, http)
 
 
-async def eventually(read: Callable[[], Awaitable[T]], wanted: Callable[[T], bool], timeout_s: float = 5.0) -> T:
+async def eventually(read: Callable[[], Awaitable[T]], wanted: Callable[[T], bool], timeout_s: float = 60.0) -> T:
     """Reads until the value is wanted; the error shows the value that was not."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout_s

@@ -83,7 +83,7 @@ async def accounted(nodes: Sequence[Backend], accounts: Accounts) -> AsyncIterat
         async with publishing(nodes, accounts):
             await asyncio.sleep(0.5)
             yield
-            await eventually(lambda: readiness(nodes), lambda now: now == {"ready"}, 10)
+            await eventually(lambda: readiness(nodes), lambda now: now == {"ready"})
             await asyncio.sleep(0.5)
         await accounts.settle()
     assert accounts.total > 100

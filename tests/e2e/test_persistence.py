@@ -195,7 +195,7 @@ async def test_reading_on_one_device_is_seen_on_the_other_and_ends_the_resends(
 
         assert answer.json() == {"updated": 1, "unread": 1}
         for device in (phone, laptop):
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(30):
                 notice, _ = await next_message(device, "NOTIFY_VIEWED")
             assert notice["data"] == {"ids": [read], "unread": 1}
         await asyncio.gather(phone.silent(RESEND_S), laptop.silent(RESEND_S))

@@ -163,7 +163,7 @@ async def test_owner_that_stops_tells_its_clients_at_other_nodes(redis: Valkey) 
             stopped = asyncio.create_task(asyncio.to_thread(stopping.stop))
 
             assert (await client.closed())[0] == 1012
-            assert await asyncio.wait_for(stopped, 4) == 0
+            assert await asyncio.wait_for(stopped, 8) == 0
 
 
 def connections_of(server: Server) -> int:
@@ -183,7 +183,7 @@ async def test_node_that_stops_passes_the_clients_of_others_on(redis: Valkey) ->
             await eventually(lambda: connections_of(stopping) > 0)
             await asyncio.sleep(0.5)  # for what was sent on it
 
-            assert await asyncio.wait_for(asyncio.to_thread(stopping.stop), 4) == 0
+            assert await asyncio.wait_for(asyncio.to_thread(stopping.stop), 8) == 0
 
             await client.subscribe()
             message_id = await backend.push("test-passed-on")

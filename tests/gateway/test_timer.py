@@ -238,7 +238,7 @@ async def test_draining_tells_all_to_reconnect_and_waits_until_they_have_got_wha
     assert not draining.done()
 
     peer.connection.closed()
-    await asyncio.wait_for(draining, 1)
+    await asyncio.wait_for(draining, 30)
 
 
 async def test_who_comes_while_the_process_ends_is_sent_elsewhere() -> None:

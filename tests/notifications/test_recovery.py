@@ -158,7 +158,7 @@ async def test_recovery_does_not_wait_for_rows_that_another_node_has_in_hand(pai
     one.clock.advance(GRACE_S + 1)
     async with other.database.transaction() as session:
         await session.execute(text("SELECT id FROM notify_log WHERE id = 'locked' FOR UPDATE"))
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(30):
             assert await one.manager.recover() == 1
     assert await one.ids("pushed_at IS NULL") == ["locked"]
 

@@ -211,7 +211,7 @@ async def test_restart_is_told_after_what_was_sent_before(scene: Scene) -> None:
 
     assert await texts(client, 1) == ["the last"]
     assert (await client.closed())[0] == 1012
-    await asyncio.wait_for(draining, 2)
+    await asyncio.wait_for(draining, 30)
 
 
 async def test_who_comes_while_the_server_ends_is_sent_elsewhere(scene: Scene) -> None:
@@ -318,7 +318,7 @@ async def test_room_is_told_to_who_waits_for_it(transport: str) -> None:
         exchange.writer.transport.resume_reading()  # type: ignore[attr-defined]
         reading = asyncio.create_task(exchange.reader.read(-1))
 
-        await asyncio.wait_for(waiter, 5)
+        await asyncio.wait_for(waiter, 30)
         assert scene.session.transport.has_room
         reading.cancel()
 
@@ -337,7 +337,7 @@ async def test_waiter_for_room_is_let_go_at_the_end(transport: str, vanishes: bo
         else:
             scene.stage.gateway.kick(scene.session.id)
 
-        await asyncio.wait_for(waiter, 5)
+        await asyncio.wait_for(waiter, 30)
         assert scene.gone_for(GONE if vanishes else FORCED)
 
 

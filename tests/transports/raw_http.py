@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
-PATIENCE_S = 5.0
+PATIENCE_S = 60.0
 
 
 @dataclass

@@ -122,7 +122,7 @@ async def scene() -> AsyncIterator[Scene]:
     handlers = Handlers()
     scene = Scene(Stage(routes=handlers), handlers)
     yield scene
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(30):
         await asyncio.gather(*scene.running, return_exceptions=True)
     await scene.gateway.aclose()
     assert len(scene.gateway) == len(scene.stage.hub) == 0
@@ -130,7 +130,7 @@ async def scene() -> AsyncIterator[Scene]:
 
 
 async def done(task: asyncio.Task[None]) -> None:
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(30):
         await task
 
 

@@ -142,7 +142,7 @@ def shorten(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def code_of(client: ClientConnection) -> tuple[int | None, str | None]:
     with suppress(ConnectionClosed):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while True:
                 await client.recv()
     return client.close_code, client.close_reason
@@ -449,7 +449,7 @@ async def test_room_in_the_outbox_is_told_to_who_waits_for_it(scene: Scene) -> N
     client.resume()
     reading = asyncio.create_task(client.reader.read(-1))
 
-    await asyncio.wait_for(waiter, 5)
+    await asyncio.wait_for(waiter, 30)
     assert scene.session.transport.has_room
     reading.cancel()
 
@@ -466,7 +466,7 @@ async def test_waiter_for_room_is_let_go_at_the_end(vanishes: bool, scene: Scene
     else:
         scene.stage.gateway.kick(scene.session.id)
 
-    await asyncio.wait_for(waiter, 5)
+    await asyncio.wait_for(waiter, 30)
 
 
 async def test_what_waits_arrives_before_the_close_frame(scene: Scene) -> None:
