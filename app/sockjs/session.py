@@ -1,6 +1,7 @@
 """A SockJS session over HTTP as a transport: requests come and go, the session stays."""
 
 import asyncio
+import contextlib
 from typing import Protocol
 
 from app.disconnects import SLOW_CONSUMER, DisconnectReason
@@ -12,6 +13,7 @@ from app.timing.flag import Flag
 from app.transports.endpoint import Endpoint, Peer
 
 MAX_WAITING_SENDS = 16  # requests of one session that wait until it takes more; clients send one at a time
+HANDOVER_S = 0.2  # for the end of a receiving request to be noticed: its client may come again before that
 
 
 class Busy(Exception):
@@ -34,12 +36,12 @@ class Source(Protocol):
 
 
 class OneFrame:
-    """An answer that belongs to no session."""
+    """An answer that belongs to no session, or none at all."""
 
     is_ready = True
 
-    def __init__(self, frame: bytes) -> None:
-        self._frame: bytes | None = frame
+    def __init__(self, frame: bytes | None) -> None:
+        self._frame = frame
 
     async def next(self, max_bytes: int) -> bytes | None:
         frame, self._frame = self._frame, None
@@ -149,12 +151,20 @@ class SockJsSession:
 
     # Requests that receive
 
-    def attach(self) -> "Lease | OneFrame":
+    def attach(self) -> "Lease | OneFrame | Queued":
+        return Queued(self) if self._buffer.is_attached else self.take_place()
+
+    def take_place(self) -> "Lease | OneFrame":
         refusal = self._buffer.attach(self._clock.monotonic())
         if refusal is not None:
             return OneFrame(refusal)
         self._lease = Lease(self)
         return self._lease
+
+    async def vacant(self) -> None:
+        """Return once no request is attached."""
+        while (lease := self._lease) is not None:
+            await lease.over.wait()
 
     @property
     def has_frame(self) -> bool:
@@ -168,6 +178,7 @@ class SockJsSession:
                     self._room.set()
                 if not self._buffer.is_attached:  # it was the close frame
                     self._lease = None
+                    lease.over.set()
                     self.finish()
                 return frame
             self._wake.clear()
@@ -180,6 +191,7 @@ class SockJsSession:
         self._lease = None
         self._buffer.detach(self._clock.monotonic())
         self._wake.set()
+        lease.over.set()
         if interrupted:
             self.interrupt()
 
@@ -208,9 +220,12 @@ class SockJsSession:
 
 
 class Lease:
-    """The right of one request to the frames of its session."""
+    """The right of one request to the frames of its session, until `over`."""
+
+    __slots__ = ("_session", "over")
 
     def __init__(self, session: SockJsSession) -> None:
+        self.over = Flag()
         self._session = session
 
     @property
@@ -233,3 +248,39 @@ class Lease:
         """As `release`, also after the end: what was taken last never came to the client."""
         self.release()
         self._session.interrupt()
+
+
+class Queued:
+    """A request that came while another was attached. It gets the place if that one ends soon, else a refusal."""
+
+    is_ready = False
+
+    def __init__(self, session: SockJsSession) -> None:
+        self._session = session
+        self._source: Lease | OneFrame = OneFrame(None)
+        self._is_waiting = True
+
+    async def next(self, max_bytes: int) -> bytes | None:
+        if self._is_waiting:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(HANDOVER_S):
+                    await self._session.vacant()
+        if self._is_waiting:  # its own client may have gone meanwhile
+            self._is_waiting = False
+            self._source = self._session.take_place()
+        return await self._source.next(max_bytes)
+
+    async def finish(self) -> None:
+        self.finish_now()
+
+    def finish_now(self) -> None:
+        self._is_waiting = False
+        self._source.finish_now()
+
+    def release(self) -> None:
+        self._is_waiting = False
+        self._source.release()
+
+    def lose(self) -> None:
+        self._is_waiting = False
+        self._source.lose()

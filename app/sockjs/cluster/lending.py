@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from app.errors import Unavailable
 from app.sockjs.cluster.pace import PacedPost
 from app.sockjs.cluster.post import Note, encode_note
-from app.sockjs.session import Busy, Lease, OneFrame, SockJsSession
+from app.sockjs.session import Busy, Lease, OneFrame, Queued, SockJsSession
 from app.timing.clock import Clock
 from app.timing.tasks import TaskOwner
 
@@ -25,7 +25,7 @@ class Loan:
     nobody can say any more that its frame never came.
     """
 
-    source: Lease | OneFrame
+    source: Lease | OneFrame | Queued
     once: bool
     until_s: float | None = None
 
