@@ -254,14 +254,16 @@ async def test_a_mapping_that_is_older_than_a_session_does_not_end_it() -> None:
 async def test_without_a_client_id_a_session_takes_one_command_to_join() -> None:
     with fresh_database() as url:
         async with running_node(url, "n1") as node:
-            await eventually(lambda: not node.presence._refresh_now.is_set())
-            await eventually(lambda: valkey().command("ZCARD", NODES))
-            before = node.client.commands
-            await joined(node, "s1")
-            assert node.client.commands == before + 1
-            await node.presence.join("ann", "s2", 10, "phone")
-            assert node.client.commands == before + 3, "and one that it does not wait for"
-            assert devices() == {"phone": "n1::s2"}
+
+            async def cost(number: int, client_id: str | None) -> int:
+                before = node.client.commands
+                await node.presence.join("ann", f"s{number}", 100, client_id)
+                return node.client.commands - before
+
+            # Other work of the node may fall into some of them.
+            assert min([await cost(number, None) for number in range(5)]) == 1
+            assert await cost(5, "phone") >= 2, "one that it does not wait for"
+            assert devices() == {"phone": "n1::s5"}
 
 
 # Overdue sessions of other nodes
