@@ -1,7 +1,6 @@
 """From the JWT_* settings to an authenticator, or to an error that names the setting to change."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 import httpx
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -11,6 +10,7 @@ from jwt.algorithms import HMACAlgorithm
 
 from app.auth.claims import ClaimRules
 from app.auth.jwks import JwksKeys
+from app.auth.jwt_keys import JwtKeys
 from app.auth.keys import (
     ASYMMETRIC,
     HMAC_HASHES,
@@ -27,23 +27,6 @@ from app.timing.clock import Clock
 
 _DEFAULT_SYMMETRIC = frozenset({"HS256"})
 _DEFAULT_ASYMMETRIC = frozenset({"RS256", "ES256"})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JwtKeys:
-    """The settings that say which keys count, each None or empty when it is not set.
-
-    Several at once are allowed. Without `algorithms`, a secret is for HS256, public keys are for RS256 and ES256 (a PEM
-    key of another kind: for what it can do). `public_key` may have `\\n` for its line ends, as in an env file.
-    """
-
-    secret: str | None = field(default=None, repr=False)
-    public_key: str | None = None
-    jwks_url: str | None = None
-    algorithms: tuple[str, ...] = ()
-
-    def __bool__(self) -> bool:
-        return any(source is not None for source in (self.secret, self.public_key, self.jwks_url))
 
 
 def build_jwt_authenticator(

@@ -5,12 +5,9 @@ import contextlib
 import time
 from typing import Annotated, NoReturn
 
-import httpx
 import typer
 from pydantic import ValidationError
-from websockets.exceptions import InvalidURI
 
-from app.auth.tokens import mint_token
 from app.errors import ConfigurationError
 from app.settings import Settings
 
@@ -50,6 +47,8 @@ def token(
     ttl: Annotated[int, typer.Option(help="Seconds that the token is valid.", min=1)] = 3600,
 ) -> None:
     """Print a JWT made with JWT_SECRET."""
+    from app.auth.tokens import mint_token
+
     settings = _settings()
     if settings.jwt_secret is None:
         _fail("JWT_SECRET is not set, so there is nothing to sign with")
@@ -78,6 +77,8 @@ def push(
     api_key: Annotated[str | None, typer.Option(envvar="API_KEY", help="A key of API_KEYS.")] = None,
 ) -> None:
     """Push a text to one user, or to all."""
+    import httpx
+
     body = {"receiver": to, "type": "STRING_MSG", "data": text}
     headers = {"X-API-Key": api_key} if api_key else {}
     try:
@@ -99,6 +100,8 @@ def listen(
     topic: Annotated[list[str] | None, typer.Option(help="Topic to listen to as well; may be repeated.")] = None,
 ) -> None:
     """Print what is pushed to a user, and acknowledge it, until Ctrl-C."""
+    from websockets.exceptions import InvalidURI
+
     from app.cli.terminal import ListenOptions, SessionRefused
     from app.cli.terminal import listen as run
 

@@ -5,7 +5,6 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from asyncpg.exceptions import DataError as AsyncpgDataError
 from sqlalchemy.exc import (
     DataError,
     DBAPIError,
@@ -79,8 +78,11 @@ def _is_of_the_data(error: BaseException) -> bool:
     """Whether the statement or its data is at fault, so that a repeat would fail in the same way."""
     if isinstance(error, DBAPIError):
         state = getattr(error.orig, "sqlstate", None) or ""
-        is_refused = isinstance(error, IntegrityError | DataError) or state.startswith(DATA_EXCEPTION)
-        return is_refused or isinstance(error.driver_exception, AsyncpgDataError)
+        if isinstance(error, IntegrityError | DataError) or state.startswith(DATA_EXCEPTION):
+            return True
+        from asyncpg.exceptions import DataError as AsyncpgDataError  # 60 ms that a node on SQLite does not need
+
+        return isinstance(error.driver_exception, AsyncpgDataError)
     return isinstance(error, StatementError)  # it did not get as far as the database
 
 

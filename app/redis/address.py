@@ -5,9 +5,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from redis.asyncio.connection import SSLConnection, parse_url
-from redis.exceptions import RedisError
-
 from app.errors import ConfigurationError
 
 Kind = Literal["single", "cluster", "sentinel"]
@@ -38,6 +35,8 @@ class RedisAddress:
 
 def parse_redis_url(url: str) -> RedisAddress:
     """Raises ConfigurationError that says what was wrong, without the password."""
+    from redis.exceptions import RedisError  # here and below: 70 ms that a node without Redis does not need
+
     try:
         return _parse(url)
     except (ValueError, TypeError, RedisError, OSError) as error:
@@ -45,6 +44,8 @@ def parse_redis_url(url: str) -> RedisAddress:
 
 
 def _parse(url: str) -> RedisAddress:
+    from redis.asyncio.connection import parse_url
+
     scheme, separator, rest = url.partition("://")
     if not separator:
         raise ValueError("it has no scheme")
@@ -111,6 +112,8 @@ def _number(text: str, what: str) -> int:
 
 
 def _tls(options: dict[str, Any]) -> ssl.SSLContext:
+    from redis.asyncio.connection import SSLConnection
+
     wanted = {name: value for name, value in options.items() if name.startswith("ssl_")}
     if "ssl_check_hostname" in wanted:
         wanted["ssl_check_hostname"] = str(wanted["ssl_check_hostname"]).lower() in ("true", "1", "yes")

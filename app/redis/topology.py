@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from hiredis import ReplyError
-from redis.crc import key_slot
 
 from app.errors import Unavailable
 from app.redis.address import Host, RedisAddress
@@ -90,6 +89,9 @@ class ClusterTopology:
     channels_at_once = 1  # those of one command would have to lie in one slot
 
     def __init__(self, address: RedisAddress, timeout_s: float) -> None:
+        from redis.crc import key_slot  # only a cluster needs redis-py here
+
+        self._slot_of = key_slot
         self.hosts: Sequence[Host] = ()
         self._address = address
         self._timeout_s = timeout_s
@@ -132,7 +134,7 @@ class ClusterTopology:
         self.hosts = tuple(dict.fromkeys(host for host in slots if host is not None))
 
     def host_of(self, key: str) -> Host:
-        host = self._slots[key_slot(key.encode())]
+        host = self._slots[self._slot_of(key.encode())]
         if host is None:
             raise unavailable("nobody in the Redis Cluster has the key")
         return host

@@ -5,12 +5,12 @@ import resource
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from app.auth.api_keys import ApiKeys
 from app.auth.claims import ClaimRules
-from app.auth.jwt_builder import JwtKeys, build_jwt_authenticator
+from app.auth.jwt_keys import JwtKeys
 from app.auth.ports import Authenticator
-from app.auth.tokens import JwtAuthenticator
 from app.connections.limits import LimitOptions
 from app.connections.proxies import TrustedProxies, parse_prefix
 from app.db.url import parse_url
@@ -33,6 +33,9 @@ from app.timing.clock import Clock, SystemClock
 from app.transports.stomp_text import frame_as_text
 from app.transports.websocket import WebSocketOptions
 from app.version import SERVER
+
+if TYPE_CHECKING:
+    from app.auth.tokens import JwtAuthenticator
 
 FEWEST_FILES, MOST_FILES = 128, 1000  # that are kept for other things than connections
 
@@ -94,7 +97,9 @@ def _value_problems(settings: Settings, extensions: Extensions) -> Iterator[str]
             yield str(error)
 
 
-def jwt_authenticator(settings: Settings, clock: Clock) -> JwtAuthenticator:
+def jwt_authenticator(settings: Settings, clock: Clock) -> "JwtAuthenticator":
+    from app.auth.jwt_builder import build_jwt_authenticator
+
     strict = settings.app_env == "prod"
     rules = ClaimRules(
         issuer=settings.jwt_issuer,

@@ -22,7 +22,6 @@ from app.server.listening import open_listeners, raise_file_limit
 from app.server.logs import configure_logging
 from app.server.workers import Workers
 from app.settings import Settings
-from app.transports.asgi_protocol import AsgiProtocol
 
 PONG_S = 20  # for the answer to a ping
 PING_S = 25  # where nothing else is said: balancers let go of what is silent for a minute
@@ -53,7 +52,7 @@ def server_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         http=partial(HttpProtocol, watch=HttpWatch(http_limits(settings))),  # type: ignore[arg-type]  # called alone
-        ws=PicowsProtocol if settings.ws_transport == "picows" else AsgiProtocol,
+        ws=_websocket_protocol(settings),
         # above the limits of a frame, so that STOMP can say what was wrong
         ws_max_size=2 * max(settings.max_frame_bytes, settings.max_connect_frame_bytes),
         ws_per_message_deflate=False,
@@ -66,6 +65,14 @@ def server_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
         proxy_headers=False,  # `Proxied` does it, for proxies that were named
         server_header=False,
     )
+
+
+def _websocket_protocol(settings: Settings) -> type[asyncio.Protocol]:
+    if settings.ws_transport == "picows":
+        return PicowsProtocol
+    from app.transports.asgi_protocol import AsgiProtocol  # and the websockets library
+
+    return AsgiProtocol
 
 
 class DrainingServer(uvicorn.Server):

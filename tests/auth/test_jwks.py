@@ -12,7 +12,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from app.auth.claims import ClaimRules
 from app.auth.jwks import JwksKeys
-from app.auth.jwt_builder import JwtKeys, build_jwt_authenticator
+from app.auth.jwt_builder import build_jwt_authenticator
+from app.auth.jwt_keys import JwtKeys
 from app.auth.ports import Identity
 from app.auth.tokens import JwtAuthenticator
 from app.errors import Unauthorized, Unavailable

@@ -5,7 +5,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from app.auth.claims import ClaimRules
-from app.auth.jwt_builder import JwtKeys, build_jwt_authenticator
+from app.auth.jwt_builder import build_jwt_authenticator
+from app.auth.jwt_keys import JwtKeys
 from app.auth.tokens import JwtAuthenticator
 from app.errors import ConfigurationError
 from app.timing.clock import SystemClock

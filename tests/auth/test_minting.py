@@ -4,7 +4,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from app.auth.claims import ClaimRules
-from app.auth.jwt_builder import JwtKeys, build_jwt_authenticator
+from app.auth.jwt_builder import build_jwt_authenticator
+from app.auth.jwt_keys import JwtKeys
 from app.auth.ports import Identity
 from app.auth.tokens import JwtAuthenticator, mint_token
 from app.errors import Unauthorized

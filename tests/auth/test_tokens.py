@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.auth.claims import ClaimRules
-from app.auth.jwt_builder import JwtKeys, build_jwt_authenticator
+from app.auth.jwt_builder import build_jwt_authenticator
+from app.auth.jwt_keys import JwtKeys
 from app.auth.keys import Key, StaticKeys, VerifyingKey
 from app.auth.ports import Identity
 from app.auth.tokens import JwtAuthenticator
