@@ -59,7 +59,7 @@ async def push_to_all(call: PushCall) -> Response:
 async def push_to_user(call: PushCall) -> Response:
     """Sends the body to every session of one user, again and again until each has acknowledged it.
 
-    If the user is away the message waits in the inbox until he comes, or expires.
+    If the user is away, the message waits in the inbox until a session of theirs subscribes, or until it expires.
     """
     return await _push(call, {"receiver": call.parameter("receiver"), "data": call.content()})
 
@@ -139,7 +139,7 @@ def _answer(outcome: PushOutcome) -> Answer:
 
 
 async def _push(call: PushCall, fields: Any) -> Response:
-    """`fields` are those of a PushRequest. The request is read before the key, so that a bad one does not take it."""
+    """Push a request with these fields. One that is not valid does not use up its Idempotency-Key."""
     request = read_push(fields, within=("body",))
 
     async def push() -> Answer:

@@ -28,7 +28,7 @@ from app.timing.clock import Clock
 KNOWN = -1
 # Redis does nothing else while a script runs: about 10 µs for a message.
 PUTS_AT_ONCE, BYTES_AT_ONCE = 100, 262_144
-FLUSH_S = 0.0005  # Redis works on what is sent while the rest of a long turn is handled
+FLUSH_S = 0.0005  # a longer turn of the loop sends what it has, so that Redis works meanwhile
 
 logger = logging.getLogger(__name__)
 

@@ -80,7 +80,7 @@ def _is_of_the_data(error: BaseException) -> bool:
         state = getattr(error.orig, "sqlstate", None) or ""
         if isinstance(error, IntegrityError | DataError) or state.startswith(DATA_EXCEPTION):
             return True
-        from asyncpg.exceptions import DataError as AsyncpgDataError  # 60 ms that a node on SQLite does not need
+        from asyncpg.exceptions import DataError as AsyncpgDataError  # takes 60 ms; not needed on SQLite
 
         return isinstance(error.driver_exception, AsyncpgDataError)
     return isinstance(error, StatementError)  # it did not get as far as the database

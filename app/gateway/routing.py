@@ -59,7 +59,7 @@ class AppMessage(Struct, frozen=True):
         return self.session.user
 
     async def push(self, receiver: str, data: Any, **options: Any) -> PushOutcome:
-        """As `Publisher.push`. What it refuses is told to the client unless the handler catches it."""
+        """Push as `Publisher.push` does. The client learns of an error unless the handler catches it."""
         return await self.publisher.push(receiver, data, **options)
 
     def text(self) -> str:

@@ -68,7 +68,7 @@ class CountedHttpProtocol(HttpToolsProtocol):
         super().handle_websocket_upgrade()
 
     def displace(self) -> bool:
-        """Close if no request has come since the last call, and none is under way but one whose answer is not read."""
+        """Close, unless a request came since the last call or one is under way whose response the peer reads."""
         cycle = self.cycle
         if cycle is not None and cycle is not self._seen:
             self._seen = cycle

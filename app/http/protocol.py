@@ -13,10 +13,10 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from app.http.admission import CountedHttpProtocol
 from app.http.answers import problem, response
-from app.http.reader import RefusedRequest, ResponseTransport
+from app.http.reader import RefusedRequest
 from app.http.upgrade import Headers, head_without_upgrade, websocket_headers
 from app.http.versions import app_for_version
-from app.http.writer import HttpWriter
+from app.http.writer import HttpWriter, ResponseTransport
 
 MAX_HELD_BYTES = 65_536  # of further requests, while one is under way
 LARGE_READ_BYTES = 65_536  # after which other connections are read before this one goes on
@@ -71,10 +71,10 @@ class HttpProtocol(CountedHttpProtocol, HttpWriter):
             self.expires_tick = self._watch.tick + 1
 
     def _tell_listener(self) -> None:
-        """Close the connection if its application listens for a disconnect, as one does that waits for messages.
+        """Close the connection if its application waits for a disconnect.
 
-        A connection that is closed looks the same as one whose peer reads on. `receive` clears the event that it waits
-        for.
+        TCP does not tell a peer that has closed from one that only shut down its side. An application that waits clears
+        the event that wakes it.
         """
         running = self._running
         assert running is not None
@@ -149,9 +149,6 @@ class HttpProtocol(CountedHttpProtocol, HttpWriter):
         else:
             self._refuse(HTTPStatus.BAD_REQUEST, f"the request is not valid HTTP: {str(cause or error)[:200]}")
 
-    def make_response_transport(self) -> ResponseTransport:
-        return ResponseTransport(self.transport, self._end)
-
     # Upgrades
 
     def _answer_upgrade(self, rest: bytes) -> None:
@@ -196,6 +193,9 @@ class HttpProtocol(CountedHttpProtocol, HttpWriter):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
+        if self.response_transport is None:
+            self.response_transport = ResponseTransport(self.transport, self._end)
+        cycle.transport = cast(asyncio.Transport, self.response_transport)
         if (version := cycle.scope["http_version"]) != "1.1":
             app = app_for_version(version, app, cycle)
         super()._start_asgi_task(cycle, app)

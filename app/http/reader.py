@@ -4,9 +4,8 @@ uvicorn makes a request of what the parser calls back. These callbacks count, an
 """
 
 import asyncio
-from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any, cast
+from typing import Any
 
 from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
@@ -31,23 +30,10 @@ class RefusedRequest(Exception):
         self.detail = detail
 
 
-class ResponseTransport:
-    """The transport of the responses of a connection; its `close` is given by the protocol."""
-
-    __slots__ = ("close", "is_closing", "write")
-
-    def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
-        self.write = transport.write
-        self.is_closing = transport.is_closing
-        self.close = close
-
-
 class HttpReader(HttpToolsProtocol):
     """The callbacks of a connection's parser. From `expires_tick` on, the bytes that are due are late."""
 
     expires_tick: float = NEVER
-    response_transport: ResponseTransport | None = None
-    """What responses write to; None before the first request."""
     _stall_tick: float = NEVER
     """When the peer must have read what was written; NEVER unless writing is paused."""
     # Of the request that is being read
@@ -76,9 +62,6 @@ class HttpReader(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._watch = watch
 
-    def make_response_transport(self) -> ResponseTransport:
-        raise NotImplementedError
-
     # Called by the parser
 
     def on_message_begin(self) -> None:
@@ -104,9 +87,6 @@ class HttpReader(HttpToolsProtocol):
         if self.parser.should_upgrade():
             return  # what becomes of it is known once the parser has stopped
         super().on_headers_complete()
-        if self.response_transport is None:
-            self.response_transport = self.make_response_transport()
-        self.cycle.transport = cast(asyncio.Transport, self.response_transport)
         self._in_body = True
         self._pending_bytes = NOTHING_PENDING
         self._trailers = self._body_bytes = self._body_bytes_before = self._framing_bytes = 0

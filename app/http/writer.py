@@ -1,16 +1,31 @@
-"""How long the peer of a connection may take to read what was written for it."""
+"""Responses: the transport that they write to, and the time in which their peer has to read them."""
+
+import asyncio
+from collections.abc import Callable
 
 from app.http.limits import NEVER
 from app.http.reader import HttpReader
 
 
-class HttpWriter(HttpReader):
-    """Ends a connection whose peer does not read: in the time of an idle connection it has to read at the minimum rate.
+class ResponseTransport:
+    """The transport of the responses of a connection; its `close` is given by the protocol."""
 
-    Otherwise a response holds its place and memory as long as its peer likes: TCP keeps a connection whose peer reads a
-    few bytes now and then.
+    __slots__ = ("close", "is_closing", "write")
+
+    def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
+        self.write = transport.write
+        self.is_closing = transport.is_closing
+        self.close = close
+
+
+class HttpWriter(HttpReader):
+    """Ends a connection whose peer reads more slowly than the minimum rate for as long as an idle connection is kept.
+
+    TCP keeps a connection whose peer reads a few bytes now and then; its response would hold memory and a place.
     """
 
+    response_transport: ResponseTransport | None = None
+    """What responses write to; None before the first one."""
     _unsent_bytes = 0  # when writing was paused, or last checked
     _is_unsent = False  # when the time to linger was over, the peer had not read the last response
 
@@ -44,7 +59,7 @@ class HttpWriter(HttpReader):
             self.transport.abort()
 
     def _hurry(self) -> None:
-        """Leave what has stopped coming, or is not read, a short time to go on: the server stops."""
+        """Shorten the time for stalled bodies and unread responses: the server is stopping."""
         soon = self._watch.tick + self._watch.linger_ticks
         if self.flow.write_paused:
             self._stall_tick = min(self._stall_tick, soon)

@@ -21,7 +21,7 @@ async def run_batch(items: Items, push: Callable[[int], Awaitable[T]], *, waits:
     """Call `push` with the number of each item and return the results in the order of the items."""
     results: dict[int, T] = {}
     for stored, wave in _waves(items, by_receiver(items)):
-        if stored or waits:  # each starts in its turn, and so they are committed, accepted and pushed
+        if stored or waits:  # they start in their order, and are committed, accepted and pushed in it
             results.update(zip(wave, await asyncio.gather(*map(push, wave)), strict=True))
         else:
             for number in wave:
@@ -52,7 +52,7 @@ def by_receiver(items: Items) -> Sequence[int]:
 
 
 def _waves(items: Items, order: Sequence[int]) -> Iterator[tuple[bool, Sequence[int]]]:
-    """Neighbours that can be under way at the same time: all stored or none, and no id twice."""
+    """Yield neighbours that may run concurrently, and whether they are persisted: all or none, and no id twice."""
     wave: list[int] = []
     ids: set[str] = set()
     are_stored = False

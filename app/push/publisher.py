@@ -18,29 +18,29 @@ from app.push.request import PushRequest, read_push
 from app.timing.clock import Clock
 
 DerivedId = Callable[[int], str | None]
-"""Returns the id of a message without an id of its own, by its place in the batch; None asks for a new id."""
+"""Returns the `derived_id` of an item by its place in the batch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lifetime:
-    """How long a message waits for its receiver, unless its push says so, and at most."""
+    """How long a message waits for its receiver: by default, and at most."""
 
     default_ms: int
     max_ms: int
 
 
 class History(Protocol):
-    """Where messages are stored that are to be kept."""
+    """The store of persisted messages."""
 
     async def save_and_publish(self, message: NotifyMessage) -> PushOutcome:
         """Push a message once it is stored. Raises IdConflict, InvalidMessage, and Unavailable if it is not stored."""
 
 
 class Publisher:
-    """Validates messages, stores those that are to be kept, and pushes them.
+    """Validates messages, stores persisted ones, and pushes them.
 
-    Every method raises a ServiceError: InvalidMessage, IdConflict, InboxFull or Unavailable. The same `id` with the
-    same content pushes once, however often it is called.
+    A method that pushes one message raises InvalidMessage, IdConflict, InboxFull or Unavailable. Pushes of the same
+    `id` and content send one message.
     """
 
     def __init__(
@@ -83,14 +83,21 @@ class Publisher:
         """Push to all sessions that are online now, at most once."""
         return await self.publish(read_push({"receiver": None, "data": data, "type": type, "id": id}))
 
-    async def push_topic(self, topic: str, data: Any, *, derived_id: str | None = None) -> PushOutcome:
-        """Push to the present subscribers of `/topic/<topic>`, at most once."""
+    async def push_topic(
+        self, topic: str, data: Any, *, id: str | None = None, derived_id: str | None = None
+    ) -> PushOutcome:
+        """Push to the present subscribers of `/topic/<topic>`, at most once. `derived_id`: see `publish`."""
         destination = TOPIC_PREFIX + topic_name(topic)
-        message = self._message(STRING_MSG, None, data, derived_id)
-        return await self._delivery.broadcast(message, destination, given_id=derived_id is not None)
+        message_id = derived_id if id is None else _checked(id)
+        message = self._message(STRING_MSG, None, data, message_id)
+        return await self._delivery.broadcast(message, destination, given_id=message_id is not None)
 
     async def publish(self, request: PushRequest, *, derived_id: str | None = None) -> PushOutcome:
-        """Push a validated request. `derived_id` is the id of a request without one, and may be new."""
+        """Push a validated request.
+
+        `derived_id` is the id of a request that has none: all attempts with one Idempotency-Key share it. If that is
+        None, too, the message gets a new id.
+        """
         message_id = derived_id if request.id is None else _checked(request.id)
         if request.receiver is None:
             if request.persist:
@@ -108,7 +115,7 @@ class Publisher:
     async def publish_batch(
         self, items: Sequence[PushRequest | ServiceError], derived_id: DerivedId = lambda item: None
     ) -> Sequence[PushOutcome | ServiceError]:
-        """Push the requests in their order and return an outcome or error for each. Errors among `items` stay."""
+        """Push the requests in their order. Return an outcome or error for each item; an error is returned as it is."""
 
         async def push_item(number: int) -> PushOutcome | ServiceError:
             request = items[number]

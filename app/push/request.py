@@ -1,4 +1,4 @@
-"""What a push consists of, whoever pushes."""
+"""The fields of a push, the same for REST and Python."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from app.messages.types import STRING_MSG
 
 
 class PushRequest(BaseModel):
-    """One push, as REST takes it and as the publisher works on it."""
+    """A message to push to one user, or to all who are online."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -41,7 +41,7 @@ _validate = PushRequest.__pydantic_validator__.validate_python  # what model_val
 
 
 def read_push(value: Any, *, within: tuple[str, ...] = ()) -> PushRequest:
-    """Return a dict as a request. Raises InvalidMessage that names each field that does not fit, `within` a whole."""
+    """Validate a dict. Raises InvalidMessage with the path of each bad field; the paths begin with `within`."""
     try:
         request: PushRequest = _validate(value)
     except ValidationError as error:

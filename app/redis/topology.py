@@ -89,7 +89,7 @@ class ClusterTopology:
     channels_at_once = 1  # those of one command would have to lie in one slot
 
     def __init__(self, address: RedisAddress, timeout_s: float) -> None:
-        from redis.crc import key_slot  # only a cluster needs redis-py here
+        from redis.crc import key_slot  # redis-py is not needed without a cluster
 
         self._slot_of = key_slot
         self.hosts: Sequence[Host] = ()

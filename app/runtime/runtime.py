@@ -119,14 +119,7 @@ def _build(
     notify = _notify(settings, database, delivery, clock)
     delivery.use_archive(notify, limit=settings.inbox_max_messages)
     types = extensions.types or TypeRegistry(strict=settings.strict_types)
-    publisher = Publisher(
-        delivery=delivery,
-        history=notify,
-        types=types,
-        clock=clock,
-        lifetime=configuration.lifetime(settings),
-        waits=backplane.cluster is not None,
-    )
+    publisher = _publisher(settings, delivery, notify, types, clock, waits=backplane.cluster is not None)
     gateway = _gateway(settings, extensions, hub, delivery, publisher, backplane, authenticator, clock, limits)
     return Runtime(
         hub=hub,
@@ -190,6 +183,19 @@ def _delivery(
         clock=clock,
         new_id=id_factory(clock),
         tasks=tasks,
+    )
+
+
+def _publisher(
+    settings: Settings, delivery: Delivery, notify: NotifyManager, types: TypeRegistry, clock: Clock, *, waits: bool
+) -> Publisher:
+    return Publisher(
+        delivery=delivery,
+        history=notify,
+        types=types,
+        clock=clock,
+        lifetime=configuration.lifetime(settings),
+        waits=waits,
     )
 
 

@@ -70,7 +70,7 @@ def server_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
 def _websocket_protocol(settings: Settings) -> type[asyncio.Protocol]:
     if settings.ws_transport == "picows":
         return PicowsProtocol
-    from app.transports.asgi_protocol import AsgiProtocol  # and the websockets library
+    from app.transports.asgi_protocol import AsgiProtocol  # it loads the websockets library
 
     return AsgiProtocol
 

@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from app.cli.commands import cli
 from app.db.database import Database
-from app.db.migrations import LOCK_KEY, alembic_config, migrate, migrate_url
+from app.db.migrations import LOCK_KEY, alembic_config, migrate, migrate_url, newest_revision
 from app.errors import ConfigurationError
 from app.notifications import tables
 from tests.databases import empty_database, postgres, run_apart
@@ -141,3 +141,9 @@ def test_alembic_itself_migrates_what_database_url_says() -> None:
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         assert postgres().query("SELECT count(*) FROM notify_log", url.rpartition("/")[2]) == [["0"]]
+
+
+def test_the_name_of_the_last_migration_begins_with_the_newest_revision() -> None:
+    """A start compares the schema with that, and loads Alembic only if they differ."""
+    script = ScriptDirectory.from_config(alembic_config())
+    assert script.get_current_head() == newest_revision()

@@ -54,7 +54,8 @@ async def test_broadcast_and_topic_reach_those_who_are_there() -> None:
     stage = Stage()
     everybody, subscriber = await listener(stage), await listener(stage, "/topic/news")
     await stage.publisher.broadcast("all")
-    await stage.publisher.push_topic("news", "topic")
+    for _ in range(2):
+        await stage.publisher.push_topic("news", "topic", id="news-1")
 
     assert (bodies(everybody), bodies(subscriber)) == (["all"], ["topic"])
 
