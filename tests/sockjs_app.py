@@ -19,7 +19,7 @@ from app.settings import Settings
 from app.sockjs.endpoint import SockJs
 from app.sockjs.options import SockJsOptions
 from app.timing.clock import SystemClock
-from app.transports.endpoint import Endpoint, Peer
+from app.transports.endpoint import ConnectionHandler, Endpoint
 from app.transports.websocket import WebSocketOptions
 from tests.nodes import running
 
@@ -30,7 +30,7 @@ OPTIONS = SockJsOptions(response_limit=4096, websockets=WebSocketOptions(allowed
 class Echo:
     """Sends back what it is sent."""
 
-    def open(self, transport: Transport) -> Peer:
+    def open(self, transport: Transport) -> ConnectionHandler:
         return EchoPeer(transport)
 
 
@@ -50,7 +50,7 @@ class EchoPeer:
 class GoAway(Echo):
     """Closes at once."""
 
-    def open(self, transport: Transport) -> Peer:
+    def open(self, transport: Transport) -> ConnectionHandler:
         transport.close(GO_AWAY)
         return EchoPeer(transport)
 

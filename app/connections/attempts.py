@@ -2,7 +2,7 @@
 
 BURST_S = 10.0  # attempts of so many seconds may come at once
 ROUNDING_S = 1e-6
-FEW = 1024
+SWEEP_WATERMARK = 1024
 
 
 class Attempts:
@@ -16,7 +16,7 @@ class Attempts:
         """`per_s` 0: no limit."""
         self._interval_s = 1 / per_s if per_s else 0.0
         self._paid_s: dict[str, float] = {}
-        self._sweep_at = FEW
+        self._sweep_at = SWEEP_WATERMARK
 
     def __len__(self) -> int:
         return len(self._paid_s)
@@ -41,4 +41,4 @@ class Attempts:
     def _sweep(self, now_s: float) -> None:
         """Forget addresses whose attempts are all paid for; the next sweep comes when there are twice as many."""
         self._paid_s = {key: paid_s for key, paid_s in self._paid_s.items() if paid_s > now_s}
-        self._sweep_at = max(FEW, 2 * len(self._paid_s))
+        self._sweep_at = max(SWEEP_WATERMARK, 2 * len(self._paid_s))

@@ -40,9 +40,9 @@ class Liveness:
             self._overdue_s = OVERDUE_INTERVALS * heartbeat.receive_ms / 1000
 
     def look(self, now_s: float, late_s: float, has_sent: bool) -> tuple[Due, float | None]:
-        """As `HeartbeatTimer.look`."""
+        """As `HeartbeatTimer.check`."""
         assert self._timer is not None, "agreed on before"
-        return self._timer.look(now_s, late_s, self.heard_s, has_sent)
+        return self._timer.check(now_s, late_s, self.heard_s, has_sent)
 
     def judge(self, transport: Transport, now_s: float, again: bool) -> Silence:
         """Whether others may have its place. A client that promised no heart-beats is asked, where its transport can

@@ -11,7 +11,7 @@ from uvicorn.server import ServerState
 from app.connections.limits import ConnectionLimits
 from app.connections.refusals import RETRY_AFTER_S, Refusal
 from app.errors import Unavailable
-from app.http.answers import response
+from app.http.responses import response
 
 LIMITS = "connection_limits"
 """Key of the ConnectionLimits in the state that the lifespan of the application yields."""

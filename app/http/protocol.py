@@ -12,8 +12,8 @@ from httptools import HttpParserError, HttpParserUpgrade
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from app.http.admission import CountedHttpProtocol
-from app.http.answers import problem, response
 from app.http.reader import RefusedRequest
+from app.http.responses import problem, response
 from app.http.upgrade import Headers, head_without_upgrade, websocket_headers
 from app.http.versions import app_for_version
 from app.http.writer import HttpWriter, ResponseTransport

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from app.http.handshake import tokens
+from app.http.headers import header_tokens
 
 DRAFT_VERSIONS = (b"7", b"8")
 
@@ -28,7 +28,7 @@ def websocket_headers(method: bytes, version: str, headers: Headers) -> Headers 
 
 
 def _protocols(headers: Headers) -> Sequence[bytes]:
-    return [protocol.lower() for protocol in tokens(headers, b"upgrade")]
+    return [protocol.lower() for protocol in header_tokens(headers, b"upgrade")]
 
 
 def _as_of_rfc6455(headers: Headers) -> Headers:

@@ -8,7 +8,7 @@ import sys
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from app.http.answers import problem
+from app.http.responses import problem
 
 
 def app_for_version(version: str, app: ASGIApp, cycle: RequestResponseCycle) -> ASGIApp:

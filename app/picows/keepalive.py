@@ -64,11 +64,11 @@ class Keepalive:
 
     def act(self) -> None:
         if self._is_waiting:
-            self._check()
+            self._check_pong()
         else:
-            self._look()
+            self._check_idle()
 
-    def _look(self) -> None:
+    def _check_idle(self) -> None:
         socket, timeout_s = self._socket, self._timer.timeout_s
         is_silent = not (socket.has_read and socket.has_spoken)
         if is_silent:
@@ -77,7 +77,7 @@ class Keepalive:
         self._is_waiting = is_silent and timeout_s is not None
         self._slot = self._timer.add(self, timeout_s if is_silent and timeout_s is not None else self._timer.interval_s)
 
-    def _check(self) -> None:
+    def _check_pong(self) -> None:
         """A peer that the application does not let speak is not silent."""
         if not self._socket.has_read and self._socket.transport.is_reading():
             self._socket.fail(FAILED, "keepalive ping timeout")

@@ -18,16 +18,17 @@ from uvicorn.config import Config
 from uvicorn.protocols.utils import ClientDisconnected, get_local_addr, get_remote_addr, is_ssl
 from uvicorn.server import ServerState
 
-from app.http.answers import RawHeaders, response
-from app.http.handshake import Handshake, read_handshake
+from app.http.headers import RawHeaders
+from app.http.responses import response
 from app.picows.frames import BINARY, TEXT, encode
+from app.picows.handshake import Handshake, read_handshake
 from app.picows.keepalive import Keepalive, start_keepalive
 from app.picows.socket import PicowsSocket
 from app.picows.takeover import EXTENSION, Receiver
 
 MAX_EARLY_BYTES = 65_536  # of a client that does not wait for the answer to its handshake
 SHUTDOWN_S = 2.0  # for peers to take their close frame before the process ends
-GOING, FAILED, NORMAL = 1012, 1011, 1000
+SERVICE_RESTART, FAILED, NORMAL = 1012, 1011, 1000
 
 logger = logging.getLogger("uvicorn.error")
 
@@ -129,10 +130,10 @@ class PicowsProtocol(asyncio.Protocol):
     def shutdown(self) -> None:
         """Called by uvicorn when the process is to end; what is left after `SHUTDOWN_S` is cut off."""
         if self._socket is not None:
-            self._socket.close(GOING, "service restart")
+            self._socket.close(SERVICE_RESTART, "service restart")
             self._socket.expire_in(SHUTDOWN_S)
             if self._state is State.OPEN:
-                self._put({"type": "websocket.disconnect", "code": GOING, "reason": ""})
+                self._put({"type": "websocket.disconnect", "code": SERVICE_RESTART, "reason": ""})
         elif self._state is not State.GONE:
             if self._state is not State.CLOSED:
                 self._refuse(response(HTTPStatus.SERVICE_UNAVAILABLE))

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from picows import WSFrame, WSListener, WSMsgType, WSTransport
 
 from app.picows.engine import FLOOD_BYTES, READ_AT_ONCE_BYTES, Drain, Watch, attach, feed, file_of
+from app.picows.flush import write_all
 from app.picows.frames import (
     BINARY,
     CLOSE,
@@ -25,7 +26,6 @@ from app.picows.frames import (
     is_utf8,
 )
 from app.picows.takeover import Receiver
-from app.picows.write_turn import write_all
 
 CLOSE_S = 10.0  # for the closing handshake
 FAIL_S = 5.0  # for a peer that broke the protocol to notice it

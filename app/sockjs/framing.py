@@ -5,7 +5,7 @@ from app.hub.transport import Transport
 from app.sockjs.options import SockJsOptions
 from app.sockjs.protocol.frames import HEARTBEAT, OPEN, BrokenJson, decode_message, encode_array, encode_close, quote
 from app.sockjs.protocol.pieces import Encode
-from app.transports.endpoint import Endpoint, Peer
+from app.transports.endpoint import ConnectionHandler, Endpoint
 
 
 class Framing:
@@ -21,7 +21,7 @@ class Framing:
     def __len__(self) -> int:
         return len(self._open)
 
-    def open(self, transport: Transport) -> Peer:
+    def open(self, transport: Transport) -> ConnectionHandler:
         transport.send(OPEN)
         framed = FramedTransport(transport, self)
         peer = FramedPeer(self._endpoint.open(framed), framed, self._open, self._new_encode())
@@ -95,7 +95,9 @@ class FramedTransport:
 
 
 class FramedPeer:
-    def __init__(self, peer: Peer, transport: FramedTransport, open_peers: "set[FramedPeer]", encode: Encode) -> None:
+    def __init__(
+        self, peer: ConnectionHandler, transport: FramedTransport, open_peers: "set[FramedPeer]", encode: Encode
+    ) -> None:
         self.transport = transport
         self._peer = peer
         self._open = open_peers

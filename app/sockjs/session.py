@@ -10,7 +10,7 @@ from app.sockjs.protocol.buffer import Due, SessionBuffer
 from app.sockjs.protocol.frames import INTERRUPTED, quote
 from app.timing.clock import Clock
 from app.timing.flag import Flag
-from app.transports.endpoint import Endpoint, Peer
+from app.transports.endpoint import ConnectionHandler, Endpoint
 
 MAX_WAITING_SENDS = 16  # requests of one session that wait until it takes more; clients send one at a time
 HANDOVER_S = 0.2  # for the end of a receiving request to be noticed: its client may come again before that
@@ -66,7 +66,7 @@ class SockJsSession:
         self._encode = options.new_encode()
         self._clock = clock
         self._buffer = SessionBuffer(timing=options.timing, limits=options.buffer, now=clock.monotonic())
-        self._peer: Peer | None = None
+        self._peer: ConnectionHandler | None = None
         self._lease: Lease | None = None
         self._waiting_sends = 0
         self._turn = asyncio.Lock()

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from app.stomp.errors import ProtocolError
 
-LOOKS_WHILE_BUSY = 4  # in an interval: what was sent is known to lie between two looks
+CHECKS_WHILE_BUSY = 4  # in an interval: what was sent is known to lie between two looks
 SILENT_INTERVALS = 3  # so long may a client be silent: networks and phones are late more often than dead
 
 
@@ -51,19 +51,19 @@ NOTHING, SEND, LOST = Due  # found once: through its class a member takes 0.15 Â
 class HeartbeatTimer:
     """Of one connection. What is sent is known from one look to the next only. All times are seconds of one clock."""
 
-    __slots__ = ("_looked_s", "_send_s", "_sent_s", "_silent_s")
+    __slots__ = ("_checked_s", "_send_s", "_sent_s", "_silent_s")
 
     def __init__(self, agreed: Heartbeat, now: float) -> None:
         self._send_s, self._silent_s = _intervals_s(agreed)
-        self._sent_s = self._looked_s = now
+        self._sent_s = self._checked_s = now
 
-    def look(self, now: float, late_s: float, received_s: float, has_sent: bool) -> tuple[Due, float | None]:
+    def check(self, now: float, late_s: float, received_s: float, has_sent: bool) -> tuple[Due, float | None]:
         """What is due, and when to look again, which may happen `late_s` later than that. None: never.
 
         `received_s`: when something came last. `has_sent`: something was sent since the last look.
         """
-        sent_s = self._looked_s if has_sent else self._sent_s  # or since; the earliest moment is the safe one
-        self._looked_s = now
+        sent_s = self._checked_s if has_sent else self._sent_s  # or since; the earliest moment is the safe one
+        self._checked_s = now
         lost_s, send_s = received_s + self._silent_s, self._send_s
         if now > lost_s:
             return LOST, None
@@ -71,10 +71,10 @@ class HeartbeatTimer:
         if now - sent_s + late_s >= send_s:
             due, sent_s = SEND, now
         self._sent_s = sent_s
-        look_s = min(lost_s, sent_s + send_s - late_s)
+        check_s = min(lost_s, sent_s + send_s - late_s)
         if has_sent:
-            look_s = min(look_s, now + send_s / LOOKS_WHILE_BUSY)
-        return due, look_s if look_s < math.inf else None
+            check_s = min(check_s, now + send_s / CHECKS_WHILE_BUSY)
+        return due, check_s if check_s < math.inf else None
 
 
 @lru_cache(64)

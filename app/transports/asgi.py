@@ -7,7 +7,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketDiscon
 
 from app.disconnects import DISPLACED, GONE, SLOW_CONSUMER, DisconnectReason
 from app.hub.outbox import Outbox
-from app.transports.endpoint import Endpoint, Peer
+from app.transports.endpoint import ConnectionHandler, Endpoint
 from app.transports.websocket import WebSocketOptions, open_websocket, remote_of
 
 LINGER_S = 30.0  # for a peer that does not read, to take the close frame at last
@@ -28,7 +28,7 @@ class AsgiTransport:
     def __init__(self, websocket: WebSocket, options: WebSocketOptions) -> None:
         self.remote = remote_of(websocket)
         self._websocket = websocket
-        self._connection: Peer | None = None
+        self._connection: ConnectionHandler | None = None
         self._outbox = Outbox(options.outbox)
         self._reason: DisconnectReason | None = None
         self._wake = asyncio.Event()
@@ -110,7 +110,7 @@ class AsgiTransport:
             if isinstance(result, Exception):
                 raise result
 
-    async def _read(self, connection: Peer) -> None:
+    async def _read(self, connection: ConnectionHandler) -> None:
         """Until the peer has gone: an end that is ours is the writer's to finish."""
         while True:
             while not self._readable.is_set():  # it may have been cleared again before its waiter had its turn

@@ -6,7 +6,7 @@ from app.disconnects import DisconnectReason
 from app.hub.transport import Transport
 
 
-class Peer(Protocol):
+class ConnectionHandler(Protocol):
     """One connection. Nothing here waits."""
 
     def receive(self, data: bytes) -> None:
@@ -20,5 +20,5 @@ class Peer(Protocol):
 
 
 class Endpoint(Protocol):
-    def open(self, transport: Transport) -> Peer:
+    def open(self, transport: Transport) -> ConnectionHandler:
         """The transport may be used, and even closed, before this returns."""

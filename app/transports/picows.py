@@ -6,11 +6,11 @@ from starlette.websockets import WebSocket
 
 from app.disconnects import DISPLACED, GONE, SLOW_CONSUMER, DisconnectReason
 from app.hub.outbox import Outbox
+from app.picows.flush import Flusher, write_all
 from app.picows.frames import BINARY, TEXT, encode
 from app.picows.socket import PicowsSocket
 from app.picows.takeover import Takeover
-from app.picows.write_turn import WriteTurn, write_all
-from app.transports.endpoint import Endpoint, Peer
+from app.transports.endpoint import ConnectionHandler, Endpoint
 from app.transports.websocket import WebSocketOptions, open_websocket, remote_of
 
 LINGER_S = 30.0  # for a peer to take what was sent before, and the close frame
@@ -21,11 +21,11 @@ EMPTIED_FRAMES = 32  # leave the outbox together
 
 
 async def serve_picows(
-    websocket: WebSocket, endpoint: Endpoint, options: WebSocketOptions, takeover: Takeover, turn: WriteTurn
+    websocket: WebSocket, endpoint: Endpoint, options: WebSocketOptions, takeover: Takeover, flusher: Flusher
 ) -> None:
     """Carries one connection from the handshake to its end. A foreign Origin is answered with 403."""
     if await open_websocket(websocket, options):
-        await PicowsTransport(takeover, options, turn, remote_of(websocket)).run(endpoint)
+        await PicowsTransport(takeover, options, flusher, remote_of(websocket)).run(endpoint)
 
 
 class PicowsTransport:
@@ -34,6 +34,7 @@ class PicowsTransport:
     __slots__ = (
         "_connection",
         "_ended",
+        "_flusher",
         "_gathered",
         "_gathered_bytes",
         "_outbox",
@@ -41,21 +42,20 @@ class PicowsTransport:
         "_room",
         "_socket",
         "_takeover",
-        "_turn",
         "name",
         "receive_binary",
         "receive_text",
         "remote",
     )
 
-    def __init__(self, takeover: Takeover, options: WebSocketOptions, turn: WriteTurn, remote: str | None) -> None:
+    def __init__(self, takeover: Takeover, options: WebSocketOptions, flusher: Flusher, remote: str | None) -> None:
         self.name = "websocket"
         self.remote = remote
         self._takeover = takeover
         self._socket = takeover.socket
-        self._connection: Peer | None = None
+        self._connection: ConnectionHandler | None = None
         self.receive_text = self.receive_binary = _ignore
-        self._turn = turn
+        self._flusher = flusher
         self._gathered: list[bytes] = []
         self._gathered_bytes = 0
         self._outbox = Outbox(options.outbox)
@@ -78,8 +78,8 @@ class PicowsTransport:
                 self._connection.end(overflow)
             return
         if not self._gathered:
-            self._turn.add(self)
-        self._gathered.append(encode(BINARY, data) if binary else self._turn.frame(data))
+            self._flusher.add(self)
+        self._gathered.append(encode(BINARY, data) if binary else self._flusher.frame(data))
         self._gathered_bytes += len(data)
         if self._gathered_bytes > GATHERED_BYTES:
             self._flush()

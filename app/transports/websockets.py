@@ -7,8 +7,8 @@ from app.connections.limits import ConnectionLimits
 from app.connections.refusals import Refusal
 from app.disconnects import TRY_AGAIN
 from app.http.admission import HEADERS, STATUS, problem
+from app.picows.flush import Flusher
 from app.picows.takeover import takeover_of
-from app.picows.write_turn import WriteTurn
 from app.transports.asgi import serve_websocket
 from app.transports.endpoint import Endpoint
 from app.transports.picows import serve_picows
@@ -21,7 +21,7 @@ class WebSockets:
     def __init__(self, options: WebSocketOptions, limits: ConnectionLimits | None = None) -> None:
         self._options = options
         self._limits = limits
-        self._turn = WriteTurn()
+        self._flusher = Flusher()
 
     async def serve(self, websocket: WebSocket, endpoint: Endpoint) -> None:
         """Carries one connection from the handshake to its end. A foreign Origin is answered with 403."""
@@ -35,7 +35,7 @@ class WebSockets:
         if takeover is None:  # any other ASGI server
             await serve_websocket(websocket, endpoint, self._options)
         else:
-            await serve_picows(websocket, endpoint, self._options, takeover, self._turn)
+            await serve_picows(websocket, endpoint, self._options, takeover, self._flusher)
 
 
 async def _refuse(websocket: WebSocket, refusal: Refusal) -> None:

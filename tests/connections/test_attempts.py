@@ -1,6 +1,6 @@
 """Attempts a second and address."""
 
-from app.connections.attempts import BURST_S, FEW, Attempts
+from app.connections.attempts import BURST_S, SWEEP_WATERMARK, Attempts
 
 
 def test_ten_seconds_worth_may_come_at_once_and_then_the_rate_holds() -> None:
@@ -26,7 +26,7 @@ def test_attempt_that_became_a_session_is_given_back() -> None:
 
 def test_addresses_whose_attempts_are_paid_for_are_forgotten() -> None:
     attempts = Attempts(1)
-    for number in range(FEW - 1):
+    for number in range(SWEEP_WATERMARK - 1):
         attempts.take(f"old-{number}", 0.0)
     attempts.take("new", BURST_S)
 

@@ -76,49 +76,49 @@ def test_a_long_heartbeat_header_is_quoted_only_in_part() -> None:
 AGREED = Heartbeat(send_ms=10_000, receive_ms=2_000)
 
 
-def look(agreed: Heartbeat, *, silent_s: float = 0, idle_s: float = 0, late_s: float = 0) -> Due:
+def check(agreed: Heartbeat, *, silent_s: float = 0, idle_s: float = 0, late_s: float = 0) -> Due:
     """At a client that was heard of so long ago, by a server that has said nothing since."""
     timer = HeartbeatTimer(agreed, 1_000.0 - idle_s)
-    return timer.look(1_000.0, late_s, 1_000.0 - silent_s, False)[0]
+    return timer.check(1_000.0, late_s, 1_000.0 - silent_s, False)[0]
 
 
 def test_nothing_is_due_on_a_busy_connection() -> None:
-    assert look(AGREED, silent_s=0, idle_s=0, late_s=1) is NOTHING
+    assert check(AGREED, silent_s=0, idle_s=0, late_s=1) is NOTHING
 
 
 def test_nothing_is_ever_due_if_nothing_was_agreed() -> None:
-    assert look(Heartbeat(), silent_s=1e9, idle_s=1e9, late_s=1) is NOTHING
+    assert check(Heartbeat(), silent_s=1e9, idle_s=1e9, late_s=1) is NOTHING
 
 
-def test_a_beat_is_sent_while_the_next_look_would_be_too_late() -> None:
+def test_a_beat_is_sent_while_the_next_check_would_be_too_late() -> None:
     # "the sender MUST send new data over the network connection at least every <n> milliseconds"
-    assert look(AGREED, idle_s=8.999, late_s=1) is NOTHING
-    assert look(AGREED, idle_s=9, late_s=1) is SEND
-    assert look(AGREED, idle_s=11, late_s=1) is SEND
+    assert check(AGREED, idle_s=8.999, late_s=1) is NOTHING
+    assert check(AGREED, idle_s=9, late_s=1) is SEND
+    assert check(AGREED, idle_s=11, late_s=1) is SEND
 
 
 def test_a_client_is_lost_after_three_silent_intervals() -> None:
     # "because of timing inaccuracies, the receiver SHOULD be tolerant and take into account an error margin"
     assert SILENT_INTERVALS == 3
-    assert look(AGREED, silent_s=6) is NOTHING
-    assert look(AGREED, silent_s=6.001) is LOST
+    assert check(AGREED, silent_s=6) is NOTHING
+    assert check(AGREED, silent_s=6.001) is LOST
 
 
 def test_a_lost_client_is_sent_nothing() -> None:
-    assert look(AGREED, silent_s=7, idle_s=11) is LOST
+    assert check(AGREED, silent_s=7, idle_s=11) is LOST
 
 
 def test_a_client_that_promised_no_beats_may_be_silent_and_still_gets_them() -> None:
-    assert look(Heartbeat(send_ms=10_000), silent_s=1e9, idle_s=11) is SEND
+    assert check(Heartbeat(send_ms=10_000), silent_s=1e9, idle_s=11) is SEND
 
 
 def test_a_client_that_wants_no_beats_gets_none_and_is_still_watched() -> None:
-    assert look(Heartbeat(receive_ms=2_000), silent_s=1, idle_s=1e9) is NOTHING
-    assert look(Heartbeat(receive_ms=2_000), silent_s=7, idle_s=1e9) is LOST
+    assert check(Heartbeat(receive_ms=2_000), silent_s=1, idle_s=1e9) is NOTHING
+    assert check(Heartbeat(receive_ms=2_000), silent_s=7, idle_s=1e9) is LOST
 
 
 @pytest.mark.parametrize(
-    ("agreed", "look_s"),
+    ("agreed", "check_s"),
     [
         (Heartbeat(), None),
         (Heartbeat(send_ms=10_000), 109.5),
@@ -126,42 +126,42 @@ def test_a_client_that_wants_no_beats_gets_none_and_is_still_watched() -> None:
         (Heartbeat(send_ms=200_000, receive_ms=2_000), 106),
     ],
 )
-def test_the_next_look_is_when_something_may_be_due(agreed: Heartbeat, look_s: float | None) -> None:
-    assert HeartbeatTimer(agreed, 100).look(100, 0.5, 100, False) == (NOTHING, look_s)
+def test_the_next_look_is_when_something_may_be_due(agreed: Heartbeat, check_s: float | None) -> None:
+    assert HeartbeatTimer(agreed, 100).check(100, 0.5, 100, False) == (NOTHING, check_s)
 
 
 @given(agreed=st.builds(Heartbeat, INTERVALS, INTERVALS), late_s=st.floats(0, 10))
-def test_nothing_is_due_before_the_next_look(agreed: Heartbeat, late_s: float) -> None:
+def test_nothing_is_due_before_the_next_check(agreed: Heartbeat, late_s: float) -> None:
     timer = HeartbeatTimer(agreed, 0)
-    sent, look_s = timer.look(0, late_s, 0, False)
-    now = 10.0**9 if look_s is None else look_s - 1e-6 * max(1, abs(look_s))
+    sent, check_s = timer.check(0, late_s, 0, False)
+    now = 10.0**9 if check_s is None else check_s - 1e-6 * max(1, abs(check_s))
 
-    assert timer.look(now, late_s, 0, False)[0] is NOTHING
+    assert timer.check(now, late_s, 0, False)[0] is NOTHING
     assert sent is NOTHING or late_s >= agreed.send_ms / 1000
 
 
 def test_timer_of_a_quiet_session_sends_a_beat_and_looks_again_when_the_next_is_due() -> None:
     timer = HeartbeatTimer(Heartbeat(send_ms=10_000), 100)
 
-    assert timer.look(109, 1, 100, False) == (SEND, 118)
-    assert timer.look(117, 1, 100, False) == (NOTHING, 118)
+    assert timer.check(109, 1, 100, False) == (SEND, 118)
+    assert timer.check(117, 1, 100, False) == (NOTHING, 118)
 
 
 def test_timer_of_a_busy_session_takes_what_was_sent_for_as_old_as_it_may_be() -> None:
     timer = HeartbeatTimer(Heartbeat(send_ms=10_000), 100)
 
-    assert timer.look(102, 1, 100, True) == (NOTHING, 104.5)
-    assert timer.look(104.5, 1, 100, True) == (NOTHING, 107)
-    assert timer.look(107, 1, 100, False) == (NOTHING, 111)
-    assert timer.look(111, 1, 100, False) == (SEND, 120)
+    assert timer.check(102, 1, 100, True) == (NOTHING, 104.5)
+    assert timer.check(104.5, 1, 100, True) == (NOTHING, 107)
+    assert timer.check(107, 1, 100, False) == (NOTHING, 111)
+    assert timer.check(111, 1, 100, False) == (SEND, 120)
 
 
 def test_timer_finds_a_client_lost_whatever_it_was_sent() -> None:
     timer = HeartbeatTimer(Heartbeat(receive_ms=2_000), 100)
 
-    assert timer.look(110, 1, 104, True) == (NOTHING, 110)
-    assert timer.look(110.1, 1, 104, False) == (LOST, None)
+    assert timer.check(110, 1, 104, True) == (NOTHING, 110)
+    assert timer.check(110.1, 1, 104, False) == (LOST, None)
 
 
 def test_timer_has_nothing_to_do_where_nothing_was_agreed() -> None:
-    assert HeartbeatTimer(Heartbeat(), 100).look(1000, 1, 100, True) == (NOTHING, None)
+    assert HeartbeatTimer(Heartbeat(), 100).check(1000, 1, 100, True) == (NOTHING, None)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
-PATIENCE_S = 60.0
+TIMEOUT_S = 60.0
 
 
 @dataclass
@@ -55,7 +55,7 @@ class Exchange:
         lines = [f"{method} {path} HTTP/{version}", *(f"{name}: {value}" for name, value in fields.items()), "", ""]
         self.writer.write("\r\n".join(lines).encode() + (body or b""))
 
-    async def head(self, timeout_s: float = PATIENCE_S) -> Reply:
+    async def head(self, timeout_s: float = TIMEOUT_S) -> Reply:
         async with asyncio.timeout(timeout_s):
             version, status, *_ = (await self.reader.readline()).decode().split(" ")
             reply = Reply(int(status), version.removeprefix("HTTP/"))
@@ -81,10 +81,10 @@ class Exchange:
         return reply
 
     async def exactly(self, size: int) -> bytes:
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(TIMEOUT_S):
             return await self.reader.readexactly(size)
 
-    async def chunk(self, timeout_s: float = PATIENCE_S) -> bytes:
+    async def chunk(self, timeout_s: float = TIMEOUT_S) -> bytes:
         """Empty for the last."""
         async with asyncio.timeout(timeout_s):
             size = int(await self.reader.readline(), 16)
@@ -92,7 +92,7 @@ class Exchange:
 
     async def rest(self) -> bytes:
         """Until the server closes the connection."""
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(TIMEOUT_S):
             return await self.reader.read()
 
 

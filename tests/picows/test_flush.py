@@ -8,10 +8,10 @@ from picows import WSMsgType
 
 from app.disconnects import NORMAL, RESTART
 from app.hub.outbox import OutboxLimits
+from app.picows.flush import WRITES, Flusher, write_all
 from app.picows.frames import BINARY, TEXT, encode
 from app.picows.socket import PicowsSocket
 from app.picows.takeover import Receiver
-from app.picows.write_turn import WRITES, WriteTurn, write_all
 from app.transports.picows import GATHERED_BYTES, PicowsTransport
 from app.transports.websocket import WebSocketOptions
 
@@ -61,12 +61,12 @@ class Desk:
     """A turn, and transports on sockets that only keep what they get."""
 
     def __init__(self) -> None:
-        self.turn = WriteTurn()
+        self.flusher = Flusher()
 
     def transport(self, **limits: int) -> tuple[PicowsTransport, Socket]:
         socket = Socket()
         options = WebSocketOptions(outbox=OutboxLimits(**limits))
-        return PicowsTransport(socket, options, self.turn, None), socket
+        return PicowsTransport(socket, options, self.flusher, None), socket
 
 
 def text(data: bytes) -> bytes:
@@ -161,11 +161,11 @@ async def test_a_blocked_peer_gets_no_more_than_it_takes() -> None:
 
 
 async def test_a_frame_is_made_once_for_all_who_get_it() -> None:
-    turn = WriteTurn()
+    flusher = Flusher()
     data = b"x" * 300
-    assert turn.frame(data) is turn.frame(data)
-    assert turn.frame(b"y") == text(b"y")
-    assert turn.frame(data) == text(data)
+    assert flusher.frame(data) is flusher.frame(data)
+    assert flusher.frame(b"y") == text(b"y")
+    assert flusher.frame(data) == text(data)
 
 
 @pytest.mark.parametrize("size", [0, 125, 126, 65_535, 65_536])

@@ -2,10 +2,10 @@
 
 import email.utils
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from http import HTTPStatus
 
-RawHeaders = Iterable[tuple[bytes, bytes]]
+from app.http.headers import RawHeaders
 
 STATUSES = frozenset(HTTPStatus)
 

@@ -13,19 +13,19 @@ if TYPE_CHECKING:
 WRITES = 256  # before the loop gets a turn: one or two milliseconds
 
 
-class Writer(Protocol):
+class FlushSource(Protocol):
     def take(self) -> tuple["PicowsSocket", bytes]:
         """The frames that have been gathered, if any are left."""
 
 
-class WriteTurn:
+class Flusher:
     """One for all connections of a loop: they are written to in the order in which they came."""
 
     def __init__(self) -> None:
-        self._writers: list[Writer] = []
+        self._writers: list[FlushSource] = []
         self._text = self._framed = b""
 
-    def add(self, writer: Writer) -> None:
+    def add(self, writer: FlushSource) -> None:
         """What it has gathered is written at the end of this turn."""
         if not self._writers:
             asyncio.get_running_loop().call_soon(self._write)

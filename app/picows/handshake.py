@@ -7,11 +7,11 @@ written down again: one header a line, and nothing cut.
 import base64
 import binascii
 import hashlib
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from app.http.answers import RawHeaders, response
+from app.http.headers import RawHeaders, header_tokens, header_values
+from app.http.responses import response
 
 ACCEPT = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 VERSION = b"13"
@@ -31,7 +31,7 @@ class Handshake:
 
     @property
     def subprotocols(self) -> list[str]:
-        return [name.decode("latin-1") for name in tokens(self.headers, b"sec-websocket-protocol")]
+        return [name.decode("latin-1") for name in header_tokens(self.headers, b"sec-websocket-protocol")]
 
     def accept(self, headers: RawHeaders) -> bytes:
         """The answer that opens the connection, with the application's headers."""
@@ -55,19 +55,19 @@ def read_handshake(data: bytes) -> Handshake | bytes:
     headers = [(name.lower(), value) for name, _, value in (line.partition(b": ") for line in lines)]
     if not _asks_for_websocket(headers):
         return response(HTTPStatus.UPGRADE_REQUIRED, headers=[(b"upgrade", b"websocket")])
-    if values(headers, b"sec-websocket-version") != [VERSION]:
+    if header_values(headers, b"sec-websocket-version") != [VERSION]:
         return response(HTTPStatus.UPGRADE_REQUIRED, headers=[(b"sec-websocket-version", VERSION)])
     if any(name in BODY_HEADERS and value != b"0" for name, value in headers):
         return response(HTTPStatus.BAD_REQUEST, b"a handshake has no body")
-    keys = values(headers, b"sec-websocket-key")
+    keys = header_values(headers, b"sec-websocket-key")
     if len(keys) != 1 or not _is_key(keys[0]):
         return response(HTTPStatus.BAD_REQUEST, b"Sec-WebSocket-Key: 16 bytes in base64 were expected")
     return Handshake(target, headers, keys[0])
 
 
 def _asks_for_websocket(headers: RawHeaders) -> bool:
-    words = [word.lower() for word in tokens(headers, b"connection")]
-    return b"upgrade" in words and [word.lower() for word in tokens(headers, b"upgrade")] == [b"websocket"]
+    words = [word.lower() for word in header_tokens(headers, b"connection")]
+    return b"upgrade" in words and [word.lower() for word in header_tokens(headers, b"upgrade")] == [b"websocket"]
 
 
 def _is_key(value: bytes) -> bool:
@@ -75,12 +75,3 @@ def _is_key(value: bytes) -> bool:
         return len(base64.b64decode(value, validate=True)) == KEY_BYTES
     except binascii.Error:
         return False
-
-
-def values(headers: RawHeaders, name: bytes) -> Sequence[bytes]:
-    return [value.strip() for one, value in headers if one == name]
-
-
-def tokens(headers: RawHeaders, name: bytes) -> Iterable[bytes]:
-    """Of a list that may come in several headers (RFC 9110 section 5.6.1)."""
-    return [token.strip() for value in values(headers, name) for token in value.split(b",") if token.strip()]

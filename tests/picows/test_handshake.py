@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.http.handshake import Handshake, read_handshake
+from app.picows.handshake import Handshake, read_handshake
 from tests.frames import HANDSHAKE
 
 KEY = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
