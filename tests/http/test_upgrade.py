@@ -101,6 +101,14 @@ async def test_handshake_with_a_header_that_is_too_long_is_refused(transport: st
         assert (await reader.read()).startswith(b"HTTP/1.1 431 ")
 
 
+@pytest.mark.parametrize("version", [b"7", b"8", b"12", b"14"])
+async def test_websocket_of_another_version_is_told_the_one_that_is_spoken(version: bytes) -> None:
+    # RFC 6455 section 4.4; 7 and 8 are drafts
+    handshake = HANDSHAKE.replace(b"Sec-WebSocket-Version: 13", b"Sec-WebSocket-Version: " + version)
+    async with open_service() as running, ask(running.port, handshake) as (reader, _):
+        assert (await reader.read()).startswith(b"HTTP/1.1 426 Upgrade Required\r\nsec-websocket-version: 13\r\n")
+
+
 async def test_handshake_behind_a_request_that_is_under_way_is_ignored() -> None:
     app = Recorder()
     wire = connect(ours(), app)

@@ -100,14 +100,13 @@ async def test_websocket_is_opened_by_get_alone(websocket_site: Site, headers: d
     assert "content-type" not in reply.headers
 
 
-@pytest.mark.parametrize("version", ["7", "8", "13"])
 @pytest.mark.parametrize("connection", ["Upgrade", "keep-alive, Upgrade"])
-async def test_handshake_of_each_version_is_answered(websocket_site: Site, version: str, connection: str) -> None:
+async def test_handshake_is_answered(websocket_site: Site, connection: str) -> None:
     headers = {
         "Upgrade": "websocket",
         "Connection": connection,
-        "Sec-WebSocket-Version": version,
-        "Sec-WebSocket-Origin": "http://asd",
+        "Sec-WebSocket-Version": "13",
+        "Origin": "http://asd",
         "Sec-WebSocket-Key": "x3JJHMbDL1EzLkh9GBhXDw==",
     }
     async with Exchange(websocket_site.port) as exchange:
@@ -121,15 +120,14 @@ async def test_handshake_of_each_version_is_answered(websocket_site: Site, versi
         assert await exchange.exactly(3) == b"\x81\x01o"
 
 
-@pytest.mark.parametrize("name", ["Origin", "Sec-WebSocket-Origin"])
-async def test_origin_of_an_old_handshake_counts_too(name: str) -> None:
+async def test_handshake_from_a_foreign_origin_is_refused() -> None:
     strict = replace(OPTIONS.websockets, allowed_origins=("https://shop.example",))
     async with open_site(websockets=strict) as site, Exchange(site.port) as exchange:
         headers = {
             "Upgrade": "websocket",
             "Connection": "Upgrade",
-            "Sec-WebSocket-Version": "8",
-            name: "https://evil.example",
+            "Sec-WebSocket-Version": "13",
+            "Origin": "https://evil.example",
             "Sec-WebSocket-Key": "x3JJHMbDL1EzLkh9GBhXDw==",
         }
         await exchange.send("GET", f"/echo{session()}/websocket", headers)
