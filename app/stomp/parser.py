@@ -70,12 +70,8 @@ class FrameParser:
         """
         if self._start == len(self._buffer):
             return None
-        if self._head is None:
-            frame = self._plain_frame()
-            if frame is not None:
-                return frame
-            if not self._read_head():
-                return None
+        if self._head is None and not self._read_head():
+            return None
         assert self._head is not None
         end = self._body_end()
         if end is None:
@@ -85,24 +81,6 @@ class FrameParser:
         self._head = None
         self._consume(end + 1)
         return Frame(command, headers, body)
-
-    def _plain_frame(self) -> Frame | None:
-        """What came, if it is one whole frame that needs no care, as nearly always. None: it has to be thought of."""
-        buffer, limits = self._buffer, self.limits
-        if self._scan or self._trims or isinstance(buffer, bytearray) or len(buffer) > limits.max_frame_bytes:
-            return None
-        head, _, rest = buffer.partition(b"\n\n")
-        size = len(rest) - 1
-        if rest.find(b"\0") != size or size < 0 or b"\0" in head or len(head) > limits.max_header_bytes:
-            return None
-        command, _, lines = head.partition(b"\n")
-        headers = parse_plain_headers(lines) if command.isalpha() else None
-        if headers is None or lines.count(b"\n") >= limits.max_headers:
-            return None
-        if "content-length" in headers and headers["content-length"] != str(size):
-            return None
-        self._buffer = b""
-        return Frame(command.decode(), headers, rest[:size])
 
     def _consume(self, end: int) -> None:
         """Moves on to `end`; what lies behind is given back to the memory while a partial buffer grows."""
@@ -174,10 +152,11 @@ class FrameParser:
         command, *lines = self._split_lines(text)
         if len(lines) > self.limits.max_headers:
             raise FrameTooLarge(f"{len(lines)} headers, at most {self.limits.max_headers} are allowed")
-        escaped = "\\" in text and command not in UNESCAPED_COMMANDS
+        is_escaped = "\\" in text and command not in UNESCAPED_COMMANDS
+        parse = self._parse_escaped_header if is_escaped else self._parse_header
         headers: dict[str, str] = {}
         for line in lines:
-            name, value = self._parse_header(line, escaped=escaped)
+            name, value = parse(line)
             headers.setdefault(name, value)
         return command, headers
 
@@ -189,7 +168,11 @@ class FrameParser:
             raise ProtocolError("malformed frame", "a CR stands inside a header")
         return lines
 
-    def _parse_header(self, line: str, *, escaped: bool) -> tuple[str, str]:
+    def _parse_escaped_header(self, line: str) -> tuple[str, str]:
+        name, value = self._parse_header(line)
+        return unescape(name, self.version), unescape(value, self.version)
+
+    def _parse_header(self, line: str) -> tuple[str, str]:
         limit = self.limits.max_header_bytes
         if len(line) * 4 > limit and len(line.encode()) > limit:
             raise FrameTooLarge(f"a header line is longer than {limit} bytes")
@@ -198,8 +181,6 @@ class FrameParser:
             name, value = name.strip(" "), value.strip(" ")
         if not colon or not name:
             raise ProtocolError("malformed frame", f"the header line {line[:64]!r} is not of the form name:value")
-        if escaped:
-            return unescape(name, self.version), unescape(value, self.version)
         return name, value
 
     def _body_end(self) -> int | None:
@@ -232,7 +213,7 @@ class FrameParser:
         lines = bytes(self._buffer[self._start : end if end >= 0 else stop]).split(b"\n")
         for line in lines[1:] if end >= 0 else lines[1:-1]:  # the last line may be incomplete
             try:
-                name, value = self._parse_header(self._split_lines(line.decode())[0], escaped=True)
+                name, value = self._parse_escaped_header(self._split_lines(line.decode())[0])
             except (ProtocolError, UnicodeDecodeError):
                 continue
             if name == "receipt":
@@ -246,20 +227,6 @@ class FrameParser:
         limit = self.limits.max_frame_bytes
         if size > limit:
             raise FrameTooLarge(f"the frame is larger than {limit} bytes", receipt_id=self._receipt())
-
-
-def parse_plain_headers(lines: bytes) -> dict[str, str] | None:
-    """None if there is something in them that needs care: an escape, another line end, a mistake."""
-    if not lines.isascii() or b"\\" in lines or b"\r" in lines:
-        return None
-    headers: dict[str, str] = {}
-    if lines:
-        for line in lines.decode().split("\n"):
-            name, colon, value = line.partition(":")
-            if not (colon and name):
-                return None
-            headers.setdefault(name, value)
-    return headers
 
 
 def _content_length(command: str, headers: Mapping[str, str]) -> int:

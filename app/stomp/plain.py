@@ -9,7 +9,6 @@ from functools import lru_cache
 from types import MappingProxyType
 
 from app.stomp.frames import FrameLimits
-from app.stomp.parser import parse_plain_headers
 
 LONGEST_HEAD_BYTES = 128  # a longer one will not come again
 _SHORTEST_LINE_BYTES = 3
@@ -42,7 +41,7 @@ def find_plain_head(data: bytes) -> PlainHead | None:
 def _read(text: bytes) -> PlainHead | None:
     if not text.startswith(_SEND) or b"\0" in text:
         return None
-    headers = parse_plain_headers(text[len(_SEND) : -len(_BLANK_LINE)])
+    headers = _plain_headers(text[len(_SEND) : -len(_BLANK_LINE)])
     if headers is None or "transaction" in headers:
         return None
     destination, length = headers.get("destination"), headers.get("content-length")
@@ -51,6 +50,20 @@ def _read(text: bytes) -> PlainHead | None:
     return PlainHead(
         text, destination, MappingProxyType(headers), headers.get("receipt"), None if length is None else int(length)
     )
+
+
+def _plain_headers(lines: bytes) -> dict[str, str] | None:
+    """None if there is something in them that needs care: an escape, another line end, a mistake."""
+    if not lines.isascii() or b"\\" in lines or b"\r" in lines:
+        return None
+    headers: dict[str, str] = {}
+    if lines:
+        for line in lines.decode().split("\n"):
+            name, colon, value = line.partition(":")
+            if not (colon and name):
+                return None
+            headers.setdefault(name, value)
+    return headers
 
 
 def _is_number(text: str) -> bool:
