@@ -1,25 +1,19 @@
-"""What a STOMP session may expect of its transport: a real server and real clients, on each WebSocket transport."""
+"""What every WebSocket transport owes a session: its life, and the end of the server."""
 
 import asyncio
 import gc
 import struct
 import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack
 from socket import SO_LINGER, SOL_SOCKET
 
 import pytest
-from starlette.types import Receive, Scope, Send
-from starlette.websockets import WebSocket
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus
-from websockets.typing import Origin, Subprotocol
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
+from websockets.typing import Origin
 
-import app.transports.asgi as asgi
-import app.transports.picows as picows
-from app.disconnects import FORCED, GONE, NORMAL, SLOW_CONSUMER
+from app.disconnects import FORCED, GONE, NORMAL
 from app.gateway.connection import Connection
-from app.gateway.routing import AppMessage, DestinationRoutes
 from app.http.protocol import HttpProtocol
 from app.hub.outbox import OutboxLimits
 from app.hub.session import Session
@@ -29,124 +23,11 @@ from app.picows.socket import PicowsSocket
 from app.stomp.session import ServerSession
 from app.transports.asgi import AsgiTransport
 from app.transports.picows import PicowsTransport
-from app.transports.websocket import WebSocketOptions
-from app.transports.websockets import WebSockets
 from tests.eventually import eventually
-from tests.frames import CLOSE, CONTINUATION, PING, PONG, TEXT, RawClient, masked, raw_client
-from tests.gateway.conversation import Stage, settle
+from tests.frames import CLOSE, CONTINUATION, PING, PONG, TEXT, masked, raw_client
+from tests.gateway.conversation import settle
+from tests.transports.scene import CONNECT, KILOBYTES_100, SUBSCRIBE, Scene, code_of, open_scene
 from tests.transports.serving import serving
-
-CONNECT = "CONNECT\naccept-version:1.2\npasscode:alice\n\n\0"
-SUBSCRIBE = "SUBSCRIBE\nid:s\ndestination:/user/queue/msg\nreceipt:subscribed\n\n\0"
-KILOBYTES_100 = b"x" * 100_000
-
-
-class Handlers(DestinationRoutes):
-    def __init__(self) -> None:
-        super().__init__()
-        self.gate = asyncio.Event()
-        self.running = 0
-        self.message("/app/slow")(self.slow)
-
-    async def slow(self, message: AppMessage) -> None:
-        self.running += 1
-        await self.gate.wait()
-        self.running -= 1
-
-
-class Scene:
-    """A gateway on a real server, served as the route serves it."""
-
-    def __init__(self, transport: str, stack: AsyncExitStack) -> None:
-        self.handlers = Handlers()
-        self.stage = Stage(routes=self.handlers, inbox=10_000)
-        self.transport = transport
-        self.outbox = OutboxLimits()
-        self.port = 0
-        self._stack = stack
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        websockets = WebSockets(WebSocketOptions(outbox=self.outbox))
-        await websockets.serve(WebSocket(scope, receive, send), self.stage.gateway)
-
-    @property
-    def url(self) -> str:
-        return f"ws://127.0.0.1:{self.port}/stomp-ws"
-
-    @property
-    def session(self) -> Session:
-        (session,) = self.stage.hub
-        return session
-
-    def gone_for(self, reason: object) -> bool:
-        return not self.stage.hub and self.stage.gateway.disconnects.keys() == {reason}
-
-    async def connected(self) -> ClientConnection:
-        client = await self._stack.enter_async_context(connect(self.url, subprotocols=OFFERED))
-        await client.send(CONNECT)
-        assert str(await client.recv()).startswith("CONNECTED")
-        await client.send(SUBSCRIBE)
-        assert str(await client.recv()).startswith("RECEIPT")
-        return client
-
-    async def raw(self) -> RawClient:
-        """Connected, and what it was sent has been read."""
-        client = await self._stack.enter_async_context(raw_client(self.port))
-        await client.send(masked(TEXT, CONNECT.encode()))
-        assert (await client.receive())[1].startswith(b"CONNECTED")
-        return client
-
-    async def fill(self) -> RawClient:
-        """A session whose peer has stopped reading, so that the next frames wait in the outbox."""
-        client = await self.raw()
-        client.pause()
-        session = self.session
-        for _ in range(1000):
-            if not session.transport.has_room:
-                return client
-            session.send(KILOBYTES_100)
-            await asyncio.sleep(0)
-        raise AssertionError("all was taken")
-
-
-OFFERED = [Subprotocol("v10.stomp"), Subprotocol("chat"), Subprotocol("v12.stomp")]
-
-
-@asynccontextmanager
-async def open_scene(transport: str) -> AsyncIterator[Scene]:
-    """At the end nothing may be left: no connection, no session, no task."""
-    async with AsyncExitStack() as stack:
-        scene = Scene(transport, stack)
-        async with serving(scene, transport) as scene.port:
-            yield scene
-            await stack.aclose()
-            scene.handlers.gate.set()
-            await eventually(lambda: not scene.stage.hub and not scene.stage.gateway._transports)
-        await scene.stage.gateway.aclose()
-    await settle()
-    assert asyncio.all_tasks() == {asyncio.current_task()}
-
-
-@pytest.fixture(params=["picows", "asgi"])
-async def scene(request: pytest.FixtureRequest) -> AsyncIterator[Scene]:
-    async with open_scene(request.param) as scene:
-        yield scene
-
-
-def shorten(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The patience with who does not read."""
-    for module in (asgi, picows):
-        monkeypatch.setattr(module, "LINGER_S", 0.2)
-    monkeypatch.setattr(picows, "SLOW_S", 0.2)
-
-
-async def code_of(client: ClientConnection) -> tuple[int | None, str | None]:
-    with suppress(ConnectionClosed):
-        async with asyncio.timeout(30):
-            while True:
-                await client.recv()
-    return client.close_code, client.close_reason
-
 
 # The life of a session
 
@@ -317,180 +198,6 @@ async def test_close_comes_after_what_was_sent(scene: Scene) -> None:
 
     assert [await client.recv() for _ in range(50)] == [f"{number}" for number in range(50)]
     assert (await code_of(client))[0] == 4503
-
-
-# Reading
-
-
-async def test_reading_pauses_while_a_handler_runs_and_goes_on_after_it(scene: Scene) -> None:
-    client = await scene.connected()
-    for number in range(5):
-        await client.send(f"SEND\ndestination:/app/slow\nreceipt:{number}\n\n\0")
-    await eventually(lambda: scene.handlers.running)
-    await asyncio.sleep(0.05)
-    assert scene.handlers.running == 1
-
-    scene.handlers.gate.set()
-
-    assert [str(await client.recv())[-4] for _ in range(5)] == ["0", "1", "2", "3", "4"]
-
-
-async def test_pause_reaches_the_client(scene: Scene) -> None:
-    client = await scene.raw()
-    await client.send(masked(TEXT, b"SEND\ndestination:/app/slow\n\n\0"))
-    await eventually(lambda: scene.handlers.running)
-
-    client.writer.write(masked(TEXT, b"\n" * 100_000) * 200)
-    await asyncio.sleep(0.3)
-    transport = client.writer.transport
-    assert transport.get_write_buffer_size() > 1_000_000  # the kernel takes some
-
-    scene.handlers.gate.set()
-    await eventually(lambda: not transport.get_write_buffer_size())
-
-
-async def test_flood_beyond_the_rate_waits_in_the_client(scene: Scene) -> None:
-    client = await scene.raw()
-    (connection,) = scene.stage.gateway
-    frame = masked(TEXT, b"SEND\ndestination:/app/ack\n\nx\0")
-
-    client.writer.write(frame * 500_000)
-    await eventually(lambda: connection.is_held)
-    transport = client.writer.transport
-    for _ in range(3):
-        scene.stage.clock.advance(1)
-        scene.stage.gateway.let_through([connection])
-        await eventually(lambda: connection.is_held)
-        assert connection._stomp.buffered < 300_000
-    assert transport.get_write_buffer_size() > 1_000_000  # of 19 MB; the kernel takes some
-
-    scene.stage.gateway.kick(scene.session.id)
-    transport.abort()
-
-
-async def test_session_that_is_ended_while_a_handler_runs_ends_at_once(scene: Scene) -> None:
-    client = await scene.connected()
-    await client.send("SEND\ndestination:/app/slow\n\n\0")
-    await eventually(lambda: scene.handlers.running)
-
-    scene.stage.gateway.kick(scene.session.id)
-
-    assert (await code_of(client))[0] == 4503
-
-
-async def test_flood_after_the_end_is_read_and_forgotten(scene: Scene) -> None:
-    client = await scene.raw()
-    await client.send(masked(TEXT, b"NONSENSE\n\n\0"), masked(TEXT, CONNECT.encode()) * 10_000)
-
-    assert (await client.receive())[1].startswith(b"ERROR")
-    assert await client.closed() == 4501
-
-
-@pytest.mark.parametrize(
-    ("frames", "code"),
-    [
-        ([masked(TEXT, b"a" * 600_000)], 1009),
-        ([masked(TEXT, b"\n" * 300_000, fin=False), masked(CONTINUATION, b"\n" * 300_000)], 1009),
-        ([masked(TEXT, b"\xff")], 1007),
-        ([masked(TEXT, b"\n\xc3", fin=False), masked(CONTINUATION, b"(")], 1007),
-        ([masked(TEXT, b"\n", rsv=4)], 1002),
-        ([masked(CONTINUATION, b"\n")], 1002),
-        ([masked(TEXT, b"\n", fin=False), masked(TEXT, b"\n")], 1002),
-        ([masked(3, b"")], 1002),
-        ([masked(CLOSE, b"\0\1")], 1002),
-    ],
-)
-async def test_broken_websocket_ends_the_session_with_the_code_for_it(
-    frames: list[bytes], code: int, scene: Scene
-) -> None:
-    client = await scene.raw()
-    await client.send(*frames)
-    while (answer := await client.receive())[0] != CLOSE:
-        pass
-    assert int.from_bytes(answer[1][:2], "big") == code
-    client.writer.transport.abort()
-    await eventually(lambda: not scene.stage.hub)
-
-
-# Writing to who does not read
-
-
-async def test_slow_reader_is_cut_off(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    shorten(monkeypatch)
-    scene.outbox = OutboxLimits(max_frames=3)
-    client = await scene.fill()
-    session = scene.session
-
-    for _ in range(3):
-        session.send(KILOBYTES_100)
-
-    assert scene.gone_for(SLOW_CONSUMER)
-    client.resume()
-    assert await client.closed() == 4008
-
-
-async def test_bytes_that_wait_are_bounded_too(scene: Scene) -> None:
-    scene.outbox = OutboxLimits(max_bytes=250_000)
-    await scene.fill()
-    session = scene.session
-
-    for _ in range(3):
-        session.send(KILOBYTES_100)
-
-    assert scene.gone_for(SLOW_CONSUMER)
-
-
-async def test_room_in_the_outbox_is_told_to_who_waits_for_it(scene: Scene) -> None:
-    client = await scene.fill()
-    waiter = asyncio.create_task(scene.session.transport.writable())
-    await asyncio.sleep(0.02)
-    assert not waiter.done()
-
-    client.resume()
-    reading = asyncio.create_task(client.reader.read(-1))
-
-    await asyncio.wait_for(waiter, 30)
-    assert scene.session.transport.has_room
-    reading.cancel()
-
-
-@pytest.mark.parametrize("vanishes", [True, False])
-async def test_waiter_for_room_is_let_go_at_the_end(vanishes: bool, scene: Scene) -> None:
-    client = await scene.fill()
-    waiter = asyncio.create_task(scene.session.transport.writable())
-    await settle()
-    assert not waiter.done()
-
-    if vanishes:
-        client.writer.transport.abort()
-    else:
-        scene.stage.gateway.kick(scene.session.id)
-
-    await asyncio.wait_for(waiter, 30)
-
-
-async def test_what_waits_arrives_before_the_close_frame(scene: Scene) -> None:
-    client = await scene.fill()
-    sent = scene.session.transport
-    sent.send(b"the last")
-    scene.stage.gateway.kick(scene.session.id)
-
-    client.resume()
-
-    data = [b""]
-    while (answer := await client.receive())[0] != CLOSE:
-        data.append(answer[1])
-    assert data[-1] == b"the last"
-    assert answer[1][:2] == struct.pack("!H", 4503)
-
-
-async def test_peer_that_never_reads_is_given_up_in_the_end(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    shorten(monkeypatch)
-    await scene.fill()
-
-    scene.stage.gateway.kick(scene.session.id)
-
-    await eventually(lambda: not scene.stage.gateway._transports)
 
 
 # The end of the server
