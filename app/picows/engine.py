@@ -37,7 +37,7 @@ def attach(
         host_port=None,
         ws_path=None,
         is_client_side=False,
-        ws_listener_factory=lambda _: WSUpgradeResponseWithListener(_NOTHING, listener),
+        ws_listener_factory=lambda _: WSUpgradeResponseWithListener(_NO_RESPONSE, listener),
         logger=_LOG,
         disconnect_on_exception=True,
         websocket_handshake_timeout=None,
@@ -50,13 +50,13 @@ def attach(
         extra_headers=None,
         read_buffer_init_size=BUFFER_BYTES,
     )
-    reader.connection_made(_Wire(transport, on_broken))
+    reader.connection_made(_EngineTransport(transport, on_broken))
     transport.set_protocol(reader)
     feed(reader, _REQUEST)
     return reader
 
 
-def file_of(transport: asyncio.Transport) -> int | None:
+def file_descriptor(transport: asyncio.Transport) -> int | None:
     """What may be written to without the transport; None under TLS."""
     if transport.get_extra_info("ssl_object") is not None:
         return None
@@ -72,28 +72,28 @@ def feed(reader: Reader, data: bytes) -> bytes:
     return data[size:]
 
 
-class Watched(Protocol):
+class Monitored(Protocol):
     has_read: bool
     """Bytes came, of whole frames or not."""
     is_asked: bool
     """No bytes came since the peer was asked for a sign of life."""
 
 
-class Watch(asyncio.BufferedProtocol):
+class ReadMonitor(asyncio.BufferedProtocol):
     """Between a transport and its reader, where it has to be known what comes: for nearly all it would be in the way.
 
     Reads a bounded number of bytes at once: or the buffer would grow with all that is there, and never shrink.
     """
 
-    __slots__ = ("_reader", "_watched")
+    __slots__ = ("_monitored", "_reader")
 
-    def __init__(self, reader: Reader, watched: Watched) -> None:
+    def __init__(self, reader: Reader, monitored: Monitored) -> None:
         self._reader = reader
-        self._watched = watched
+        self._monitored = monitored
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        self._watched.has_read = True
-        self._watched.is_asked = False
+        self._monitored.has_read = True
+        self._monitored.is_asked = False
         buffer: memoryview = self._reader.get_buffer(sizehint)
         return buffer[:READ_AT_ONCE_BYTES]
 
@@ -113,7 +113,7 @@ class Watch(asyncio.BufferedProtocol):
         self._reader.resume_writing()
 
 
-class Drain(asyncio.Protocol):
+class DiscardInput(asyncio.Protocol):
     """Reads and forgets, until the peer has gone: a socket that is closed with bytes unread resets the connection,
     and the peer would lose the close frame.
     """
@@ -125,9 +125,9 @@ class Drain(asyncio.Protocol):
         self._on_lost()
 
 
-class _Wire:
+class _EngineTransport:
     """The transport as picows sees it. Writing is not its business, nor is hanging up, which it would do too early
-    for `Drain`: all that it ever wants to say is the close frame when it cannot go on reading.
+    for `DiscardInput`: all that it ever wants to say is the close frame when it cannot go on reading.
     """
 
     def __init__(self, transport: asyncio.Transport, on_broken: Callable[[int, str], None]) -> None:
@@ -136,7 +136,7 @@ class _Wire:
 
     def get_extra_info(self, name: str) -> Any:
         if name == "socket":
-            return _SOCKET
+            return _NO_SOCKET
         if name == "ssl_object":  # then it does not write to the socket
             return True
         return self._transport.get_extra_info(name)
@@ -154,7 +154,7 @@ class _Wire:
     def abort(self) -> None: ...
 
 
-class _Socket:
+class _NoSocket:
     """picows sets and asks options for its log, in six system calls; the listener's are as they should be."""
 
     def fileno(self) -> int:
@@ -166,7 +166,7 @@ class _Socket:
         return 0
 
 
-class _Nothing(WSUpgradeResponse):
+class _NoResponse(WSUpgradeResponse):
     """The answer to a handshake that has been answered."""
 
     def __init__(self) -> None:
@@ -177,7 +177,7 @@ class _Nothing(WSUpgradeResponse):
         return bytearray()
 
 
-class _Log(logging.LoggerAdapter[logging.Logger]):
+class _QuietLog(logging.LoggerAdapter[logging.Logger]):
     """The life of a connection is told elsewhere, and the mistake of a peer is no error of ours."""
 
     def info(self, msg: object, *args: object, **kwargs: Any) -> None: ...
@@ -186,4 +186,4 @@ class _Log(logging.LoggerAdapter[logging.Logger]):
         self.debug(msg, *args, **kwargs)
 
 
-_SOCKET, _NOTHING, _LOG = _Socket(), _Nothing(), _Log(logger, {})  # the same for all
+_NO_SOCKET, _NO_RESPONSE, _LOG = _NoSocket(), _NoResponse(), _QuietLog(logger, {})  # the same for all

@@ -3,18 +3,25 @@
 import asyncio
 import os
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from app.picows.frames import TEXT, encode
 
-if TYPE_CHECKING:
-    from app.picows.socket import PicowsSocket
+MAX_WRITES = 256  # before the loop gets a turn: one or two milliseconds
 
-WRITES = 256  # before the loop gets a turn: one or two milliseconds
+
+class Writable(Protocol):
+    """An open WebSocket. Writing begins with `begin_write`; `write_rest` takes what the kernel had no room for."""
+
+    is_open: bool
+
+    def begin_write(self) -> int | None: ...
+
+    def write_rest(self, data: bytes) -> None: ...
 
 
 class FlushSource(Protocol):
-    def take(self) -> tuple["PicowsSocket", bytes]:
+    def take(self) -> tuple[Writable, bytes]:
         """The frames that have been gathered, if any are left."""
 
 
@@ -38,13 +45,13 @@ class Flusher:
         return self._framed
 
     def _write(self) -> None:
-        now, self._writers = self._writers[:WRITES], self._writers[WRITES:]
+        now, self._writers = self._writers[:MAX_WRITES], self._writers[MAX_WRITES:]
         if self._writers:
             asyncio.get_running_loop().call_soon(self._write)
         write_all([writer.take() for writer in now])
 
 
-def write_all(writes: Iterable[tuple["PicowsSocket", bytes]]) -> None:
+def write_all(writes: Iterable[tuple[Writable, bytes]]) -> None:
     """Frames to many, in this order; those to a connection whose end has begun are ignored.
 
     All that can be done before the first write is: each leaves little of what is ours in the caches of the processor.

@@ -70,10 +70,10 @@ class Keepalive:
 
     def _check_idle(self) -> None:
         socket, timeout_s = self._socket, self._timer.timeout_s
-        is_silent = not (socket.has_read and socket.has_spoken)
+        is_silent = not (socket.has_read and socket.has_written)
         if is_silent:
             socket.ping()
-        socket.has_read = socket.has_spoken = False
+        socket.has_read = socket.has_written = False
         self._is_waiting = is_silent and timeout_s is not None
         self._slot = self._timer.add(self, timeout_s if is_silent and timeout_s is not None else self._timer.interval_s)
 

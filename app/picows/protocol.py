@@ -23,8 +23,9 @@ from app.http.responses import response
 from app.picows.frames import BINARY, TEXT, encode
 from app.picows.handshake import Handshake, read_handshake
 from app.picows.keepalive import Keepalive, start_keepalive
+from app.picows.receiver import Receiver
 from app.picows.socket import PicowsSocket
-from app.picows.takeover import EXTENSION, Receiver
+from app.picows.takeover import EXTENSION
 
 MAX_EARLY_BYTES = 65_536  # of a client that does not wait for the answer to its handshake
 SHUTDOWN_S = 2.0  # for peers to take their close frame before the process ends
@@ -61,7 +62,7 @@ class PicowsProtocol(asyncio.Protocol):
         self._socket: PicowsSocket | None = None
         self._state = State.CONNECTING
         self._events: deque[Message] = deque()
-        self._reader: asyncio.Future[None] | None = None
+        self._waiter: asyncio.Future[None] | None = None
         self._writable: asyncio.Event | None = None
         self._keepalive: Keepalive | None = None
 
@@ -81,7 +82,7 @@ class PicowsProtocol(asyncio.Protocol):
             if isinstance(handshake, Handshake):
                 self._start(handshake)
             else:
-                self._refuse(handshake)
+                self._respond(handshake)
 
     def _start(self, handshake: Handshake) -> None:
         self._handshake = handshake
@@ -110,9 +111,9 @@ class PicowsProtocol(asyncio.Protocol):
             "extensions": {"websocket.http.response": {}, EXTENSION: {"takeover": self}},
         }
 
-    def _refuse(self, answer: bytes) -> None:
+    def _respond(self, answer: bytes) -> None:
         self._state = State.CLOSED
-        self._put({"type": "websocket.disconnect", "code": 1006, "reason": ""})
+        self._queue({"type": "websocket.disconnect", "code": 1006, "reason": ""})
         self._transport.write(answer)
         self._transport.close()
 
@@ -133,10 +134,10 @@ class PicowsProtocol(asyncio.Protocol):
             self._socket.close(SERVICE_RESTART, "service restart")
             self._socket.expire_in(SHUTDOWN_S)
             if self._state is State.OPEN:
-                self._put({"type": "websocket.disconnect", "code": SERVICE_RESTART, "reason": ""})
+                self._queue({"type": "websocket.disconnect", "code": SERVICE_RESTART, "reason": ""})
         elif self._state is not State.GONE:
             if self._state is not State.CLOSED:
-                self._refuse(response(HTTPStatus.SERVICE_UNAVAILABLE))
+                self._respond(response(HTTPStatus.SERVICE_UNAVAILABLE))
                 self._state = State.GONE  # it was not the application that closed
             asyncio.get_running_loop().call_later(SHUTDOWN_S, self._transport.abort)
 
@@ -164,13 +165,13 @@ class PicowsProtocol(asyncio.Protocol):
         if self._socket is not None:
             self._socket.close(code)
         elif self._state in (State.CONNECTING, State.RESPONDING):
-            self._refuse(response(HTTPStatus.INTERNAL_SERVER_ERROR))
+            self._respond(response(HTTPStatus.INTERNAL_SERVER_ERROR))
 
     async def _receive(self) -> Message:
         while not self._events:
             self._transport.resume_reading()
-            self._reader = asyncio.get_running_loop().create_future()
-            await self._reader
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
         if self._events[0]["type"] == "websocket.disconnect":
             return self._events[0]  # and again, to whoever asks again
         return self._events.popleft()
@@ -201,7 +202,7 @@ class PicowsProtocol(asyncio.Protocol):
         self._transport.resume_reading()
 
     async def _deny(self, message: Message) -> None:
-        self._refuse(response(HTTPStatus.FORBIDDEN))
+        self._respond(response(HTTPStatus.FORBIDDEN))
 
     async def _start_response(self, message: Message) -> None:
         self._response = message["status"], [*message.get("headers", ())]
@@ -212,7 +213,7 @@ class PicowsProtocol(asyncio.Protocol):
         self._body += message.get("body", b"")
         if not message.get("more_body", False):
             status, headers = self._response
-            self._refuse(response(status, self._body, headers))
+            self._respond(response(status, self._body, headers))
 
     async def _send_data(self, message: Message) -> None:
         assert self._socket is not None
@@ -233,15 +234,15 @@ class PicowsProtocol(asyncio.Protocol):
         self._state = State.CLOSED
         code, reason = message.get("code", NORMAL), message.get("reason") or ""
         self._socket.close(code, reason)
-        self._put({"type": "websocket.disconnect", "code": code, "reason": reason})
+        self._queue({"type": "websocket.disconnect", "code": code, "reason": reason})
 
     # Called by the socket
 
     def receive_text(self, data: bytes) -> None:
-        self._put_message({"type": "websocket.receive", "text": data.decode()})
+        self._queue_message({"type": "websocket.receive", "text": data.decode()})
 
     def receive_binary(self, data: bytes) -> None:
-        self._put_message({"type": "websocket.receive", "bytes": data})
+        self._queue_message({"type": "websocket.receive", "bytes": data})
 
     def resume(self) -> None:
         if self._writable is not None:
@@ -250,18 +251,18 @@ class PicowsProtocol(asyncio.Protocol):
     def closed(self, code: int, reason: str) -> None:
         if self._state is not State.CLOSED:
             self._state = State.GONE
-            self._put({"type": "websocket.disconnect", "code": code, "reason": reason})
+            self._queue({"type": "websocket.disconnect", "code": code, "reason": reason})
         self.resume()
 
-    def _put_message(self, event: Message) -> None:
-        if self._reader is None or self._reader.done():
+    def _queue_message(self, event: Message) -> None:
+        if self._waiter is None or self._waiter.done():
             self._transport.pause_reading()
-        self._put(event)
+        self._queue(event)
 
-    def _put(self, event: Message) -> None:
+    def _queue(self, event: Message) -> None:
         self._events.append(event)
-        if self._reader is not None and not self._reader.done():
-            self._reader.set_result(None)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     # Taken over
 

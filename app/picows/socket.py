@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from picows import WSFrame, WSListener, WSMsgType, WSTransport
 
-from app.picows.engine import FLOOD_BYTES, READ_AT_ONCE_BYTES, Drain, Watch, attach, feed, file_of
+from app.picows.engine import FLOOD_BYTES, READ_AT_ONCE_BYTES, DiscardInput, ReadMonitor, attach, feed, file_descriptor
 from app.picows.flush import write_all
 from app.picows.frames import (
     BINARY,
@@ -25,7 +25,7 @@ from app.picows.frames import (
     encode_close,
     is_utf8,
 )
-from app.picows.takeover import Receiver
+from app.picows.receiver import Receiver
 
 CLOSE_S = 10.0  # for the closing handshake
 FAIL_S = 5.0  # for a peer that broke the protocol to notice it
@@ -39,28 +39,28 @@ logger = logging.getLogger(__name__)
 class PicowsSocket(WSListener):
     """`on_lost` is called when the connection is gone, after `Receiver.closed`.
 
-    `blocked`: the peer reads too slowly, and what is sent now is kept in memory. `has_spoken`: something was
+    `blocked`: the peer reads too slowly, and what is sent now is kept in memory. `has_written`: something was
     written since somebody set it to False; `has_read`: a frame came, or any byte while the socket is watched.
     `is_asked`: no byte came since somebody set it to True, after a `ping`.
     """
 
     __slots__ = (
+        "_buffer_has_grown",
         "_deadline",
+        "_deferred_pong",
         "_file",
         "_has_failed",
-        "_has_grown",
         "_is_closing",
-        "_is_told",
-        "_late_pong",
+        "_is_monitored",
+        "_is_reported",
         "_max_bytes",
-        "_may_wait",
+        "_may_be_queued",
         "_message",
         "_on_lost",
-        "_watched",
         "_ws",
         "blocked",
         "has_read",
-        "has_spoken",
+        "has_written",
         "is_asked",
         "is_open",
         "reader",
@@ -72,21 +72,21 @@ class PicowsSocket(WSListener):
         self, transport: asyncio.Transport, receiver: Receiver, *, max_bytes: int, on_lost: Callable[[], None]
     ) -> None:
         self.receiver = receiver
-        self.blocked = self.has_read = self.has_spoken = self.is_asked = False
+        self.blocked = self.has_read = self.has_written = self.is_asked = False
         self.transport = transport
-        self._file = file_of(transport)
-        self._may_wait = True  # the answer to the handshake
+        self._file = file_descriptor(transport)
+        self._may_be_queued = True  # the answer to the handshake
         self._on_lost = on_lost
         self._max_bytes = max_bytes
         self._message: Fragments | None = None
-        self._late_pong: bytes | None = None
+        self._deferred_pong: bytes | None = None
         self.is_open = True
-        self._is_closing = self._has_failed = self._is_told = False
+        self._is_closing = self._has_failed = self._is_reported = False
         self._deadline: asyncio.TimerHandle | None = None
         self._attach()
 
     def _attach(self) -> None:
-        self._watched = self._has_grown = False
+        self._is_monitored = self._buffer_has_grown = False
         self.reader = attach(self.transport, self, max_bytes=self._max_bytes, on_broken=self.on_broken)
 
     def feed(self, data: bytes) -> None:
@@ -94,14 +94,14 @@ class PicowsSocket(WSListener):
         while data:
             data = feed(self.reader, data)  # each time: a large frame brings a new reader
 
-    def watch(self) -> None:
+    def monitor(self) -> None:
         """From here on each byte that comes is noticed, until a large frame has come."""
-        if not self._watched and not self._has_failed:
-            self._watched = True
-            self.transport.set_protocol(Watch(self.reader, self))
+        if not self._is_monitored and not self._has_failed:
+            self._is_monitored = True
+            self.transport.set_protocol(ReadMonitor(self.reader, self))
 
     def ping(self) -> None:
-        self.watch()  # a peer in mid-frame cannot send a pong
+        self.monitor()  # a peer in mid-frame cannot send a pong
         self.write(encode(PING, b""))
 
     # Sending
@@ -112,14 +112,14 @@ class PicowsSocket(WSListener):
 
     def begin_write(self) -> int | None:
         """What may be written to without the loop, if it may: no TLS, and nothing that waits."""
-        self.has_spoken = True
-        if self._may_wait:
-            self._may_wait = bool(self.transport.get_write_buffer_size())
-        return None if self._may_wait else self._file
+        self.has_written = True
+        if self._may_be_queued:
+            self._may_be_queued = bool(self.transport.get_write_buffer_size())
+        return None if self._may_be_queued else self._file
 
     def write_rest(self, data: bytes) -> None:
         """What the kernel has no room for."""
-        self._may_wait = True
+        self._may_be_queued = True
         self.transport.write(data)
 
     def close(self, code: int, reason: str = "", timeout_s: float = CLOSE_S) -> None:
@@ -140,13 +140,13 @@ class PicowsSocket(WSListener):
 
     def _abandon(self, code: int, reason: str) -> None:
         self._has_failed = True
-        self.transport.set_protocol(Drain(self.on_lost))
+        self.transport.set_protocol(DiscardInput(self.on_lost))
         if self.transport.can_write_eof():
             self.transport.write_eof()
         else:
             self.transport.close()
         self.expire_in(FAIL_S)
-        self._tell(code, reason)
+        self._report_end(code, reason)
 
     def expire_in(self, seconds: float) -> None:
         """Cuts the connection off then, unless it has ended before: the earliest call counts."""
@@ -167,15 +167,15 @@ class PicowsSocket(WSListener):
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         self.has_read = True
         if frame.tail_size > FLOOD_BYTES:
-            self._has_grown = True
-            self.watch()
+            self._buffer_has_grown = True
+            self.monitor()
         kind = frame.msg_type
         if (
             kind is TEXT
             and frame.fin
             and self.is_open
             and self._message is None
-            and not self._has_grown
+            and not self._buffer_has_grown
             and not (frame.rsv1 or frame.rsv2 or frame.rsv3)
         ):
             data = frame.get_payload_as_bytes()
@@ -183,7 +183,7 @@ class PicowsSocket(WSListener):
                 self.receiver.receive_text(data)
                 return
         self._receive(kind, frame)
-        if self._has_grown and not frame.tail_size and not self._is_closing:
+        if self._buffer_has_grown and not frame.tail_size and not self._is_closing:
             self._attach()  # or the buffer would stay as large as it is
 
     def _receive(self, kind: WSMsgType, frame: WSFrame) -> None:
@@ -195,7 +195,7 @@ class PicowsSocket(WSListener):
         elif kind is TEXT or kind is BINARY or kind is CONTINUATION:
             self._receive_data(kind, frame)
         elif kind is PING:
-            self._answer_ping(frame.get_payload_as_bytes())
+            self._receive_ping(frame.get_payload_as_bytes())
         elif kind is CLOSE:
             self._receive_close(*close_code(frame))
 
@@ -207,9 +207,9 @@ class PicowsSocket(WSListener):
 
     def resume_writing(self) -> None:
         self.blocked = False
-        if self._late_pong is not None:
-            self.write(encode(PONG, self._late_pong))
-            self._late_pong = None
+        if self._deferred_pong is not None:
+            self.write(encode(PONG, self._deferred_pong))
+            self._deferred_pong = None
         if self.is_open:
             self.receiver.resume()
 
@@ -227,7 +227,7 @@ class PicowsSocket(WSListener):
     def on_lost(self) -> None:
         self._file = None  # the number may be another connection's soon
         self._cancel_deadline()
-        self._tell(LOST, "")
+        self._report_end(LOST, "")
         self._on_lost()
         del self.reader, self._ws, self.receiver, self._on_lost  # or all of it would be left to the collector
 
@@ -246,7 +246,7 @@ class PicowsSocket(WSListener):
             self.fail(BAD_TEXT, "the text is not UTF-8")
         else:
             self._pass_on(data, kind is TEXT)
-        self._has_grown = self._has_grown or len(data) > READ_AT_ONCE_BYTES
+        self._buffer_has_grown = self._buffer_has_grown or len(data) > READ_AT_ONCE_BYTES
 
     def _continue(self, data: bytes, final: bool) -> None:
         message = self._message
@@ -264,10 +264,10 @@ class PicowsSocket(WSListener):
         receive = self.receiver.receive_text if is_text else self.receiver.receive_binary
         receive(data)
 
-    def _answer_ping(self, data: bytes) -> None:
+    def _receive_ping(self, data: bytes) -> None:
         """A peer that does not read gets only the last of its answers (RFC 6455 section 5.5.3)."""
         if self.blocked:
-            self._late_pong = data
+            self._deferred_pong = data
         else:
             self.write(encode(PONG, data))
 
@@ -283,9 +283,9 @@ class PicowsSocket(WSListener):
         """Both close frames are under way: the server is the one to hang up (RFC 6455 section 7.1.1)."""
         self.transport.close()
         self.expire_in(CLOSE_S)
-        self._tell(code, reason)
+        self._report_end(code, reason)
 
-    def _tell(self, code: int, reason: str) -> None:
-        if not self._is_told:
-            self._is_told, self.is_open = True, False
+    def _report_end(self, code: int, reason: str) -> None:
+        if not self._is_reported:
+            self._is_reported, self.is_open = True, False
             self.receiver.closed(code, reason)

@@ -8,10 +8,10 @@ from picows import WSMsgType
 
 from app.disconnects import NORMAL, RESTART
 from app.hub.outbox import OutboxLimits
-from app.picows.flush import WRITES, Flusher, write_all
+from app.picows.flush import MAX_WRITES, Flusher, write_all
 from app.picows.frames import BINARY, TEXT, encode
+from app.picows.receiver import Receiver
 from app.picows.socket import PicowsSocket
-from app.picows.takeover import Receiver
 from app.transports.picows import GATHERED_BYTES, PicowsTransport
 from app.transports.websocket import WebSocketOptions
 
@@ -100,11 +100,11 @@ async def test_what_is_much_does_not_wait_for_the_end_of_the_turn() -> None:
 
 async def test_one_turn_writes_to_a_bounded_number_of_connections() -> None:
     desk = Desk()
-    scene = [desk.transport() for _ in range(2 * WRITES + 1)]
+    scene = [desk.transport() for _ in range(2 * MAX_WRITES + 1)]
     for transport, _ in scene:
         transport.send(b"x")
 
-    for expected in (WRITES, 2 * WRITES, 2 * WRITES + 1):
+    for expected in (MAX_WRITES, 2 * MAX_WRITES, 2 * MAX_WRITES + 1):
         await asyncio.sleep(0)
         assert [len(socket.writes) for _, socket in scene] == [1] * expected + [0] * (len(scene) - expected)
 

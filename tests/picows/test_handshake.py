@@ -60,7 +60,7 @@ def test_connection_that_asks_for_no_upgrade_is_refused() -> None:
 
 
 @pytest.mark.parametrize("line", [b"Sec-WebSocket-Version: 12\r\n", b"", b"Sec-WebSocket-Version: 13\r\n" * 2])
-def test_another_version_is_told_the_one_that_is_spoken(line: bytes) -> None:
+def test_another_version_is_reported_the_one_that_is_spoken(line: bytes) -> None:
     # section 4.4
     answer = refused(HANDSHAKE.replace(b"Sec-WebSocket-Version: 13\r\n", line))
 

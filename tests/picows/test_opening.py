@@ -198,7 +198,7 @@ async def test_bytes_that_come_before_the_acceptance_are_bounded() -> None:
         writer.close()
 
 
-async def test_client_that_leaves_before_the_acceptance_is_told_to_the_application() -> None:
+async def test_client_that_leaves_before_the_acceptance_is_reported_to_the_application() -> None:
     async def handler(websocket: WebSocket) -> None:
         await websocket.receive()
         await websocket.receive()
