@@ -1,4 +1,4 @@
-"""picows put under a connection that is already a WebSocket, and kept from what it would do otherwise."""
+"""Attach a picows reader to a connection that is a WebSocket already. It only reads; writing and closing stay ours."""
 
 import asyncio
 import logging
@@ -10,13 +10,13 @@ from typing import Any, Protocol, TypeAlias
 from picows import WSListener, WSUpgradeResponse, WSUpgradeResponseWithListener
 from picows import picows as engine
 
-BUFFER_BYTES = 2048  # for each connection, and twice as much whenever it is full
+BUFFER_BYTES = 2048  # of a new reader; it doubles whenever it is full
 READ_AT_ONCE_BYTES = 65_536
-FLOOD_BYTES = 32_768  # of small frames that came at once
+FLOOD_BYTES = 32_768  # in the buffer behind a frame: small frames came faster than they were read
 
 Reader: TypeAlias = engine.WSProtocol  # type: ignore[attr-defined, name-defined]  # missing in the stubs of picows
 
-# The handshake is over before picows sees anything: this lets it begin.
+# picows starts reading frames after a handshake. Ours has ended by then, so it gets this one.
 _REQUEST = (
     b"GET / HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
@@ -29,9 +29,9 @@ logger = logging.getLogger(__name__)
 def attach(
     transport: asyncio.Transport, listener: WSListener, *, max_bytes: int, on_broken: Callable[[int, str], None]
 ) -> Reader:
-    """Puts a new reader, with a small buffer, between the transport and the listener.
+    """Make a reader with a small buffer the protocol of the transport, and pass its frames to the listener.
 
-    `on_broken` is called with a close code and a text when picows cannot go on reading. It writes nothing itself.
+    `on_broken` is called with a close code and a reason when picows cannot read on. The reader writes nothing itself.
     """
     reader = Reader(
         host_port=None,
@@ -57,14 +57,14 @@ def attach(
 
 
 def file_descriptor(transport: asyncio.Transport) -> int | None:
-    """What may be written to without the transport; None under TLS."""
+    """Return the descriptor for writing past the transport; None under TLS."""
     if transport.get_extra_info("ssl_object") is not None:
         return None
     return int(transport.get_extra_info("socket").fileno())
 
 
 def feed(reader: Reader, data: bytes) -> bytes:
-    """Gives it bytes as if they had just been read, as many as there is room for, and answers the others."""
+    """Pass bytes to the reader as if they had just been read. Return those for which it has no room."""
     buffer = reader.get_buffer(-1)
     size = min(len(buffer), len(data))
     buffer[:size] = data[:size]
@@ -74,15 +74,16 @@ def feed(reader: Reader, data: bytes) -> bytes:
 
 class Monitored(Protocol):
     has_read: bool
-    """Bytes came, of whole frames or not."""
+    """Set when bytes arrive, even those of an incomplete frame."""
     is_asked: bool
-    """No bytes came since the peer was asked for a sign of life."""
+    """Cleared when bytes arrive. Set by the caller after a ping."""
 
 
 class ReadMonitor(asyncio.BufferedProtocol):
-    """Between a transport and its reader, where it has to be known what comes: for nearly all it would be in the way.
+    """Stand between a transport and its reader to note when bytes arrive. Most connections do without it.
 
-    Reads a bounded number of bytes at once: or the buffer would grow with all that is there, and never shrink.
+    Reads a bounded number of bytes at once. Otherwise the buffer of the reader would grow to hold all that has
+    arrived, and never shrink.
     """
 
     __slots__ = ("_monitored", "_reader")
@@ -114,8 +115,9 @@ class ReadMonitor(asyncio.BufferedProtocol):
 
 
 class DiscardInput(asyncio.Protocol):
-    """Reads and forgets, until the peer has gone: a socket that is closed with bytes unread resets the connection,
-    and the peer would lose the close frame.
+    """Discard input until the peer closes.
+
+    To close a socket with unread bytes resets the connection, and the peer would lose the close frame.
     """
 
     def __init__(self, on_lost: Callable[[], None]) -> None:
@@ -126,8 +128,10 @@ class DiscardInput(asyncio.Protocol):
 
 
 class _EngineTransport:
-    """The transport as picows sees it. Writing is not its business, nor is hanging up, which it would do too early
-    for `DiscardInput`: all that it ever wants to say is the close frame when it cannot go on reading.
+    """The transport as picows sees it: it can neither write nor close.
+
+    picows writes a close frame when it cannot read on, and nothing else. That becomes a call of `on_broken`. It would
+    also close the connection, too early for `DiscardInput`.
     """
 
     def __init__(self, transport: asyncio.Transport, on_broken: Callable[[int, str], None]) -> None:
@@ -137,7 +141,7 @@ class _EngineTransport:
     def get_extra_info(self, name: str) -> Any:
         if name == "socket":
             return _NO_SOCKET
-        if name == "ssl_object":  # then it does not write to the socket
+        if name == "ssl_object":  # keeps picows from writing to the socket directly
             return True
         return self._transport.get_extra_info(name)
 
@@ -155,7 +159,7 @@ class _EngineTransport:
 
 
 class _NoSocket:
-    """picows sets and asks options for its log, in six system calls; the listener's are as they should be."""
+    """Save six system calls: picows sets options, and reads them for its log. Ours are inherited from the listener."""
 
     def fileno(self) -> int:
         return -1
@@ -167,18 +171,18 @@ class _NoSocket:
 
 
 class _NoResponse(WSUpgradeResponse):
-    """The answer to a handshake that has been answered."""
+    """An empty response: the real one has been sent."""
 
     def __init__(self) -> None:
         self.status = HTTPStatus.SWITCHING_PROTOCOLS
-        self.headers = {}  # type: ignore[assignment]  # picows puts in one that nobody reads
+        self.headers = {}  # type: ignore[assignment]  # picows adds one that is not sent
 
     def to_bytes(self) -> bytearray:
         return bytearray()
 
 
 class _QuietLog(logging.LoggerAdapter[logging.Logger]):
-    """The life of a connection is told elsewhere, and the mistake of a peer is no error of ours."""
+    """Drop the info lines of picows, which are logged elsewhere, and log mistakes of peers at level debug."""
 
     def info(self, msg: object, *args: object, **kwargs: Any) -> None: ...
 
@@ -186,4 +190,4 @@ class _QuietLog(logging.LoggerAdapter[logging.Logger]):
         self.debug(msg, *args, **kwargs)
 
 
-_NO_SOCKET, _NO_RESPONSE, _LOG = _NoSocket(), _NoResponse(), _QuietLog(logger, {})  # the same for all
+_NO_SOCKET, _NO_RESPONSE, _LOG = _NoSocket(), _NoResponse(), _QuietLog(logger, {})  # shared by all connections

@@ -1,7 +1,7 @@
-"""The opening handshake of a WebSocket, as the server sees it (RFC 6455 section 4.2).
+"""The server's side of the opening handshake (RFC 6455 section 4.2).
 
-A library for it took a tenth of what a connection costs in all. What comes here is what an HTTP server has parsed and
-written down again: one header a line, and nothing cut.
+A library took a tenth of the whole cost of a connection for it. The input is complete and well-formed: uvicorn has
+parsed the request and written it out again, one header a line.
 """
 
 import base64
@@ -16,14 +16,14 @@ from app.http.responses import response
 ACCEPT = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 VERSION = b"13"
 KEY_BYTES = 16
-BODY_HEADERS = (b"content-length", b"transfer-encoding")  # what they announce would be read as frames
+BODY_HEADERS = (b"content-length", b"transfer-encoding")  # a body would be read as frames
 MAX_HEADERS = 128
 MAX_LINE_BYTES = 8192
 
 
 @dataclass(frozen=True, slots=True)
 class Handshake:
-    """A request that may be accepted. `path` is as it was written, with the query; header names are in lower case."""
+    """A request that may be accepted. `path` is undecoded and includes the query; header names are in lower case."""
 
     path: bytes
     headers: RawHeaders
@@ -34,7 +34,7 @@ class Handshake:
         return [name.decode("latin-1") for name in header_tokens(self.headers, b"sec-websocket-protocol")]
 
     def accept(self, headers: RawHeaders) -> bytes:
-        """The answer that opens the connection, with the application's headers."""
+        """Return the response that opens the connection, with the application's headers."""
         accept = base64.b64encode(hashlib.sha1(self.key + ACCEPT, usedforsecurity=False).digest())
         head = (
             b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
@@ -43,7 +43,7 @@ class Handshake:
 
 
 def read_handshake(data: bytes) -> Handshake | bytes:
-    """The request, or the answer to one that cannot be accepted."""
+    """Parse the request. Return the response to it if it cannot be accepted."""
     request, *lines = data.removesuffix(b"\r\n\r\n").split(b"\r\n")
     method, _, target = request.removesuffix(b" HTTP/1.1").partition(b" ")
     if method != b"GET":

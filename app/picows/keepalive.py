@@ -1,4 +1,4 @@
-"""Pings where nothing else is said, and an end for peers that have gone without a word."""
+"""Ping connections that are idle, and close those whose peer does not respond."""
 
 import asyncio
 import logging
@@ -11,52 +11,52 @@ from app.picows.socket import PicowsSocket
 from app.timing.schedule import Schedule
 
 FAILED = 1011
-MOMENTS = 25  # of an interval: so often the timer looks who is due, up to two of them late
+TICKS_PER_INTERVAL = 25  # a check is up to two ticks late
 
 logger = logging.getLogger(__name__)
 
 
 class KeepaliveTimer:
-    """Of all connections of a server, by one timer: ten thousand of their own would be a tenth of what idleness takes.
+    """One timer for all connections of a server. Ten thousand timers would take a tenth of what idle connections cost.
 
-    `timeout_s` None: a peer may be as silent as it likes.
+    `timeout_s` None: peers are pinged, and never closed for silence.
     """
 
     def __init__(self, interval_s: float, timeout_s: float | None) -> None:
         self.interval_s = interval_s
         self.timeout_s = timeout_s
-        self._moment_s = interval_s / MOMENTS
+        self._tick_s = interval_s / TICKS_PER_INTERVAL
         self._loop = asyncio.get_running_loop()
-        self._schedule: Schedule[Keepalive] = Schedule(self._moment_s)
+        self._schedule: Schedule[Keepalive] = Schedule(self._tick_s)
         self._handle: asyncio.TimerHandle | None = None
 
     def add(self, keepalive: "Keepalive", delay_s: float) -> int:
-        """Calls `keepalive.act` then. The answer is the slot, which `discard` wants to know."""
+        """Call `keepalive.act` after the delay. Return the slot, which `discard` needs."""
         if self._handle is None:
-            self._handle = self._loop.call_later(self._moment_s, self._act)
+            self._handle = self._loop.call_later(self._tick_s, self._act)
         return self._schedule.add(keepalive, self._loop.time() + delay_s)
 
     def discard(self, keepalive: "Keepalive", slot: int) -> None:
         self._schedule.discard(keepalive, slot)
 
     def _act(self) -> None:
-        self._handle = self._loop.call_later(self._moment_s, self._act) if self._schedule else None
+        self._handle = self._loop.call_later(self._tick_s, self._act) if self._schedule else None
         for keepalive in self._schedule.pop_due(self._loop.time()):
             try:
                 keepalive.act()
-            except Exception:  # the outer edge of a timer: the others that are due must not lose their turn for good
+            except Exception:  # edge of the timer: one failure must not stop the other connections
                 logger.exception("a connection could not be kept alive")
 
 
 class Keepalive:
-    """About once in two intervals something goes each way: or a balancer between would let go of the connection."""
+    """Keeps data moving both ways about once in two intervals, so that no load balancer drops the connection."""
 
     __slots__ = ("_is_waiting", "_slot", "_socket", "_timer")
 
     def __init__(self, socket: PicowsSocket, timer: KeepaliveTimer) -> None:
         self._socket = socket
         self._timer = timer
-        self._is_waiting = False  # for an answer to a ping
+        self._is_waiting = False  # for a response to a ping
         self._slot = timer.add(self, timer.interval_s)
 
     def cancel(self) -> None:
@@ -78,7 +78,7 @@ class Keepalive:
         self._slot = self._timer.add(self, timeout_s if is_silent and timeout_s is not None else self._timer.interval_s)
 
     def _check_pong(self) -> None:
-        """A peer that the application does not let speak is not silent."""
+        """Close the connection if the peer was silent. It is not while the application has paused reading."""
         if not self._socket.has_read and self._socket.transport.is_reading():
             self._socket.fail(FAILED, "keepalive ping timeout")
             return
@@ -90,7 +90,7 @@ _timers: WeakKeyDictionary[ServerState, KeepaliveTimer] = WeakKeyDictionary()
 
 
 def start_keepalive(socket: PicowsSocket, server: ServerState, config: Config) -> Keepalive | None:
-    """As the settings of uvicorn have it; None: they want no pings."""
+    """Start pings as the settings of uvicorn say. Return None if pings are off."""
     if not config.ws_ping_interval:
         return None
     if server not in _timers:

@@ -1,7 +1,7 @@
 """WebSockets on picows for uvicorn: `uvicorn --ws app.picows.protocol:PicowsProtocol`.
 
-The whole of ASGI, for any application. An application that finds `EXTENSION` in `scope["extensions"]` can take the
-connection over once it has accepted it, and then sends and receives without ASGI between. TCP only, no compression.
+Runs any ASGI application. One that finds `EXTENSION` in `scope["extensions"]` can take over a connection that it has
+accepted, and then sends and receives without ASGI in between. TCP only, no compression.
 """
 
 import asyncio
@@ -27,8 +27,8 @@ from app.picows.receiver import Receiver
 from app.picows.socket import PicowsSocket
 from app.picows.takeover import EXTENSION
 
-MAX_EARLY_BYTES = 65_536  # of a client that does not wait for the answer to its handshake
-SHUTDOWN_S = 2.0  # for peers to take their close frame before the process ends
+MAX_EARLY_BYTES = 65_536  # from a client that does not wait for the response to its handshake
+SHUTDOWN_S = 2.0  # for peers to read their close frame before the process ends
 SERVICE_RESTART, FAILED, NORMAL = 1012, 1011, 1000
 
 logger = logging.getLogger("uvicorn.error")
@@ -38,12 +38,12 @@ class State(enum.Enum):
     CONNECTING = enum.auto()
     RESPONDING = enum.auto()
     OPEN = enum.auto()
-    CLOSED = enum.auto()  # by the application
-    GONE = enum.auto()
+    CLOSED = enum.auto()  # the application has closed or refused it
+    GONE = enum.auto()  # the peer has gone, or the server is shutting down
 
 
 class PicowsProtocol(asyncio.Protocol):
-    """Made by uvicorn's HTTP protocol for a request to upgrade, which comes as the first bytes."""
+    """One connection. uvicorn's HTTP protocol creates it for an upgrade, and passes the request as the first data."""
 
     def __init__(
         self,
@@ -69,8 +69,8 @@ class PicowsProtocol(asyncio.Protocol):
     # The handshake
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by type
-        self._server.connections.add(self)  # type: ignore[arg-type]  # a union of uvicorn's own
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's has another type
+        self._server.connections.add(self)  # type: ignore[arg-type]  # uvicorn's union lists its own protocols
 
     def data_received(self, data: bytes) -> None:
         if self._handshake is not None:
@@ -111,14 +111,15 @@ class PicowsProtocol(asyncio.Protocol):
             "extensions": {"websocket.http.response": {}, EXTENSION: {"takeover": self}},
         }
 
-    def _respond(self, answer: bytes) -> None:
+    def _respond(self, data: bytes) -> None:
+        """Write an HTTP response instead of opening the WebSocket, and close."""
         self._state = State.CLOSED
         self._queue({"type": "websocket.disconnect", "code": 1006, "reason": ""})
-        self._transport.write(answer)
+        self._transport.write(data)
         self._transport.close()
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Before the connection was accepted."""
+        """Called by the transport, before the WebSocket is open. Afterwards the socket calls `closed` and `_lost`."""
         self.closed(1006, "")
         self._lost()
 
@@ -129,7 +130,7 @@ class PicowsProtocol(asyncio.Protocol):
             self._keepalive.cancel()
 
     def shutdown(self) -> None:
-        """Called by uvicorn when the process is to end; what is left after `SHUTDOWN_S` is cut off."""
+        """Called by uvicorn when the process stops. Connections that are left after `SHUTDOWN_S` are aborted."""
         if self._socket is not None:
             self._socket.close(SERVICE_RESTART, "service restart")
             self._socket.expire_in(SHUTDOWN_S)
@@ -138,7 +139,7 @@ class PicowsProtocol(asyncio.Protocol):
         elif self._state is not State.GONE:
             if self._state is not State.CLOSED:
                 self._respond(response(HTTPStatus.SERVICE_UNAVAILABLE))
-                self._state = State.GONE  # it was not the application that closed
+                self._state = State.GONE  # closed by the server, not by the application
             asyncio.get_running_loop().call_later(SHUTDOWN_S, self._transport.abort)
 
     # The application
@@ -162,6 +163,7 @@ class PicowsProtocol(asyncio.Protocol):
             self._end(NORMAL)
 
     def _end(self, code: int) -> None:
+        """Close what the application has left open when it returned."""
         if self._socket is not None:
             self._socket.close(code)
         elif self._state in (State.CONNECTING, State.RESPONDING):
@@ -173,7 +175,7 @@ class PicowsProtocol(asyncio.Protocol):
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
         if self._events[0]["type"] == "websocket.disconnect":
-            return self._events[0]  # and again, to whoever asks again
+            return self._events[0]  # stays there for further calls
         return self._events.popleft()
 
     async def _send(self, message: Message) -> None:
@@ -222,7 +224,7 @@ class PicowsProtocol(asyncio.Protocol):
             self._writable.clear()
             await self._writable.wait()
         if not self._socket.is_open:
-            raise ClientDisconnected  # whoever sends without end has to be stopped: nothing here waits any more
+            raise ClientDisconnected  # ends a sender in a loop, which would not wait any more
         data = message.get("bytes")
         if data is None:
             self._socket.write(encode(TEXT, message["text"].encode()))
@@ -273,7 +275,7 @@ class PicowsProtocol(asyncio.Protocol):
 
     def hand_over(self, receiver: Receiver) -> None:
         self.socket.receiver = receiver
-        self._transport.resume_reading()  # a message that nobody asked for had it paused
+        self._transport.resume_reading()  # a message that the application did not receive has paused it
         for event in self._events:
             if event["type"] == "websocket.disconnect":
                 receiver.closed(event["code"], event["reason"])

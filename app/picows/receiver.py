@@ -1,21 +1,22 @@
-"""What an open WebSocket hands its messages to."""
+"""The port through which an open WebSocket passes its messages on."""
 
 from collections.abc import Callable
 from typing import Protocol
 
 
 class Receiver(Protocol):
-    """Takes what an open WebSocket brings. Nothing here waits."""
+    """Receives the messages of an open WebSocket, and its end. No method waits."""
 
     @property
     def receive_text(self) -> Callable[[bytes], None]:
-        """Takes a whole message that is UTF-8."""
+        """Takes a whole text message, which is valid UTF-8."""
 
     @property
-    def receive_binary(self) -> Callable[[bytes], None]: ...
+    def receive_binary(self) -> Callable[[bytes], None]:
+        """Takes a whole binary message."""
 
     def resume(self) -> None:
-        """The socket takes frames again: `blocked` has ended."""
+        """Called when the peer reads again and `PicowsSocket.blocked` has ended."""
 
     def closed(self, code: int, reason: str) -> None:
-        """No message comes any more, and none that is sent arrives; the code is the peer's, or why we gave up."""
+        """Called once, at the end of the connection. The code is the peer's, or says why this side closed."""

@@ -1,6 +1,6 @@
-"""An open WebSocket on picows: whole messages in, frames out, and an end within a bounded time.
+"""An open WebSocket on picows: passes on whole messages, writes frames, and closes within a bounded time.
 
-picows parses frames in C and checks their heads; what spans frames (RFC 6455 sections 5.4, 7 and 8.1) is checked here.
+picows parses frames in C and checks their heads. This module checks what spans frames (RFC 6455 sections 5.4, 7, 8.1).
 """
 
 import asyncio
@@ -27,21 +27,21 @@ from app.picows.frames import (
 )
 from app.picows.receiver import Receiver
 
-CLOSE_S = 10.0  # for the closing handshake
-FAIL_S = 5.0  # for a peer that broke the protocol to notice it
+CLOSE_TIMEOUT_S = 10.0  # for the closing handshake
+FAIL_TIMEOUT_S = 5.0  # for a peer that broke the protocol to read the close frame
 
 PROTOCOL_ERROR, LOST, BAD_TEXT, TOO_BIG = 1002, 1006, 1007, 1009
-BEYOND_CODES = 5000
+MAX_CODE = 4999
 
 logger = logging.getLogger(__name__)
 
 
 class PicowsSocket(WSListener):
-    """`on_lost` is called when the connection is gone, after `Receiver.closed`.
+    """One connection, after its opening handshake.
 
-    `blocked`: the peer reads too slowly, and what is sent now is kept in memory. `has_written`: something was
-    written since somebody set it to False; `has_read`: a frame came, or any byte while the socket is watched.
-    `is_asked`: no byte came since somebody set it to True, after a `ping`.
+    `on_lost` is called when the connection is gone, after `Receiver.closed`. `blocked`: the peer reads too slowly, and
+    further frames stay in memory. `has_written` is set by each write. `has_read` is set by each frame, and by any byte
+    while input is monitored. The caller resets both. The caller sets `is_asked` after a `ping`; any byte clears it.
     """
 
     __slots__ = (
@@ -75,7 +75,7 @@ class PicowsSocket(WSListener):
         self.blocked = self.has_read = self.has_written = self.is_asked = False
         self.transport = transport
         self._file = file_descriptor(transport)
-        self._may_be_queued = True  # the answer to the handshake
+        self._may_be_queued = True  # the response to the handshake
         self._on_lost = on_lost
         self._max_bytes = max_bytes
         self._message: Fragments | None = None
@@ -90,40 +90,43 @@ class PicowsSocket(WSListener):
         self.reader = attach(self.transport, self, max_bytes=self._max_bytes, on_broken=self.on_broken)
 
     def feed(self, data: bytes) -> None:
-        """Takes bytes as if they had just been read."""
+        """Process bytes as if they had just been read."""
         while data:
-            data = feed(self.reader, data)  # each time: a large frame brings a new reader
+            data = feed(self.reader, data)  # a large frame replaces the reader
 
     def monitor(self) -> None:
-        """From here on each byte that comes is noticed, until a large frame has come."""
+        """Note each byte that arrives, until the next large frame has been read."""
         if not self._is_monitored and not self._has_failed:
             self._is_monitored = True
             self.transport.set_protocol(ReadMonitor(self.reader, self))
 
     def ping(self) -> None:
-        self.monitor()  # a peer in mid-frame cannot send a pong
+        self.monitor()  # a peer in mid-frame cannot send a pong: any byte counts
         self.write(encode(PING, b""))
 
     # Sending
 
     def write(self, frames: bytes) -> None:
-        """What is encoded already; frames that are written together travel together. Ignored once the end has begun."""
+        """Write encoded frames. Frames of one call travel together. Ignored once the connection is closing."""
         write_all([(self, frames)])
 
     def begin_write(self) -> int | None:
-        """What may be written to without the loop, if it may: no TLS, and nothing that waits."""
+        """Note a write. Return the descriptor to write to, or None if it has to go through the transport.
+
+        That is so under TLS, and while the transport has data queued.
+        """
         self.has_written = True
         if self._may_be_queued:
             self._may_be_queued = bool(self.transport.get_write_buffer_size())
         return None if self._may_be_queued else self._file
 
     def write_rest(self, data: bytes) -> None:
-        """What the kernel has no room for."""
+        """Give the transport what the kernel has no room for."""
         self._may_be_queued = True
         self.transport.write(data)
 
-    def close(self, code: int, reason: str = "", timeout_s: float = CLOSE_S) -> None:
-        """Begins the closing handshake, after what was sent before. `Receiver.closed` tells of its end."""
+    def close(self, code: int, reason: str = "", timeout_s: float = CLOSE_TIMEOUT_S) -> None:
+        """Start the closing handshake, after what was sent before. `Receiver.closed` is called at its end."""
         if not self.is_open:
             return
         self.write(encode_close(code, reason))
@@ -132,24 +135,25 @@ class PicowsSocket(WSListener):
         self.expire_in(timeout_s)
 
     def fail(self, code: int, reason: str) -> None:
-        """Gives up on a peer that breaks the protocol (RFC 6455 section 7.1.7)."""
+        """Fail the connection: the peer broke the protocol (RFC 6455 section 7.1.7)."""
         if not self._is_closing:
             logger.debug("a WebSocket is closed with %d: %s", code, reason)
-            self.close(code, reason, FAIL_S)
+            self.close(code, reason, FAIL_TIMEOUT_S)
             self._abandon(code, reason)
 
     def _abandon(self, code: int, reason: str) -> None:
+        """Discard further input, and wait for the peer to close."""
         self._has_failed = True
         self.transport.set_protocol(DiscardInput(self.on_lost))
         if self.transport.can_write_eof():
             self.transport.write_eof()
         else:
             self.transport.close()
-        self.expire_in(FAIL_S)
+        self.expire_in(FAIL_TIMEOUT_S)
         self._report_end(code, reason)
 
     def expire_in(self, seconds: float) -> None:
-        """Cuts the connection off then, unless it has ended before: the earliest call counts."""
+        """Abort the connection after this time. The earliest of several deadlines counts."""
         loop = asyncio.get_running_loop()
         if self._deadline is None or loop.time() + seconds < self._deadline.when():
             self._cancel_deadline()
@@ -179,12 +183,12 @@ class PicowsSocket(WSListener):
             and not (frame.rsv1 or frame.rsv2 or frame.rsv3)
         ):
             data = frame.get_payload_as_bytes()
-            if data.isascii() and len(data) <= READ_AT_ONCE_BYTES:  # as nearly all that comes
+            if data.isascii() and len(data) <= READ_AT_ONCE_BYTES:  # nearly all messages
                 self.receiver.receive_text(data)
                 return
         self._receive(kind, frame)
         if self._buffer_has_grown and not frame.tail_size and not self._is_closing:
-            self._attach()  # or the buffer would stay as large as it is
+            self._attach()  # a new reader has a small buffer
 
     def _receive(self, kind: WSMsgType, frame: WSFrame) -> None:
         if self._is_closing:
@@ -214,22 +218,27 @@ class PicowsSocket(WSListener):
             self.receiver.resume()
 
     def on_broken(self, code: int, reason: str) -> None:
-        """picows cannot go on reading."""
+        """Called when picows cannot read on: close with its code, or with the peer's if a close frame came before."""
         handshake = self._ws.close_handshake
         if self._is_closing:
             if not self._has_failed:
                 self._abandon(code, reason)
-        elif handshake is not None and handshake.recv is not None:  # after a close frame, which on_ws_frame gets later
+        elif handshake is not None and handshake.recv is not None:  # on_ws_frame has not seen it yet
             self._receive_close(int(handshake.recv.code) or NO_CODE, handshake.recv.reason or "")  # type: ignore[call-overload]
         else:
             self.fail(code, reason)
 
     def on_lost(self) -> None:
-        self._file = None  # the number may be another connection's soon
+        self._file = None  # the descriptor may soon be another connection's
         self._cancel_deadline()
         self._report_end(LOST, "")
         self._on_lost()
-        del self.reader, self._ws, self.receiver, self._on_lost  # or all of it would be left to the collector
+        del (
+            self.reader,
+            self._ws,
+            self.receiver,
+            self._on_lost,
+        )  # cycles, which would wait for the collector
 
     # Receiving
 
@@ -238,7 +247,7 @@ class PicowsSocket(WSListener):
         if kind is CONTINUATION:
             self._continue(data, bool(frame.fin))
         elif self._message is not None:
-            self.fail(PROTOCOL_ERROR, "a message begins inside another")
+            self.fail(PROTOCOL_ERROR, "a message begins before the end of another")
         elif not frame.fin:
             self._message = Fragments(kind is TEXT)
             self._continue(data, False)
@@ -265,14 +274,14 @@ class PicowsSocket(WSListener):
         receive(data)
 
     def _receive_ping(self, data: bytes) -> None:
-        """A peer that does not read gets only the last of its answers (RFC 6455 section 5.5.3)."""
+        """Send a pong. While the peer does not read, only the latest ping is remembered (RFC 6455 section 5.5.3)."""
         if self.blocked:
             self._deferred_pong = data
         else:
             self.write(encode(PONG, data))
 
     def _receive_close(self, code: int, reason: str) -> None:
-        if code in (0, LOST) or code >= BEYOND_CODES:  # the others picows knows
+        if code in (0, LOST) or code > MAX_CODE:  # picows checks the others
             self.fail(PROTOCOL_ERROR, "no such close code")
             return
         self.write(encode_close(code))
@@ -280,9 +289,9 @@ class PicowsSocket(WSListener):
         self._finish(code, reason)
 
     def _finish(self, code: int, reason: str) -> None:
-        """Both close frames are under way: the server is the one to hang up (RFC 6455 section 7.1.1)."""
+        """Close the connection: both close frames were sent, and the server closes first (RFC 6455 section 7.1.1)."""
         self.transport.close()
-        self.expire_in(CLOSE_S)
+        self.expire_in(CLOSE_TIMEOUT_S)
         self._report_end(code, reason)
 
     def _report_end(self, code: int, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""How an ASGI application gets at the socket under its WebSocket."""
+"""The ASGI extension through which an application takes over the socket under its WebSocket."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -10,16 +10,17 @@ EXTENSION = "picows.takeover"
 
 
 class Takeover(Protocol):
-    """What is in `scope["extensions"][EXTENSION]["takeover"]`."""
+    """The value of `scope["extensions"][EXTENSION]["takeover"]`."""
 
     @property
     def socket(self) -> PicowsSocket:
-        """Of an accepted connection."""
+        """The socket. The application must have accepted the connection."""
 
     def hand_over(self, receiver: Receiver) -> None:
-        """From now on everything goes to the receiver, beginning with what has come already."""
+        """Pass all messages to the receiver from now on, first those that have arrived already."""
 
 
 def takeover_of(scope: Mapping[str, Any]) -> Takeover | None:
+    """Return the takeover of a connection; None if another server runs the application."""
     extension: Mapping[str, Takeover] = scope.get("extensions", {}).get(EXTENSION, {})
     return extension.get("takeover")

@@ -1,4 +1,4 @@
-"""ASGI applications on the protocol class, and clients that talk to them."""
+"""ASGI applications on the protocol class, and clients for them."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -30,7 +30,7 @@ async def sink(websocket: WebSocket) -> None:
 
 
 class Application:
-    """Runs a handler for each WebSocket, and keeps what became of it."""
+    """Runs a handler for each WebSocket. Records scopes, disconnects and how each handler ended."""
 
     def __init__(self, handler: Handler) -> None:
         self.scopes: list[Scope] = []

@@ -1,4 +1,4 @@
-"""The end of a connection: the application's, the peer's, and that of a broken peer."""
+"""Close a connection: by the application, by the peer, after a violation of the protocol."""
 
 import asyncio
 from typing import Any
@@ -12,10 +12,8 @@ from tests.frames import BINARY, CLOSE, CONTINUATION, HANDSHAKE, PING, TEXT, mas
 from tests.picows.application import Application, raw, sink, talking
 from tests.transports.serving import serving
 
-# The end
 
-
-async def test_close_of_the_application_has_code_and_reason() -> None:
+async def test_application_closes_with_code_and_reason() -> None:
     async def handler(websocket: WebSocket) -> None:
         await websocket.accept()
         await websocket.send_text("before")
@@ -32,7 +30,7 @@ async def test_close_of_the_application_has_code_and_reason() -> None:
     ("payload", "code", "reason"),
     [(b"\x03\xe8", 1000, ""), (b"\x0f\xa0bye", 4000, "bye"), (b"", 1005, ""), (b"\x0b\xb8", 3000, "")],
 )
-async def test_close_of_the_peer_is_echoed_and_told(payload: bytes, code: int, reason: str) -> None:
+async def test_close_of_the_peer_is_echoed_and_reported(payload: bytes, code: int, reason: str) -> None:
     async with raw() as (application, client):
         await client.send(masked(CLOSE, payload))
         assert await client.receive() == (CLOSE, payload[:2])
@@ -49,9 +47,7 @@ async def test_lost_connection_is_1006() -> None:
 
 
 @pytest.mark.parametrize("raises", [True, False])
-async def test_end_of_the_application_is_the_end_of_the_connection(
-    raises: bool, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_return_of_the_application_closes_the_connection(raises: bool, caplog: pytest.LogCaptureFixture) -> None:
     async def handler(websocket: WebSocket) -> None:
         await websocket.accept()
         if raises:
@@ -62,7 +58,7 @@ async def test_end_of_the_application_is_the_end_of_the_connection(
     assert ("a defect" in caplog.text) is raises
 
 
-async def test_sending_to_who_has_gone_is_an_oserror() -> None:
+async def test_sending_after_the_peer_has_gone_is_an_oserror() -> None:
     async def handler(websocket: WebSocket) -> None:
         await websocket.accept()
         await websocket.receive()
@@ -83,7 +79,7 @@ async def test_sending_to_who_has_gone_is_an_oserror() -> None:
         [{"type": "websocket.close"}, {"type": "websocket.accept"}],
     ],
 )
-async def test_message_out_of_place_is_a_defect_of_the_application(messages: list[dict[str, Any]]) -> None:
+async def test_asgi_message_in_the_wrong_state_raises_in_the_application(messages: list[dict[str, Any]]) -> None:
     application = Application(lambda websocket: send_all(websocket))
 
     async def send_all(websocket: WebSocket) -> None:
@@ -118,7 +114,7 @@ async def test_message_out_of_place_is_a_defect_of_the_application(messages: lis
         *[([masked(CLOSE, code.to_bytes(2, "big")) + masked(3, b"a")], 1002) for code in (1006, 5000)],
     ],
 )
-async def test_broken_peer_is_closed_with_the_code_for_it(frames: list[bytes], code: int) -> None:
+async def test_protocol_violation_is_closed_with_its_code(frames: list[bytes], code: int) -> None:
     async with raw(sink, ws_max_size=1000) as (application, client):
         await client.send(*frames)
         assert await client.closed() == code
@@ -137,7 +133,7 @@ async def test_close_code_reaches_a_peer_that_goes_on_sending() -> None:
         assert await client.closed() == 1009
 
 
-async def test_peer_that_sends_garbage_after_a_close_frame_is_not_waited_for() -> None:
+async def test_peer_that_sends_garbage_after_a_close_frame_is_disconnected() -> None:
     async def handler(websocket: WebSocket) -> None:
         await websocket.accept()
         await websocket.close()

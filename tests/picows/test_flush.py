@@ -1,4 +1,4 @@
-"""When what is sent is written, and in how many writes."""
+"""Frames of one turn of the event loop leave in one write for each connection."""
 
 import asyncio
 from typing import cast
@@ -17,7 +17,7 @@ from app.transports.websocket import WebSocketOptions
 
 
 class Wire:
-    """Keeps what is written, write by write."""
+    """Records each write."""
 
     def __init__(self, writes: list[bytes]) -> None:
         self.write = writes.append
@@ -26,7 +26,7 @@ class Wire:
 
 
 class Socket:
-    """That of a peer that cannot be written to without the loop."""
+    """Records writes. It has no descriptor, so all of them go through the transport."""
 
     is_open = True
 
@@ -41,7 +41,7 @@ class Socket:
         return cast(PicowsSocket, self)
 
     def begin_write(self) -> None:
-        """Nothing may be written past `write_rest`."""
+        """Return no descriptor."""
 
     def write_rest(self, data: bytes) -> None:
         self.transport.write(data)
@@ -57,8 +57,8 @@ class Socket:
     def expire_in(self, seconds: float) -> None: ...
 
 
-class Desk:
-    """A turn, and transports on sockets that only keep what they get."""
+class Setup:
+    """A flusher, and transports on sockets that record writes."""
 
     def __init__(self) -> None:
         self.flusher = Flusher()
@@ -74,7 +74,7 @@ def text(data: bytes) -> bytes:
 
 
 async def test_frames_of_one_turn_leave_in_one_write() -> None:
-    transport, socket = Desk().transport()
+    transport, socket = Setup().transport()
     transport.send(b"one")
     transport.send(b"two", binary=True)
     assert socket.writes == []
@@ -87,8 +87,8 @@ async def test_frames_of_one_turn_leave_in_one_write() -> None:
     assert socket.writes[1:] == [text(b"three")]
 
 
-async def test_what_is_much_does_not_wait_for_the_end_of_the_turn() -> None:
-    transport, socket = Desk().transport()
+async def test_large_output_is_written_before_the_end_of_the_turn() -> None:
+    transport, socket = Setup().transport()
     for _ in range(3):
         transport.send(bytes(GATHERED_BYTES // 2))
     assert len(socket.writes) == 1
@@ -99,8 +99,8 @@ async def test_what_is_much_does_not_wait_for_the_end_of_the_turn() -> None:
 
 
 async def test_one_turn_writes_to_a_bounded_number_of_connections() -> None:
-    desk = Desk()
-    scene = [desk.transport() for _ in range(2 * MAX_WRITES + 1)]
+    setup = Setup()
+    scene = [setup.transport() for _ in range(2 * MAX_WRITES + 1)]
     for transport, _ in scene:
         transport.send(b"x")
 
@@ -109,8 +109,8 @@ async def test_one_turn_writes_to_a_bounded_number_of_connections() -> None:
         assert [len(socket.writes) for _, socket in scene] == [1] * expected + [0] * (len(scene) - expected)
 
 
-async def test_close_comes_behind_what_was_sent_in_the_same_turn() -> None:
-    transport, socket = Desk().transport()
+async def test_close_frame_follows_frames_sent_in_the_same_turn() -> None:
+    transport, socket = Setup().transport()
     transport.send(b"good-bye")
     transport.close(NORMAL)
     assert (socket.writes, socket.closed_with) == ([text(b"good-bye")], 1000)
@@ -120,8 +120,8 @@ async def test_close_comes_behind_what_was_sent_in_the_same_turn() -> None:
     assert len(socket.writes) == 1
 
 
-async def test_what_waited_for_the_peer_comes_behind_what_was_gathered_before() -> None:
-    transport, socket = Desk().transport()
+async def test_frames_from_the_outbox_follow_gathered_frames() -> None:
+    transport, socket = Setup().transport()
     transport.send(b"first")
     socket.blocked = True
     for number in range(100):
@@ -134,8 +134,8 @@ async def test_what_waited_for_the_peer_comes_behind_what_was_gathered_before() 
     assert len(socket.writes) < 10
 
 
-async def test_a_blocked_peer_gets_no_more_than_it_takes() -> None:
-    transport, socket = Desk().transport()
+async def test_blocked_peer_is_written_to_only_while_it_reads() -> None:
+    transport, socket = Setup().transport()
     socket.blocked = True
     for _ in range(100):
         transport.send(b"x")
@@ -160,7 +160,7 @@ async def test_a_blocked_peer_gets_no_more_than_it_takes() -> None:
     assert b"".join(socket.writes) == text(b"x") * 100
 
 
-async def test_a_frame_is_made_once_for_all_who_get_it() -> None:
+async def test_frame_is_encoded_once_for_all_receivers() -> None:
     flusher = Flusher()
     data = b"x" * 300
     assert flusher.frame(data) is flusher.frame(data)
@@ -169,7 +169,7 @@ async def test_a_frame_is_made_once_for_all_who_get_it() -> None:
 
 
 @pytest.mark.parametrize("size", [0, 125, 126, 65_535, 65_536])
-def test_head_of_a_frame_tells_its_size(size: int) -> None:
+def test_frame_header_has_the_payload_size(size: int) -> None:
     frame = encode(WSMsgType.TEXT, bytes(size))
     flag, head = frame[1], 2 if size < 126 else 4 if size < 65_536 else 10
     assert (frame[0], len(frame)) == (0x81, head + size)

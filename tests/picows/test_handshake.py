@@ -1,4 +1,4 @@
-"""RFC 6455 section 4.2: what a request has to say, and what the answer does."""
+"""The opening handshake: what RFC 6455 section 4.2 requires of the request and of the response."""
 
 import pytest
 
@@ -9,9 +9,9 @@ KEY = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 
 
 def refused(data: bytes) -> bytes:
-    answer = read_handshake(data)
-    assert isinstance(answer, bytes), answer
-    return answer
+    response = read_handshake(data)
+    assert isinstance(response, bytes), response
+    return response
 
 
 def accepted(data: bytes) -> Handshake:
@@ -20,16 +20,16 @@ def accepted(data: bytes) -> Handshake:
     return handshake
 
 
-def test_the_answer_proves_that_the_key_was_understood() -> None:
+def test_response_contains_the_accept_value_of_the_key() -> None:
     # the example of section 1.3
-    answer = accepted(HANDSHAKE).accept([(b"x-name", b"value")])
+    response = accepted(HANDSHAKE).accept([(b"x-name", b"value")])
 
-    assert answer.startswith(b"HTTP/1.1 101 Switching Protocols\r\n")
-    assert b"\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n" in answer
-    assert answer.endswith(b"\r\nx-name: value\r\n\r\n")
+    assert response.startswith(b"HTTP/1.1 101 Switching Protocols\r\n")
+    assert b"\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n" in response
+    assert response.endswith(b"\r\nx-name: value\r\n\r\n")
 
 
-def test_the_request_is_kept_as_it_was_written() -> None:
+def test_path_and_headers_are_kept_undecoded() -> None:
     handshake = accepted(HANDSHAKE.replace(b"/stomp-ws", b"/a%20b?c=%64").replace(b"Host", b"X-Name: \xfc\r\nHost"))
 
     assert handshake.path == b"/a%20b?c=%64"
@@ -44,15 +44,15 @@ def test_subprotocols_may_come_in_several_headers() -> None:
 
 
 @pytest.mark.parametrize("connection", [b"upgrade", b"keep-alive, Upgrade", b"UPGRADE,close"])
-def test_connection_may_have_other_words_and_any_case(connection: bytes) -> None:
+def test_connection_header_may_have_other_tokens_in_any_case(connection: bytes) -> None:
     accepted(HANDSHAKE.replace(b"Connection: Upgrade", b"Connection: " + connection))
 
 
 @pytest.mark.parametrize("upgrade", [b"h2c", b"websocket, h2c", b""])
-def test_another_protocol_is_answered_with_the_one_that_there_is(upgrade: bytes) -> None:
-    answer = refused(HANDSHAKE.replace(b"Upgrade: websocket", b"Upgrade: " + upgrade))
+def test_upgrade_to_another_protocol_gets_426(upgrade: bytes) -> None:
+    response = refused(HANDSHAKE.replace(b"Upgrade: websocket", b"Upgrade: " + upgrade))
 
-    assert answer.startswith(b"HTTP/1.1 426 Upgrade Required\r\nupgrade: websocket\r\n")
+    assert response.startswith(b"HTTP/1.1 426 Upgrade Required\r\nupgrade: websocket\r\n")
 
 
 def test_connection_that_asks_for_no_upgrade_is_refused() -> None:
@@ -60,11 +60,11 @@ def test_connection_that_asks_for_no_upgrade_is_refused() -> None:
 
 
 @pytest.mark.parametrize("line", [b"Sec-WebSocket-Version: 12\r\n", b"", b"Sec-WebSocket-Version: 13\r\n" * 2])
-def test_another_version_is_reported_the_one_that_is_spoken(line: bytes) -> None:
+def test_other_websocket_versions_get_426_with_version_13(line: bytes) -> None:
     # section 4.4
-    answer = refused(HANDSHAKE.replace(b"Sec-WebSocket-Version: 13\r\n", line))
+    response = refused(HANDSHAKE.replace(b"Sec-WebSocket-Version: 13\r\n", line))
 
-    assert answer.startswith(b"HTTP/1.1 426 Upgrade Required\r\nsec-websocket-version: 13\r\n")
+    assert response.startswith(b"HTTP/1.1 426 Upgrade Required\r\nsec-websocket-version: 13\r\n")
 
 
 @pytest.mark.parametrize(
@@ -82,25 +82,25 @@ def test_key_of_another_size_is_refused(line: bytes) -> None:
     assert refused(HANDSHAKE.replace(KEY, line)).startswith(b"HTTP/1.1 400 Bad Request\r\n")
 
 
-def test_path_is_bounded_as_the_other_lines_are() -> None:
+def test_length_of_the_path_is_limited() -> None:
     assert accepted(HANDSHAKE.replace(b"/stomp-ws", b"/" + b"a" * 8191)).path == b"/" + b"a" * 8191
     assert refused(HANDSHAKE.replace(b"/stomp-ws", b"/" + b"a" * 8192)).startswith(b"HTTP/1.1 414 ")
 
 
 @pytest.mark.parametrize("method", [b"POST", b"HEAD", b"CONNECT"])
 def test_only_get_opens_a_websocket(method: bytes) -> None:
-    # section 4.2.1; not every HTTP server that hands requests over has asked
-    answer = refused(HANDSHAKE.replace(b"GET", method))
+    # section 4.2.1
+    response = refused(HANDSHAKE.replace(b"GET", method))
 
-    assert answer.startswith(b"HTTP/1.1 405 Method Not Allowed\r\nallow: GET\r\n")
+    assert response.startswith(b"HTTP/1.1 405 Method Not Allowed\r\nallow: GET\r\n")
 
 
 @pytest.mark.parametrize("line", [b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n"])
-def test_body_is_not_taken_for_frames(line: bytes) -> None:
+def test_handshake_with_a_body_is_refused(line: bytes) -> None:
     assert refused(HANDSHAKE.replace(KEY, KEY + line)).startswith(b"HTTP/1.1 400 ")
     accepted(HANDSHAKE.replace(KEY, KEY + b"Content-Length: 0\r\n"))
 
 
 @pytest.mark.parametrize("lines", [b"x: y\r\n" * 130, b"x: " + b"y" * 9000 + b"\r\n"])
-def test_head_of_a_request_is_bounded(lines: bytes) -> None:
+def test_size_of_the_head_is_limited(lines: bytes) -> None:
     assert refused(HANDSHAKE.replace(KEY, KEY + lines)).startswith(b"HTTP/1.1 431 ")

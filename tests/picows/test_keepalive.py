@@ -12,7 +12,7 @@ from tests.picows.application import Application, echo, raw, sink
 from tests.transports.serving import serving
 
 
-async def test_who_speaks_and_is_spoken_to_is_not_pinged() -> None:
+async def test_connection_with_traffic_both_ways_is_not_pinged() -> None:
     async with raw(echo, ws_ping_interval=0.2, ws_ping_timeout=0.2) as (_, client):
         for _ in range(20):
             await client.send(masked(TEXT, b"hello"))
@@ -20,16 +20,16 @@ async def test_who_speaks_and_is_spoken_to_is_not_pinged() -> None:
             await asyncio.sleep(0.05)
 
 
-async def test_who_only_speaks_is_pinged_all_the_same() -> None:
+async def test_peer_that_only_sends_is_pinged() -> None:
     async with raw(sink, ws_ping_interval=0.1, ws_ping_timeout=0.2) as (_, client):
         kinds = []
         for _ in range(4):
             await client.send(masked(TEXT, b"hello"))
             kinds.append((await client.receive())[0])
-        assert kinds == [PING] * 4  # what he says is as good as a pong
+        assert kinds == [PING] * 4  # data of the peer counts as a pong
 
 
-async def test_silent_peer_is_given_up() -> None:
+async def test_silent_peer_is_closed_with_1011() -> None:
     async with raw(ws_ping_interval=0.05, ws_ping_timeout=0.05) as (_, client):
         for _ in range(3):
             opcode, data = await client.receive()
@@ -38,7 +38,7 @@ async def test_silent_peer_is_given_up() -> None:
         assert await client.closed() == 1011
 
 
-async def test_all_are_pinged_also_those_who_come_when_all_others_have_gone() -> None:
+async def test_connection_that_opens_after_all_others_have_closed_is_pinged() -> None:
     async with serving(Application(echo), ws_ping_interval=0.1, ws_ping_timeout=None) as port:
         for _ in range(2):
             async with raw_client(port) as one, raw_client(port) as other:
@@ -46,8 +46,8 @@ async def test_all_are_pinged_also_those_who_come_when_all_others_have_gone() ->
             await asyncio.sleep(0.3)
 
 
-class Turn:
-    """Of a connection that is due; the first time it may fail."""
+class FakeKeepalive:
+    """Counts how often it is due, every 20 ms. With `fails` it raises the first time, and is not due again."""
 
     def __init__(self, timer: KeepaliveTimer, fails: bool) -> None:
         self.timer = timer
@@ -62,16 +62,16 @@ class Turn:
         self.timer.add(cast(Keepalive, self), 0.02)
 
 
-async def test_defect_at_one_connection_leaves_the_others_their_pings(caplog: pytest.LogCaptureFixture) -> None:
+async def test_failure_of_one_ping_does_not_stop_the_others(caplog: pytest.LogCaptureFixture) -> None:
     timer = KeepaliveTimer(0.05, None)
-    turns = [Turn(timer, fails=number == 1) for number in range(4)]
-    await eventually(lambda: min(turn.count for turn in turns if not turn.fails) >= 3)
-    assert turns[1].count == 1
+    fakes = [FakeKeepalive(timer, fails=number == 1) for number in range(4)]
+    await eventually(lambda: min(fake.count for fake in fakes if not fake.fails) >= 3)
+    assert fakes[1].count == 1
     assert [record.message for record in caplog.records] == ["a connection could not be kept alive"]
 
 
-async def test_peer_on_a_slow_line_is_not_taken_for_silent_while_its_frame_is_under_way() -> None:
-    # it cannot answer a ping inside of a frame
+async def test_peer_in_mid_frame_on_a_slow_line_is_not_silent() -> None:
+    # it cannot send a pong inside a frame
     async with raw(ws_ping_interval=0.2, ws_ping_timeout=0.2) as (_, client):
         frame = masked(TEXT, b"x" * 100)
         for byte in range(len(frame)):

@@ -14,8 +14,6 @@ from tests.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, masked, 
 from tests.picows.application import Application, echo, raw, talking
 from tests.transports.serving import serving_on_uvloop
 
-# Messages
-
 
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 8192, 8193, 65_535, 65_536, 400_000])
 async def test_messages_of_any_size_pass_both_ways(size: int) -> None:
@@ -47,7 +45,7 @@ async def test_fragments_are_one_message_and_control_frames_may_come_between() -
         assert await client.receive() == (TEXT, b"next")
 
 
-async def test_large_buffer_is_given_back() -> None:
+async def test_large_read_buffer_is_released() -> None:
     async with talking(echo) as (application, client):
         for text in ("x" * 300_000, "small"):
             await client.send(text)
@@ -56,7 +54,7 @@ async def test_large_buffer_is_given_back() -> None:
 
 
 @pytest.mark.parametrize("last", [TEXT, PONG])
-async def test_large_buffer_is_given_back_though_a_small_frame_came_with_the_large_one(last: int) -> None:
+async def test_large_read_buffer_is_released_after_a_small_frame_behind_the_large_one(last: int) -> None:
     async with raw(echo) as (application, client):
         for _ in range(3):
             await client.send(masked(TEXT, b"x" * 300_000) + masked(last, b"small"))
@@ -96,13 +94,13 @@ async def test_flood_after_the_close_does_not_grow_the_buffer() -> None:
 
 
 async def test_frames_stay_whole_while_the_peer_does_not_read() -> None:
-    """On uvloop, which keeps a reference to what it could not write: picows lends it the memory of its next frame."""
+    """Frames must be copied: uvloop keeps a reference to unsent data, and picows reuses the memory of its frames."""
     sizes = [5, 10_000, 9000]
 
     async def handler(websocket: WebSocket) -> None:
         await websocket.accept()
         socket = takeover_of(websocket.scope).socket  # type: ignore[union-attr]
-        for number in range(600):  # more than the kernel takes
+        for number in range(600):  # more than the kernel buffers
             for size in sizes:
                 socket.write(encode(BINARY_FRAME, bytes([number % 251]) * (size + number)))
             await asyncio.sleep(0)
@@ -158,7 +156,7 @@ async def test_peer_waits_for_an_application_that_does_not_receive() -> None:
         assert await client.receive() == (TEXT, b"end")
 
 
-async def test_flood_of_pings_of_a_peer_that_does_not_read_is_not_gathered() -> None:
+async def test_pongs_to_a_peer_that_does_not_read_do_not_accumulate() -> None:
     async with raw() as (application, client):
         client.pause()
         pings = masked(PING, b"x" * 125) * 1000

@@ -15,7 +15,7 @@ from tests.transports.serving import serving
 
 
 async def status(handler: Handler, **headers: str) -> httpx.Response:
-    """How the handshake is answered where it is not accepted."""
+    """Return the response to a handshake that the application does not accept."""
     application = Application(handler)
     upgrade = {
         "Connection": "Upgrade",
@@ -25,9 +25,6 @@ async def status(handler: Handler, **headers: str) -> httpx.Response:
     }
     async with serving(application) as port, httpx.AsyncClient() as http:
         return await http.get(f"http://127.0.0.1:{port}/", headers=upgrade | headers)
-
-
-# The handshake
 
 
 async def test_application_sees_the_request() -> None:
@@ -49,7 +46,7 @@ async def test_application_sees_the_request() -> None:
         assert dict(scope["headers"])[b"host"] == f"127.0.0.1:{port}".encode()
 
 
-async def test_acceptance_carries_subprotocol_and_headers() -> None:
+async def test_accept_sends_subprotocol_and_headers() -> None:
     async def handler(websocket: WebSocket) -> None:
         await websocket.accept("two", [(b"X-Name", "grüße".encode("latin-1")), (b"set-cookie", b"a=1")])
 
@@ -72,7 +69,7 @@ async def test_compression_is_declined() -> None:
         assert await client.recv() == "x" * 1000
 
 
-async def test_connection_header_may_have_other_words() -> None:
+async def test_connection_header_may_have_other_tokens() -> None:
     handshake = HANDSHAKE.replace(b"Connection: Upgrade", b"Connection: keep-alive, Upgrade")
     async with serving(Application(echo)) as port, raw_client(port, handshake) as client:
         await client.send(masked(TEXT, b"hello"))
@@ -100,7 +97,7 @@ async def test_application_may_answer_with_a_response_of_its_own() -> None:
     assert (response.status_code, response.text, response.headers["retry-after"]) == (429, "slowly", "7")
 
 
-async def test_status_of_the_application_may_be_one_without_a_name() -> None:
+async def test_application_may_respond_with_an_unregistered_status() -> None:
     async def handler(websocket: WebSocket) -> None:
         await websocket.send({"type": "websocket.http.response.start", "status": 499, "headers": []})
         await websocket.send({"type": "websocket.http.response.body", "body": b"why"})
@@ -111,7 +108,7 @@ async def test_status_of_the_application_may_be_one_without_a_name() -> None:
 
 
 @pytest.mark.parametrize("raises", [True, False])
-async def test_application_that_does_not_answer_is_500(raises: bool, caplog: pytest.LogCaptureFixture) -> None:
+async def test_application_that_does_not_respond_gets_500(raises: bool, caplog: pytest.LogCaptureFixture) -> None:
     async def handler(websocket: WebSocket) -> None:
         if raises:
             raise RuntimeError("a defect")
@@ -131,7 +128,7 @@ async def test_broken_handshake_never_reaches_the_application(header: str, value
     assert (await status(handler, **{header: value})).status_code == code
 
 
-async def test_bytes_that_come_before_the_acceptance_are_kept() -> None:
+async def test_bytes_that_arrive_before_accept_are_kept() -> None:
     gate = asyncio.Event()
 
     async def handler(websocket: WebSocket) -> None:
@@ -153,7 +150,7 @@ async def test_bytes_that_come_before_the_acceptance_are_kept() -> None:
         writer.close()
 
 
-async def test_frame_that_is_cut_by_the_acceptance_may_follow_a_large_one() -> None:
+async def test_frame_that_is_cut_by_accept_may_follow_a_large_one() -> None:
     gate = asyncio.Event()
 
     async def handler(websocket: WebSocket) -> None:
@@ -176,7 +173,7 @@ async def test_frame_that_is_cut_by_the_acceptance_may_follow_a_large_one() -> N
         writer.close()
 
 
-async def test_bytes_that_come_before_the_acceptance_are_bounded() -> None:
+async def test_bytes_that_arrive_before_accept_are_limited() -> None:
     gate = asyncio.Event()
 
     async def handler(websocket: WebSocket) -> None:
@@ -198,7 +195,7 @@ async def test_bytes_that_come_before_the_acceptance_are_bounded() -> None:
         writer.close()
 
 
-async def test_client_that_leaves_before_the_acceptance_is_reported_to_the_application() -> None:
+async def test_disconnect_before_accept_is_reported_to_the_application() -> None:
     async def handler(websocket: WebSocket) -> None:
         await websocket.receive()
         await websocket.receive()

@@ -1,4 +1,4 @@
-"""The server stops."""
+"""Connections while the server stops."""
 
 import asyncio
 import time
@@ -17,10 +17,8 @@ from tests.frames import HANDSHAKE
 from tests.picows.application import Application, raw, sink
 from tests.transports.serving import serving
 
-# The end of the server
 
-
-async def test_shutdown_tells_both_sides() -> None:
+async def test_shutdown_closes_with_1012_and_disconnects_the_application() -> None:
     application = Application(sink)
     async with serving(application) as port:
         client = await connect(f"ws://127.0.0.1:{port}/")
@@ -32,7 +30,7 @@ async def test_shutdown_tells_both_sides() -> None:
     assert application.disconnects[0]["code"] == 1012
 
 
-async def test_application_that_waits_before_it_answers_hears_of_the_end() -> None:
+async def test_application_that_has_not_accepted_yet_is_disconnected_at_shutdown() -> None:
     async def handler(websocket: WebSocket) -> None:
         await websocket.receive()
         await websocket.receive()
@@ -51,7 +49,7 @@ async def test_application_that_waits_before_it_answers_hears_of_the_end() -> No
         writer.close()
 
 
-async def test_application_cannot_send_without_end_once_the_end_has_begun() -> None:
+async def test_application_that_sends_in_a_loop_is_stopped_at_shutdown() -> None:
     async def handler(websocket: WebSocket) -> None:
         await websocket.accept()
         takeover_of(websocket.scope).shutdown()  # type: ignore[union-attr]
@@ -62,7 +60,7 @@ async def test_application_cannot_send_without_end_once_the_end_has_begun() -> N
         assert isinstance(await application.ended(), ClientDisconnected)
 
 
-async def test_peer_that_never_reads_does_not_delay_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_peer_that_never_reads_does_not_delay_shutdown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(picows_protocol, "SHUTDOWN_S", 0.2)
 
     async def handler(websocket: WebSocket) -> None:
@@ -77,7 +75,7 @@ async def test_peer_that_never_reads_does_not_delay_the_end(monkeypatch: pytest.
     assert time.monotonic() - started_s < 2
 
 
-async def test_deadline_is_never_put_off() -> None:
+async def test_earliest_deadline_counts() -> None:
     async with raw() as (application, _):
         socket: PicowsSocket = application.protocol.socket
         socket.expire_in(0.05)

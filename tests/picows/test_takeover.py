@@ -1,4 +1,4 @@
-"""An application takes the connection over."""
+"""An application takes over the connection."""
 
 import asyncio
 
@@ -11,10 +11,10 @@ from tests.picows.application import Application, raw
 from tests.transports.serving import serving
 
 
-async def test_who_takes_over_gets_what_has_come_before() -> None:
+async def test_receiver_gets_messages_that_arrived_before_the_takeover() -> None:
     gate, received = asyncio.Event(), list[object]()
 
-    class Taker:
+    class Recorder:
         def receive_text(self, data: bytes) -> None:
             received.append((data, True))
 
@@ -32,7 +32,7 @@ async def test_who_takes_over_gets_what_has_come_before() -> None:
         await websocket.accept()
         takeover = takeover_of(websocket.scope)
         assert takeover is not None
-        takeover.hand_over(Taker())
+        takeover.hand_over(Recorder())
         gate.clear()
         await gate.wait()
 
@@ -51,11 +51,8 @@ async def test_who_takes_over_gets_what_has_come_before() -> None:
         writer.close()
 
 
-# Taken over
-
-
 class Keeper:
-    """A receiver that keeps what it is given."""
+    """A receiver that records what it gets."""
 
     def __init__(self) -> None:
         self.got: list[bytes] = []
@@ -70,7 +67,7 @@ class Keeper:
     def closed(self, code: int, reason: str) -> None: ...
 
 
-async def test_receiver_hears_what_comes_after_a_message_that_the_application_left_waiting() -> None:
+async def test_takeover_resumes_reading_that_an_unreceived_message_had_paused() -> None:
     keeper, waiting = Keeper(), asyncio.Event()
 
     async def handler(websocket: WebSocket) -> None:
