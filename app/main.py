@@ -12,6 +12,7 @@ from app.api import health, notify, openapi, pages, problems, push, push_status,
 from app.api.cors import PageCORS
 from app.api.head import HeadAsGet
 from app.api.proxied import Proxied
+from app.api.startup import RequireStartup
 from app.auth.ports import Authenticator
 from app.gateway.routing import DestinationRoutes
 from app.http.admission import LIMITS
@@ -63,13 +64,38 @@ def create_app(
             yield {LIMITS: runtime.limits}
 
     app = _new_app(lifespan)
+    app.state.settings = settings
     problems.install(app)
     _allow_pages(app, settings)
     _look_behind_proxies(app, settings)
     app.add_middleware(HeadAsGet)
+    app.add_middleware(RequireStartup, state=app.state)
     _include(app, settings)
     openapi.document_types(app, extensions.types or TypeRegistry(strict=settings.strict_types))
     return app
+
+
+def mount(parent: FastAPI, path: str, app: FastAPI) -> None:
+    """Mount the service at `path` of another application, and start and end it together with that application.
+
+    `app` is what `create_app` returned. `FastAPI.mount` alone does not run the lifespan of `app`, and without it every
+    request is refused with 503. The parent's own lifespan runs around that of the service.
+    """
+    parent.mount(path, app)
+    lifespan_of_parent = parent.router.lifespan_context
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
+        async with lifespan_of_parent(parent) as state, app.router.lifespan_context(app) as state_of_service:
+            yield {**(state or {}), **(state_of_service or {})}
+
+    parent.router.lifespan_context = lifespan
+
+
+def settings_of(app: FastAPI) -> Settings | None:
+    """Return the settings that `create_app` made `app` with; None if `app` was made by something else."""
+    settings = getattr(app.state, "settings", None)
+    return settings if isinstance(settings, Settings) else None
 
 
 def _new_app(lifespan: Lifespan[FastAPI]) -> FastAPI:

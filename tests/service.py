@@ -7,28 +7,36 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import httpx
 
-_LISTENING = re.compile(r"listening on http://127\.0\.0\.1:(\d+)")
+_LISTENING = re.compile(r"(?:listening|running) on http://127\.0\.0\.1:(\d+)")
 START_TIMEOUT_S = 20
 
 
 class Server:
     """`env` are the settings; the environment of the test run and its .env play no part.
 
-    `program` is what Python is told to run in place of the service itself.
+    `program` is what Python runs in place of the service itself; `files` lie in the working directory, by name.
     """
 
-    def __init__(self, env: dict[str, str] | None = None, program: Sequence[str] = ("-m", "app")) -> None:
+    def __init__(
+        self,
+        env: dict[str, str] | None = None,
+        program: Sequence[str] = ("-m", "app"),
+        arguments: Sequence[str] = ("serve",),
+        files: Mapping[str, str] | None = None,
+    ) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="stomp-notify-")
         self._log = Path(self._directory.name) / "log"
         inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
         self._env = inherited | {"PYTHONPATH": str(Path(__file__).parent.parent)} | (env or {})
-        self._program = program
+        self._command = [sys.executable, *program, *arguments]
+        for name, text in (files or {}).items():
+            (Path(self._directory.name) / name).write_text(text)
         self.port = 0
         self.start()
 
@@ -36,14 +44,14 @@ class Server:
         """Again after `stop`: in the same directory, with the same database, on the same port."""
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, *self._program, "serve"],
+                self._command,
                 cwd=self._directory.name,
                 env={"PORT": str(self.port)} | self._env,
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
 
-    def wait_until_ready(self) -> None:
+    def wait_until_ready(self, path: str = "/readyz") -> None:
         deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
@@ -51,7 +59,7 @@ class Server:
             if found := _LISTENING.search(self.log()):
                 self.port = int(found[1])
                 try:
-                    if httpx.get(f"{self.url}/readyz").status_code == 200:
+                    if httpx.get(f"{self.url}{path}").status_code == 200:
                         return
                 except httpx.TransportError:
                     pass
@@ -86,12 +94,16 @@ class Server:
             self._directory.cleanup()
 
 
+def running_server(program: Sequence[str] = ("-m", "app"), **env: str) -> AbstractContextManager[Server]:
+    """Run the service with these settings."""
+    return running(Server(env, program))
+
+
 @contextmanager
-def running_server(program: Sequence[str] = ("-m", "app"), **env: str) -> Iterator[Server]:
-    """Fails at the end if the server logged an unhandled exception."""
-    server = Server(env, program)
+def running(server: Server, ready_path: str = "/readyz") -> Iterator[Server]:
+    """Wait until the server answers, and stop it in the end. Fails if it logged an unhandled exception."""
     try:
-        server.wait_until_ready()
+        server.wait_until_ready(ready_path)
         yield server
         log = server.log()
     finally:

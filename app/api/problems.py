@@ -104,6 +104,10 @@ def install(app: FastAPI) -> None:
 
 async def _on_service_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, ServiceError)
+    return response_of(error)
+
+
+def response_of(error: ServiceError) -> Response:
     headers = {}
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(error.retry_after_s)

@@ -19,12 +19,20 @@ Url = Annotated[str | None, typer.Option(help="Address of the service; default: 
 
 
 @cli.command()
-def serve() -> None:
+def serve(
+    app: Annotated[
+        str | None,
+        typer.Option(
+            help="Serve your own application, as module:name; name is what create_app() returned, an application that "
+            "it is mounted in, or a function that returns one of these."
+        ),
+    ] = None,
+) -> None:
     """Run the service. Settings come from the environment and from .env."""
     from app.server.server import serve as run
 
     try:
-        run(_settings())
+        run(_settings(), app)
     except ConfigurationError as error:
         _fail(str(error))
 

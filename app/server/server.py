@@ -4,6 +4,7 @@ import asyncio
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from types import FrameType
@@ -14,11 +15,12 @@ from starlette.types import ASGIApp
 
 from app.http.limits import HttpWatch
 from app.http.protocol import HttpProtocol
-from app.main import create_app
+from app.main import create_app, settings_of
 from app.picows.protocol import PicowsProtocol
 from app.runtime.configuration import http_limits
 from app.server.collector import collect_rarely
 from app.server.listening import open_listeners, raise_file_limit
+from app.server.loading import load_app, services_of
 from app.server.logs import configure_logging
 from app.server.workers import Workers
 from app.settings import Settings
@@ -29,10 +31,15 @@ DATE_S = 1.0  # from one date to the next, in the headers of answers
 DRAIN_S = 10  # for requests that are under way when the process has to stop
 
 
-def serve(settings: Settings) -> None:
-    """Runs until SIGTERM or SIGINT. Raises ConfigurationError, also for an address that cannot be had."""
+def serve(settings: Settings, target: str | None = None) -> None:
+    """Run the service until SIGTERM or SIGINT.
+
+    `target` names an application of the embedder, as in `load_app`; the server then takes the settings that this
+    application was made with. Raises ConfigurationError, also for an address that cannot be bound.
+    """
     configure_logging(level=settings.log_level, format=settings.log_format or "text")
-    app = create_app(settings)
+    app = create_app(settings) if target is None else load_app(target)
+    settings = settings_of(next(services_of(app))) or settings
     raise_file_limit()
     with open_listeners(settings.hosts, settings.port, settings.uds) as listeners:
         if settings.workers > 1:
@@ -45,7 +52,7 @@ def _serve_on(listeners: list[socket.socket], app: FastAPI, settings: Settings, 
     config = server_config(app, settings)
     for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them again once it has ended as it was asked to
         signal.signal(number, lambda *_: sys.exit(0))
-    DrainingServer(config, app, lifeline).run(sockets=listeners)
+    DrainingServer(config, list(services_of(app)), lifeline).run(sockets=listeners)
 
 
 def server_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
@@ -76,14 +83,15 @@ def _websocket_protocol(settings: Settings) -> type[asyncio.Protocol]:
 
 
 class DrainingServer(uvicorn.Server):
-    """Ends the sessions before uvicorn closes their sockets: they get what was sent, and learn why it ends.
+    """Ends the sessions before uvicorn closes their sockets: clients get what was sent to them, and a close code.
 
-    `lifeline`: a file whose end is the end of this process, too.
+    `services`: the applications made by `create_app` whose sessions are ended. `lifeline`: a file descriptor; the
+    server ends when it reaches the end of that file.
     """
 
-    def __init__(self, config: uvicorn.Config, app: FastAPI, lifeline: int | None = None) -> None:
+    def __init__(self, config: uvicorn.Config, services: Sequence[FastAPI], lifeline: int | None = None) -> None:
         super().__init__(config)
-        self._app = app
+        self._services = services
         self._lifeline = lifeline
         self._wake_up = asyncio.Event()
 
@@ -111,6 +119,7 @@ class DrainingServer(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:
             server.close()
-        self._app.state.runtime.sockjs.drain()
-        await self._app.state.runtime.gateway.drain()
+        for app in self._services:
+            app.state.runtime.sockjs.drain()
+            await app.state.runtime.gateway.drain()
         await super().shutdown(sockets)

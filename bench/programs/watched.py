@@ -35,7 +35,7 @@ class LoopWatch:
 class WatchedServer(server.DrainingServer):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        self._app.add_api_route("/bench/loop", LoopWatch().report)
+        self._services[0].add_api_route("/bench/loop", LoopWatch().report)
 
 
 if __name__ == "__main__":

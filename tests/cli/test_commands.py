@@ -110,6 +110,14 @@ def test_env_file_that_is_no_text_is_named(tmp_path: Path) -> None:
     assert ".env" in fails("token", "test1")
 
 
+# serve
+
+
+def test_application_that_cannot_be_loaded_is_named() -> None:
+    assert "--app shop: expected module:name" in fails("serve", "--app", "shop")
+    assert "there is no module 'shop'" in fails("serve", "--app", "shop:create")
+
+
 # push
 
 

@@ -50,7 +50,7 @@ def main() -> None:
     gc.disable()
     with socket.create_server(("127.0.0.1", settings.port)) as listener:
         sys.stderr.write(f"listening on http://127.0.0.1:{listener.getsockname()[1]}\n")
-        DrainingServer(server_config(app, settings), app).run(sockets=[listener])
+        DrainingServer(server_config(app, settings), [app]).run(sockets=[listener])
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ async def waiting(lifeline: int | None = None) -> AsyncIterator[tuple[DrainingSe
     config = server_config(app, Settings())
     config.load()
     config.lifespan = "off"
-    server = DrainingServer(config, app, lifeline)
+    server = DrainingServer(config, [], lifeline)
     server.lifespan = config.lifespan_class(config)
     await server.startup(sockets=[])
     loop = asyncio.create_task(server.main_loop())
