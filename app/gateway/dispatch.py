@@ -25,10 +25,10 @@ from app.messages.destinations import (
 from app.messages.names import canonical
 from app.messages.topics import topic_problem
 from app.push.publisher import Publisher
-from app.stomp.events import Ack, Commit, Nack, Noted, Send, Subscribe, Subscription, Unsubscribe
+from app.stomp.events import Ack, Commit, Nack, ReceiptOnly, Send, Subscribe, Subscription, Unsubscribe
 from app.timing.tasks import TaskOwner
 
-SessionEvent = Subscribe | Unsubscribe | Send | Ack | Nack | Commit | Noted
+SessionEvent = Subscribe | Unsubscribe | Send | Ack | Nack | Commit | ReceiptOnly
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +68,7 @@ class Dispatcher:
                 self._unsubscribe(session, event.subscription)
             case Commit():
                 return self._commit(session, event)
-            case Noted():
+            case ReceiptOnly():
                 pass
             case _:
                 assert_never(event)

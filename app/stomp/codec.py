@@ -1,8 +1,8 @@
-"""Frames to bytes, and what the versions of STOMP write differently.
+"""Encode frames, and escape headers as the versions of STOMP require.
 
-1.0 escapes nothing in a header, 1.1 escapes LF, colon and backslash, 1.2 also CR, and only 1.2 ends lines with CR LF as
-well as LF. CONNECT and CONNECTED are never escaped, so that 1.0 peers can read them; the first frame is read before the
-version is known.
+1.0 escapes nothing in a header, 1.1 escapes LF, colon and backslash, 1.2 also CR. Only 1.2 allows CR LF as well as LF
+at the end of a line. CONNECT and CONNECTED are never escaped: the version is unknown before them, and 1.0 peers must be
+able to read them.
 """
 
 import re
@@ -22,15 +22,15 @@ _UNESCAPES = {
     Version.V11: {"\\\\": "\\", "\\n": "\n", "\\c": ":"},
     Version.V12: {"\\\\": "\\", "\\n": "\n", "\\c": ":", "\\r": "\r"},
 }
-_ESCAPED = re.compile(r"[\\\r\0]")  # nothing but LF and colon, which are in every head, is written differently besides
-_DELIMITER = re.compile(r"[\\\r\n:]")  # to look for one takes a tenth of what a translation does
+_ESCAPED = re.compile(r"[\\\r\0]")  # besides LF and colon, which every head contains and which are counted
+_DELIMITER = re.compile(r"[\\\r\n:]")  # a search takes a tenth of the time of a translation
 _ESCAPE_SEQUENCE = re.compile(r"\\.?", re.DOTALL)
 
 
 def encode_frame(command: str, headers: Iterable[tuple[str, str]], body: bytes = b"", *, version: Version) -> bytes:
-    """The frame on the wire. `content-length` is the caller's to give: a body with a NUL needs it.
+    """Return the frame as it is sent. The caller gives `content-length`, which a body with a NUL needs.
 
-    Raises ValueError where the version has no way to write a header.
+    Raises ValueError for a header that the version cannot express.
     """
     headers = list(headers)
     text = "\n".join([command, *[f"{name}:{value}" for name, value in headers]])
@@ -42,9 +42,10 @@ def encode_frame(command: str, headers: Iterable[tuple[str, str]], body: bytes =
 
 
 def encode_header(name: str, value: str, *, version: Version, plain: bool = False) -> str:
+    """Return a header line without its end. `plain`: no escapes in any version. Raises ValueError as `encode_frame`."""
     line = f"{name}:{value}"
     if "\0" in line:
-        raise ValueError(f"the header {name!r} holds a NUL, which would end the frame")
+        raise ValueError(f"the header {name!r} contains a NUL, which would end the frame")
     if version is Version.V10 or plain:
         if "\n" in line or (plain and "\r" in line) or ":" in name:
             raise ValueError(f"the header {name!r} cannot be written without escapes")
@@ -58,7 +59,7 @@ def encode_header(name: str, value: str, *, version: Version, plain: bool = Fals
 
 
 def encode_headers(headers: Iterable[tuple[str, str]], version: Version) -> str:
-    """Return lines of a head, each after an LF. Headers that the version cannot write (an LF in 1.0) are left out."""
+    """Return header lines, each preceded by an LF. Omit those that the version cannot express (an LF in 1.0)."""
     lines = [""]
     for name, value in headers:
         try:
@@ -70,7 +71,10 @@ def encode_headers(headers: Iterable[tuple[str, str]], version: Version) -> str:
 
 
 def unescape(text: str, version: Version | None) -> str:
-    """1.2, "Value Encoding": "Undefined escape sequences such as \\t MUST be treated as a fatal protocol error"."""
+    """Undo the escapes of a version. None: CONNECT, which has none. Raises ProtocolError.
+
+    1.2, "Value Encoding": "Undefined escape sequences such as \\t MUST be treated as a fatal protocol error".
+    """
     known = _UNESCAPES.get(version) if version and "\\" in text else None
     if known is None:
         return text

@@ -1,14 +1,14 @@
-"""What a peer can do wrong.
+"""Violations of the protocol by a client. Each is answered with one ERROR frame, then the connection is closed.
 
-ProtocolError           answered with one ERROR frame, then the connection ends
-└── FrameTooLarge       over a limit of `FrameLimits`
+ProtocolError
+└── FrameTooLarge       a limit of `FrameLimits` is exceeded
 """
 
 
 class ProtocolError(Exception):
-    """`message` is the short text for the header of the same name, `detail` the sentence for the body.
+    """A violation. `message` becomes the header of that name, `detail` the body of the ERROR frame.
 
-    `receipt_id` is the receipt that the offending frame asked for; `headers` go into the ERROR frame as well.
+    `receipt_id` is the receipt that the frame requested. `headers` are added to the ERROR frame.
     """
 
     def __init__(

@@ -1,9 +1,8 @@
-"""What a client asked for: facts for the gateway, in the order in which they came.
+"""Events: what a client has requested, for the gateway, in the order of its frames.
 
-`receipt` is the id that the frame asked to have confirmed. The one who handles the event answers with
-`ServerSession.receipt` once the work is done.
+`receipt` is the receipt id of the frame. The handler of the event sends `ServerSession.receipt` once the work is done.
 
-Each is a Struct of msgspec: `type(event) is Send` finds what it is in a third of the time that `isinstance` takes.
+Events are Structs of msgspec. `type(event) is Send` takes a third of the time of `isinstance`.
 """
 
 from collections.abc import Mapping
@@ -15,7 +14,7 @@ from app.stomp.frames import AckMode
 
 
 class Subscription(Struct, frozen=True):
-    """`id` is None for a 1.0 client that gave none; its destination stands for it then."""
+    """A subscription of a session. `id` is None if a 1.0 client gave none; the destination then stands for it."""
 
     id: str | None
     destination: str
@@ -24,10 +23,10 @@ class Subscription(Struct, frozen=True):
 
 @final
 class Connect(Struct, frozen=True):
-    """To be answered with `ServerSession.accept` or an ERROR; until then no further event comes."""
+    """CONNECT or STOMP. No further event follows until `ServerSession.accept` or `error` is called."""
 
     headers: Mapping[str, str]
-    receipt: ClassVar[None] = None  # CONNECTED is the answer (1.2, "receipt": "Any client frame other than CONNECT")
+    receipt: ClassVar[None] = None  # CONNECTED confirms it (1.2, "receipt": "Any client frame other than CONNECT")
 
 
 class Subscribe(Struct, frozen=True):
@@ -36,7 +35,7 @@ class Subscribe(Struct, frozen=True):
 
 
 class Unsubscribe(Struct, frozen=True):
-    """`subscription` is None if there was none of that id."""
+    """`subscription` is None if the session has none with that id."""
 
     subscription: Subscription | None
     receipt: str | None = None
@@ -51,7 +50,7 @@ class Send(Struct, frozen=True):
 
 
 class Ack(Struct, frozen=True):
-    """`subscription` is None if it is not known or has ended; `cumulative` covers all that was sent before on it."""
+    """`subscription` is None if it is unknown or has ended."""
 
     message_id: str
     subscription: Subscription | None = None
@@ -59,22 +58,23 @@ class Ack(Struct, frozen=True):
 
     @property
     def cumulative(self) -> bool:
+        """Whether earlier messages on the subscription are acknowledged, too."""
         return self.subscription is not None and self.subscription.ack_mode is AckMode.CLIENT
 
 
 class Nack(Ack, frozen=True):
-    """As `Ack`, for "again later"."""
+    """Like `Ack`: the client asks for the message again later."""
 
 
 class Commit(Struct, frozen=True):
-    """What the transaction gathered, to be done in this order; `Noted` has had the receipts of the single frames."""
+    """The frames of a transaction, to be processed in this order. Their receipts were requested by `ReceiptOnly`."""
 
     events: tuple[Send | Ack | Nack, ...]
     receipt: str | None = None
 
 
-class Noted(Struct, frozen=True):
-    """BEGIN, ABORT, or a frame that joined a transaction: nothing is left to do but to answer the receipt."""
+class ReceiptOnly(Struct, frozen=True):
+    """BEGIN, ABORT, or a frame of a transaction: only the receipt is left to send."""
 
     receipt: str | None = None
 
@@ -84,4 +84,4 @@ class Disconnect(Struct, frozen=True):
     receipt: str | None = None
 
 
-Event = Connect | Subscribe | Unsubscribe | Send | Ack | Nack | Commit | Noted | Disconnect
+Event = Connect | Subscribe | Unsubscribe | Send | Ack | Nack | Commit | ReceiptOnly | Disconnect

@@ -1,4 +1,4 @@
-"""Frames and versions of STOMP."""
+"""Frames, versions and acknowledgement modes of STOMP."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class AckMode(StrEnum):
 
 
 class Frame(Struct, frozen=True):
-    """One frame with its headers unescaped; of repeated headers it has the first (1.2, "Repeated Header Entries")."""
+    """One frame, its headers unescaped. Of repeated headers it has the first (1.2, "Repeated Header Entries")."""
 
     command: str
     headers: Mapping[str, str]
@@ -33,7 +33,7 @@ class Frame(Struct, frozen=True):
         return self.headers.get("receipt")
 
     def required(self, name: str) -> str:
-        """The value of a header, which must not be empty. Raises ProtocolError."""
+        """Return the value of a header. Raises ProtocolError if it is missing or empty."""
         value = self.headers.get(name)
         if not value:
             raise ProtocolError("missing header", f"{self.command} needs the header {name!r}")
@@ -42,7 +42,7 @@ class Frame(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameLimits:
-    """Bounds of one inbound frame: bytes from the command to the NUL, headers, bytes of one header line."""
+    """Limits of one inbound frame: its bytes including the NUL, its headers, the bytes of one header line."""
 
     max_frame_bytes: int = 262_144
     max_headers: int = 64

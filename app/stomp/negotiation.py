@@ -1,4 +1,4 @@
-"""The version of STOMP that both sides speak (1.1, "Protocol Negotiation"), and what depends on it in CONNECT."""
+"""Negotiate the version of STOMP (1.1, "Protocol Negotiation"), and read a CONNECT of version 1.0."""
 
 from collections.abc import Mapping
 
@@ -7,7 +7,7 @@ from app.stomp.frames import Version
 
 
 def negotiate_version(accept_version: str | None) -> Version:
-    """The highest version of both; no header is a 1.0 client. Raises ProtocolError."""
+    """Return the highest common version. None: a 1.0 client, which sends no such header. Raises ProtocolError."""
     if accept_version is None:
         return Version.V10
     offered = {part.strip() for part in accept_version.split(",")}
@@ -23,7 +23,10 @@ def negotiate_version(accept_version: str | None) -> Version:
 
 
 def trimmed_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
-    """The parser trims for 1.0, but the CONNECT frame it reads before it knows: "login: <username>"."""
+    """Return the headers of a 1.0 CONNECT without padding, as in "login: <username>".
+
+    The parser trims later frames; it reads CONNECT before the version is known.
+    """
     trimmed: dict[str, str] = {}
     for name, value in headers.items():
         trimmed.setdefault(name.strip(" "), value.strip(" "))

@@ -1,4 +1,4 @@
-"""Bytes to frames, incrementally, for STOMP 1.0, 1.1 and 1.2; `codec` says how these differ."""
+"""Parse frames of STOMP 1.0, 1.1 and 1.2 incrementally. `codec` says how the versions differ."""
 
 import re
 from collections.abc import Mapping
@@ -12,9 +12,10 @@ _LINE_ENDS, _LFS = re.compile(rb"(?:\r?\n)*"), re.compile(rb"\n*")
 
 
 class FrameParser:
-    """Bytes in, frames out, cut anywhere. Set `version` once it is negotiated and `limits` when they change.
+    """Takes bytes, cut anywhere, and returns frames.
 
-    Every byte is looked at a bounded number of times, however small the pieces.
+    Set `version` once it is negotiated, and `limits` when they change. Each byte is examined a bounded number
+    of times, however small the pieces.
     """
 
     __slots__ = (
@@ -36,7 +37,7 @@ class FrameParser:
         self._buffer: bytes | bytearray = b""
         self._start = 0  # first byte of the current frame
         self._scan = 0  # no terminator lies before this byte
-        self._head: tuple[str, dict[str, str]] | None = None  # of a frame whose body is still incomplete
+        self._head: tuple[str, dict[str, str]] | None = None  # of a frame whose body is incomplete
         self._body_start = 0
         self._body_length: int | None = None
 
@@ -47,10 +48,11 @@ class FrameParser:
     @version.setter
     def version(self, version: Version | None) -> None:
         self._version = version
-        self._trims = version is Version.V10  # its documents show "name: value"
+        self._trims = version is Version.V10  # its specification writes "name: value"
         self._allows_cr = version is None or version is Version.V12
 
     def feed(self, data: bytes) -> None:
+        """Take bytes. `next_frame` parses them."""
         if self._start == len(self._buffer):
             self._buffer, self._start, self._scan = data, 0, 0
             return
@@ -60,13 +62,13 @@ class FrameParser:
 
     @property
     def buffered(self) -> int:
-        """Bytes that were fed and not yet returned as frames."""
+        """Number of bytes that were fed and not yet returned as frames."""
         return len(self._buffer) - self._start
 
     def next_frame(self) -> Frame | None:
-        """The next complete frame, or None until more bytes come. Heart-beats are skipped.
+        """Return the next frame, or None if it is not complete. Heart-beats are skipped.
 
-        Raises ProtocolError; the parser is of no use after that.
+        Raises ProtocolError; the parser must not be used after that.
         """
         if self._start == len(self._buffer):
             return None
@@ -83,8 +85,8 @@ class FrameParser:
         return Frame(command, headers, body)
 
     def _consume(self, end: int) -> None:
-        """Moves on to `end`; what lies behind is given back to the memory while a partial buffer grows."""
-        if end == len(self._buffer):  # an idle connection holds nothing
+        """Go on at `end`. Parsed bytes are freed, those of a single piece once all of it is parsed."""
+        if end == len(self._buffer):  # an idle connection keeps no buffer
             self._buffer, end = b"", 0
         elif isinstance(self._buffer, bytearray):
             del self._buffer[:end]
@@ -102,13 +104,13 @@ class FrameParser:
 
     def _try_to_read_head(self) -> bool:
         buffer, start = self._buffer, self._start
-        nul = buffer.find(_NUL, self._scan)  # ends the search: a head may not be looked for in the frames behind
+        nul = buffer.find(_NUL, self._scan)  # end of the search: what follows are other frames
         end, body_start = self._find_blank_line(nul if nul >= 0 else len(buffer))
         if end < 0 and nul >= 0:
             raise ProtocolError("malformed frame", "a NUL stands before the blank line that ends the headers")
         if end < 0:
             self._check_size(len(buffer) - start)
-            self._scan = max(start, len(buffer) - 2)  # a terminator may be cut after "\n\r"
+            self._scan = max(start, len(buffer) - 2)  # the blank line may be cut after "\n\r"
             return False
         self._head = command, headers = self._parse_head(bytes(buffer[start:end]))
         self._body_start, self._scan = body_start, nul if nul >= 0 else len(buffer)
@@ -118,12 +120,12 @@ class FrameParser:
         return True
 
     def _skip_line_ends(self) -> bool:
-        """Whether a frame starts at `_start` now. Between frames any number of line ends may stand (heart-beats)."""
+        """Skip line ends before a frame, which are heart-beats. Return whether bytes of a frame follow."""
         buffer, size = self._buffer, len(self._buffer)
-        if buffer[self._start] > _CR:  # as it nearly always is
+        if buffer[self._start] > _CR:  # nearly always
             return True
         line_ends = (_LINE_ENDS if self._allows_cr else _LFS).match(buffer, self._start)
-        assert line_ends is not None, "no line end at all matches as well"
+        assert line_ends is not None, "zero line ends match, too"
         at = line_ends.end()
         if at < size and not (buffer[at] == _CR and self._allows_cr):
             if at > self._start:
@@ -135,10 +137,10 @@ class FrameParser:
         return False
 
     def _find_blank_line(self, stop: int) -> tuple[int, int]:
-        """(end of the last header line, start of the body), or (-1, -1) if there is none before `stop`."""
+        """Return the end of the last header line and the start of the body; (-1, -1): no blank line before `stop`."""
         buffer = self._buffer
         end = buffer.find(b"\n\n", self._scan, stop)
-        if self._allows_cr:  # the LF of a blank CR LF may be the first of two: the body starts with the second
+        if self._allows_cr:  # in "\n\r\n\n" the body starts with the last LF
             cr_end = buffer.find(b"\n\r\n", self._scan, end + 1 if end >= 0 else stop)
             if cr_end >= 0:
                 return cr_end, cr_end + 3
@@ -184,7 +186,7 @@ class FrameParser:
         return name, value
 
     def _body_end(self) -> int | None:
-        """Index of the NUL that ends the frame, or None until it has come."""
+        """Return the index of the NUL that ends the frame, or None if it has not arrived."""
         buffer = self._buffer
         if self._body_length is not None:
             end = self._body_start + self._body_length
@@ -193,7 +195,7 @@ class FrameParser:
             if buffer[end] != _NUL:
                 raise ProtocolError(
                     "malformed frame",
-                    f"content-length is {self._body_length}, and no NUL follows after so many bytes of body",
+                    f"content-length is {self._body_length}, but no NUL follows that many bytes of body",
                     receipt_id=self._receipt(),
                 )
             return end
@@ -205,7 +207,7 @@ class FrameParser:
         return end
 
     def _readable_receipt(self) -> str | None:
-        """Return the receipt of a frame whose head is broken in another line, so that the ERROR can name it."""
+        """Return the receipt id of a frame whose head is invalid in another line, for the ERROR frame."""
         nul = self._buffer.find(_NUL, self._start)
         stop = nul if nul >= 0 else len(self._buffer)
         self._scan = self._start

@@ -1,6 +1,6 @@
-"""SEND frames that need no care, as nearly all that clients send: read without the parser.
+"""Parse the heads of plain SEND frames, and remember them.
 
-Clients say the same all the time. The head of "SEND, destination:/app/ack" is looked at once for all of them.
+Nearly all frames of clients are SENDs to `/app/ack` with the same few heads. Each head is parsed once for all clients.
 """
 
 from collections.abc import Mapping
@@ -10,14 +10,14 @@ from types import MappingProxyType
 
 from app.stomp.frames import FrameLimits
 
-LONGEST_HEAD_BYTES = 128  # a longer one will not come again
+LONGEST_HEAD_BYTES = 128  # longer ones seldom repeat
 _SHORTEST_LINE_BYTES = 3
 _SEND, _BLANK_LINE = b"SEND\n", b"\n\n"
 
 
 @dataclass(frozen=True, slots=True)
 class PlainHead:
-    """`text` is all before the body."""
+    """The head of a SEND without escapes. `text` is everything before the body."""
 
     text: bytes
     destination: str
@@ -30,8 +30,9 @@ NO_HEAD = PlainHead(b"\0", "", {}, None, -2)  # no body has this length
 
 
 def find_plain_head(data: bytes) -> PlainHead | None:
-    """Of a SEND of STOMP 1.1 or 1.2 that begins here. None if there is something in it that needs care: an escape,
-    another line end, a transaction, a mistake.
+    """Return the head of a SEND of STOMP 1.1 or 1.2.
+
+    None: the parser has to read it, because of an escape, a CR, a transaction, or something invalid.
     """
     end = data.find(_BLANK_LINE, 0, LONGEST_HEAD_BYTES)
     return _read(data[: end + len(_BLANK_LINE)]) if end >= 0 else None
@@ -53,7 +54,7 @@ def _read(text: bytes) -> PlainHead | None:
 
 
 def _plain_headers(lines: bytes) -> dict[str, str] | None:
-    """None if there is something in them that needs care: an escape, another line end, a mistake."""
+    """Return the headers; None if there is an escape, a CR, a character beyond ASCII or something invalid."""
     if not lines.isascii() or b"\\" in lines or b"\r" in lines:
         return None
     headers: dict[str, str] = {}
@@ -71,7 +72,7 @@ def _is_number(text: str) -> bool:
 
 
 def fits_plain_heads(limits: FrameLimits) -> bool:
-    """Whether no head that is read here can be beyond the limits."""
+    """Return whether every head that is read here is within the limits."""
     return (
         limits.max_header_bytes >= LONGEST_HEAD_BYTES
         and limits.max_headers * _SHORTEST_LINE_BYTES >= LONGEST_HEAD_BYTES

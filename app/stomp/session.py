@@ -1,4 +1,4 @@
-"""The server's side of one STOMP connection: bytes in, events out. No I/O, no clock.
+"""The server's side of one STOMP connection: takes bytes, returns events. No I/O, no clock.
 
 CONNECTING --CONNECT/STOMP--> AUTHENTICATING --accept()--> OPEN --DISCONNECT--> CLOSED
 any state --error(), protocol violation--> CLOSED
@@ -21,7 +21,7 @@ from app.stomp.events import (
     Disconnect,
     Event,
     Nack,
-    Noted,
+    ReceiptOnly,
     Send,
     Subscribe,
     Subscription,
@@ -36,15 +36,15 @@ from app.stomp.subscriptions import key_to_end, subscription_of
 from app.stomp.transactions import Transactions
 
 
-class State(StrEnum):  # of texts, for their hash: that of other members is computed in Python
+class State(StrEnum):  # strings: the hash of other members is computed in Python
     CONNECTING = "connecting"
     AUTHENTICATING = "authenticating"
     OPEN = "open"
     CLOSED = "closed"
 
 
-CONNECTING, AUTHENTICATING, OPEN, CLOSED = State  # a member is found through its class six times as slowly
-NO_HEARTBEAT = Heartbeat()  # 1.0 has none, and none is sent to its clients
+CONNECTING, AUTHENTICATING, OPEN, CLOSED = State  # access through the class takes six times as long
+NO_HEARTBEAT = Heartbeat()  # 1.0 has none
 OPEN_COMMANDS = ("SEND", "SUBSCRIBE", "UNSUBSCRIBE", "ACK", "NACK", "BEGIN", "COMMIT", "ABORT")
 TRANSITIONS: Mapping[tuple[State, str], State] = {
     (CONNECTING, "CONNECT"): AUTHENTICATING,
@@ -56,6 +56,8 @@ TRANSITIONS: Mapping[tuple[State, str], State] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionLimits:
+    """Limits of a session: of its frames before and after CONNECTED, and of what it may keep open."""
+
     connecting: FrameLimits = field(default_factory=lambda: FrameLimits(max_frame_bytes=65_536))
     connected: FrameLimits = field(default_factory=FrameLimits)
     max_subscriptions: int = 128
@@ -64,6 +66,8 @@ class SessionLimits:
 
 
 class ServerSession:
+    """Parses the frames of a client, checks them against the state, and encodes the responses."""
+
     __slots__ = (
         "_head",
         "_limits",
@@ -79,7 +83,7 @@ class ServerSession:
     )
 
     def __init__(self, limits: SessionLimits, *, heartbeat: Heartbeat, server: str) -> None:
-        """`heartbeat` is what the server offers, `server` its name and version for CONNECTED."""
+        """`heartbeat` is the server's offer, `server` its name and version for CONNECTED."""
         self.state = CONNECTING
         self.version = Version.V10
         self.heartbeat = Heartbeat()
@@ -88,24 +92,24 @@ class ServerSession:
         self._offer = heartbeat
         self._server = server
         self._parser = FrameParser(limits.connecting)
-        self._plain_bytes = 0  # so large may a frame be that is read without the parser
+        self._plain_bytes = 0  # size limit of frames for `plain_send`; 0: none may be read by it
         self._head = NO_HEAD
         self._transactions = Transactions(limits.max_transactions, limits.max_transaction_bytes)
 
     # Receiving
 
     def receive_data(self, data: bytes) -> None:
-        """Takes what the transport brought; after the end it is thrown away."""
+        """Take bytes from the transport. They are dropped once the session is closed."""
         if self.state is not CLOSED:
             self._parser.feed(data)
 
     @property
     def buffered(self) -> int:
-        """Bytes that wait for `next_event`."""
+        """Number of bytes that wait for `next_event`."""
         return self._parser.buffered
 
     def next_event(self) -> Event | None:
-        """The next event, None until more data (or `accept`) comes. Raises ProtocolError; the session is over then."""
+        """Return the next event, or None until more data or `accept`. Raises ProtocolError and closes the session."""
         if self.state is AUTHENTICATING or self.state is CLOSED:
             return None
         try:
@@ -116,8 +120,9 @@ class ServerSession:
             raise
 
     def plain_send(self, data: bytes) -> Send | None:
-        """What `receive_data` and `next_event` would make of data that is one SEND and needs no care, as it nearly
-        always is. None: nothing was done. Not while bytes are buffered.
+        """Return the event of data that is one whole SEND with a plain head, as nearly all data is.
+
+        None: nothing was done; use `receive_data` and `next_event`. Must not be called while bytes are buffered.
         """
         end = len(data) - 1
         if end >= self._plain_bytes or self.state is not OPEN:
@@ -160,7 +165,7 @@ class ServerSession:
         if self.version is not Version.V10:
             raise ProtocolError("malformed frame", f"a {frame.command} frame must not have a body")
 
-    # One method a command
+    # One method for each command
 
     def _connect(self, frame: Frame) -> Event:
         self.version = self._parser.version = negotiate_version(frame.headers.get("accept-version"))
@@ -187,20 +192,20 @@ class ServerSession:
     def _send(self, frame: Frame) -> Event:
         headers = frame.headers
         event = Send(frame.required("destination"), headers, frame.body, headers.get("receipt"))
-        return self._gather(frame, event) if "transaction" in headers else event
+        return self._join(frame, event) if "transaction" in headers else event
 
     def _ack(self, frame: Frame) -> Event:
         event = Ack(*self._acked(frame), frame.receipt)
-        return self._gather(frame, event) if "transaction" in frame.headers else event
+        return self._join(frame, event) if "transaction" in frame.headers else event
 
     def _nack(self, frame: Frame) -> Event:
         if self.version is Version.V10:
             raise self._unexpected(frame)
         event = Nack(*self._acked(frame), frame.receipt)
-        return self._gather(frame, event) if "transaction" in frame.headers else event
+        return self._join(frame, event) if "transaction" in frame.headers else event
 
     def _acked(self, frame: Frame) -> tuple[str, Subscription | None]:
-        """1.2 names the `ack` header of the MESSAGE, which is `ack_id` here; before it was the message-id."""
+        """Return message id and subscription. 1.2 sends the `ack_id` of the MESSAGE, 1.1 and 1.0 send both ids."""
         if self.version is Version.V12:
             message_id, _, key = frame.required("id").partition("/")
         else:
@@ -210,20 +215,20 @@ class ServerSession:
                 key = frame.required("subscription")
         return message_id, self.subscriptions.get(key)
 
-    def _gather(self, frame: Frame, event: Send | Ack | Nack) -> Event:
-        self._transactions.gather(frame.headers["transaction"], event)
-        return Noted(frame.receipt)
+    def _join(self, frame: Frame, event: Send | Ack | Nack) -> Event:
+        self._transactions.add(frame.headers["transaction"], event)
+        return ReceiptOnly(frame.receipt)
 
     def _begin(self, frame: Frame) -> Event:
         self._transactions.begin(frame.required("transaction"))
-        return Noted(frame.receipt)
+        return ReceiptOnly(frame.receipt)
 
     def _commit(self, frame: Frame) -> Event:
         return Commit(tuple(self._transactions.end(frame.required("transaction"))), frame.receipt)
 
     def _abort(self, frame: Frame) -> Event:
         self._transactions.end(frame.required("transaction"))
-        return Noted(frame.receipt)
+        return ReceiptOnly(frame.receipt)
 
     def _disconnect(self, frame: Frame) -> Event:
         return Disconnect(frame.receipt)
@@ -231,7 +236,7 @@ class ServerSession:
     # Sending
 
     def accept(self, *, session_id: str, user: str) -> bytes:
-        """The CONNECTED frame; the session is open from here on. `user` must be free of control characters."""
+        """Open the session and return the CONNECTED frame. `user` must not contain control characters."""
         assert self.state is AUTHENTICATING
         self.state = OPEN
         self._parser.limits = limits = self._limits.connected
@@ -247,12 +252,13 @@ class ServerSession:
         return encode_frame("CONNECTED", headers, version=self.version)
 
     def receipt(self, receipt_id: str) -> bytes:
+        """Return the RECEIPT frame."""
         return encode_frame("RECEIPT", (("receipt-id", receipt_id),), version=self.version)
 
     def error(
         self, message: str, detail: str, *, receipt_id: str | None = None, headers: Mapping[str, str] | None = None
     ) -> bytes:
-        """The ERROR frame, after which the connection must be closed: nothing more is read."""
+        """Close the session and return the ERROR frame. The caller must close the connection after it."""
         self.state = CLOSED
         self._transactions.clear()
         body = detail.encode()
@@ -278,8 +284,8 @@ _HANDLERS: Mapping[str, Callable[[ServerSession, Frame], Event]] = {
 
 
 def ack_id(message_id: str, subscription_id: str) -> str:
-    """The `ack` header of a MESSAGE: unique in the session, and an ACK tells the subscription by it.
+    """Return the `ack` header of a MESSAGE. It is unique in the session and names the subscription.
 
-    `message_id` must hold no "/".
+    `message_id` must not contain "/".
     """
     return f"{message_id}/{subscription_id}"

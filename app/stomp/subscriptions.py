@@ -1,4 +1,4 @@
-"""Which subscription a SUBSCRIBE or UNSUBSCRIBE names; in 1.0 its destination may stand for its id."""
+"""Find the subscription that a SUBSCRIBE or UNSUBSCRIBE names. In 1.0 the destination may stand for the id."""
 
 from collections.abc import Mapping
 from unicodedata import normalize
@@ -28,10 +28,10 @@ def _ack_mode(frame: Frame) -> AckMode:
 
 
 def key_to_end(frame: Frame, version: Version, subscriptions: Mapping[str, Subscription]) -> str:
-    """Return the key of the subscription that an UNSUBSCRIBE ends; there may be none. Raises ProtocolError.
+    """Return the key of the subscription that an UNSUBSCRIBE ends, which may be unknown. Raises ProtocolError.
 
-    1.0: "It requires either a destination header or an id header". A destination also ends a subscription that has an
-    id: of several, the one without an id, else the oldest.
+    1.0: "It requires either a destination header or an id header". A destination also ends a subscription with an id:
+    of several, the one without an id, else the oldest.
     """
     if version is not Version.V10:
         return frame.required("id")
@@ -41,5 +41,5 @@ def key_to_end(frame: Frame, version: Version, subscriptions: Mapping[str, Subsc
         return key
     if destination in subscriptions:
         return destination
-    wanted = normalize("NFC", destination)  # the one spelling by which destinations are compared
+    wanted = normalize("NFC", destination)  # destinations are compared in this form
     return next((key for key, known in subscriptions.items() if normalize("NFC", known.destination) == wanted), key)

@@ -37,7 +37,7 @@ def parse(pieces: bytes | Iterable[bytes], version: Version | None = V12, **limi
 
 
 def refusal(data: bytes, version: Version | None = V12, **limits: int) -> ProtocolError:
-    """The error is the same however the bytes arrive."""
+    """Return the error. Checks that it is the same for the whole data and for single bytes."""
     with pytest.raises(ProtocolError) as whole:
         parse(data, version, **limits)
     with pytest.raises(ProtocolError) as single:

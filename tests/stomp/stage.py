@@ -1,4 +1,4 @@
-"""A gateway, an application that keeps what it gets, and peers that talk to it."""
+"""A gateway, an application that records messages, and clients."""
 
 import pytest
 
@@ -22,7 +22,7 @@ CONNECT = b"CONNECT\naccept-version:1.2\nhost:stomp.test\nauthorization:Bearer a
 
 
 class Notes(DestinationRoutes):
-    """An application that notes what it is sent to `/app/note`."""
+    """An application that records the messages sent to `/app/note`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,14 +42,14 @@ async def connected(stage: Stage, version: Version = V12, user: str = "alice", *
 
 
 async def raw(peer: Peer, data: bytes) -> list[Frame]:
-    """What the server answers to these bytes."""
+    """Send bytes, and return the frames that the server sends back."""
     peer.connection.receive(data)
     await settle()
     return peer.frames()
 
 
 async def refusal(peer: Peer, data: bytes) -> Frame:
-    """The one ERROR, behind which the connection is closed."""
+    """Send bytes, and return the single ERROR frame, after which the connection is closed."""
     (error,) = await raw(peer, data)
     assert error.command == "ERROR", error
     assert peer.over
@@ -57,6 +57,6 @@ async def refusal(peer: Peer, data: bytes) -> Frame:
 
 
 async def message_on(peer: Peer, stage: Stage, data: object = "hello") -> Frame:
-    """A private message as it arrives."""
+    """Push a message to the user, and return the frame that the client receives."""
     await stage.push("alice", data)
     return peer.frame()

@@ -1,4 +1,4 @@
-""" "ACK" and "NACK" of the STOMP specifications."""
+"""STOMP: "ACK" and "NACK" of the STOMP specifications."""
 
 import pytest
 
@@ -62,7 +62,7 @@ def test_an_ack_of_an_unknown_subscription_has_none(version: str, headers: str, 
     assert receive(open_session(version), f"ACK\n{headers}\n\0") == [Ack(message_id, None)]
 
 
-def test_an_ack_id_tells_any_subscription_id() -> None:
+def test_ack_id_names_any_subscription_id() -> None:
     session = open_session()
     receive(session, "SUBSCRIBE\nid:a/b\\c\\\\\ndestination:/a\n\n\0")
     assert ack_id("m1", "a/b:\\") == "m1/a/b:\\"

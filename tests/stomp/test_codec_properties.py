@@ -1,4 +1,4 @@
-"""The wire format by property: what is encoded is read back, wherever the stream is cut."""
+"""The wire format by property: encoded frames parse to the same frames, wherever the stream is cut."""
 
 from collections.abc import Iterable
 from contextlib import suppress
@@ -20,7 +20,7 @@ PATIENT = settings(deadline=None)
 
 
 def text_without(characters: str, *, min_size: int = 0) -> st.SearchStrategy[str]:
-    """All of Unicode that UTF-8 can write, except these; the ones that mean something to STOMP come often."""
+    """Return texts of all characters except these. Characters that are special in STOMP are frequent."""
     telling = [character for character in ":\\\n\r c\ufeff\u2028😀" if character not in characters]
     anything = st.characters(exclude_categories=["Cs"], exclude_characters=characters)
     return st.text(st.sampled_from(telling) | anything, min_size=min_size, max_size=8)
@@ -72,7 +72,7 @@ def first_of_each(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
 @pytest.mark.parametrize("version", EVERY_VERSION)
 @PATIENT
 @given(data=st.data())
-def test_what_is_encoded_is_read_back(version: Version, data: st.DataObject) -> None:
+def test_encoded_frame_parses_to_the_same_frame(version: Version, data: st.DataObject) -> None:
     headers, body = data.draw(HEADERS[version]), data.draw(BODIES)
     headers.insert(0, ("content-length", str(len(body))))
     wire = encode_frame("MESSAGE", headers, body, version=version)
@@ -83,7 +83,7 @@ def test_what_is_encoded_is_read_back(version: Version, data: st.DataObject) -> 
 @pytest.mark.parametrize("version", EVERY_VERSION)
 @PATIENT
 @given(headers=header_lists(CONNECT_NAMES, CONNECT_VALUES))
-def test_a_connect_frame_is_read_back_before_the_version_is_known(
+def test_encoded_connect_parses_before_the_version_is_known(
     command: str, version: Version, headers: list[tuple[str, str]]
 ) -> None:
     wire = encode_frame(command, headers, version=version)
@@ -98,7 +98,7 @@ class Stream:
 
 @st.composite
 def frame_streams(draw: st.DrawFn, version: Version) -> Stream:
-    """Frames with all that may differ: line ends of 1.2, heart-beats, NUL in bodies of a declared length, repeats."""
+    """Draw frames in all variants: line ends of 1.2, heart-beats, NUL in bodies with a length, repeated headers."""
     line_ends = st.just(b"\n") if version in LINES_END_WITH_LF_ONLY else st.sampled_from([b"\n", b"\r\n"])
     heartbeats = st.lists(line_ends, max_size=2).map(b"".join)
     wire, frames = draw(heartbeats), []
@@ -115,7 +115,7 @@ def frame_streams(draw: st.DrawFn, version: Version) -> Stream:
 @pytest.mark.parametrize("version", EVERY_VERSION)
 @PATIENT
 @given(data=st.data())
-def test_a_stream_cut_at_every_point_gives_the_frames_of_one_piece(version: Version, data: st.DataObject) -> None:
+def test_stream_cut_at_every_point_parses_to_the_same_frames(version: Version, data: st.DataObject) -> None:
     stream = data.draw(frame_streams(version))
     wire = stream.wire
     assert parse(wire, version) == stream.frames
@@ -127,7 +127,7 @@ def test_a_stream_cut_at_every_point_gives_the_frames_of_one_piece(version: Vers
 @pytest.mark.parametrize("version", EVERY_VERSION)
 @PATIENT
 @given(data=st.data())
-def test_a_stream_in_random_pieces_gives_the_frames_of_one_piece(version: Version, data: st.DataObject) -> None:
+def test_stream_in_random_pieces_parses_to_the_same_frames(version: Version, data: st.DataObject) -> None:
     stream = data.draw(frame_streams(version))
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream.wire)), max_size=6)))
     pieces = [stream.wire[start:end] for start, end in zip([0, *cuts], [*cuts, None], strict=True)]
@@ -184,9 +184,9 @@ def test_arbitrary_bytes_raise_nothing_but_a_protocol_error(version: Version | N
 @pytest.mark.parametrize("version", [None, *EVERY_VERSION])
 @PATIENT
 @given(data=HOSTILE_BYTES)
-def test_arbitrary_bytes_mean_the_same_in_one_piece_and_in_many(version: Version | None, data: bytes) -> None:
+def test_arbitrary_bytes_parse_the_same_in_one_piece_and_in_many(version: Version | None, data: bytes) -> None:
     def outcome(pieces: Iterable[bytes]) -> tuple[list[Frame], bool]:
-        """The frames up to the first violation. Which one is named first, of a frame with several, may differ."""
+        """Return the frames up to the first violation. Of several in a frame, any may be reported."""
         parser, frames = new_parser(version, FrameLimits(max_frame_bytes=100)), []
         try:
             for piece in pieces:

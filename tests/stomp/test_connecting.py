@@ -1,4 +1,4 @@
-""" "Connecting" and "Heart-beating" of the STOMP specifications."""
+"""STOMP: "Connecting" and "Heart-beating" of the STOMP specifications."""
 
 import pytest
 
@@ -45,7 +45,7 @@ def test_a_client_connects_sends_and_leaves(command: str) -> None:
         ("1.1,1.1", Version.V11),
     ],
 )
-def test_the_highest_common_version_is_spoken(accept_version: str, version: Version) -> None:
+def test_highest_common_version_is_negotiated(accept_version: str, version: Version) -> None:
     # "Protocol Negotiation"
     session = new_session()
     receive(session, f"CONNECT\naccept-version:{accept_version}\n\n\0")
@@ -60,7 +60,7 @@ def test_a_client_that_names_no_version_speaks_1_0() -> None:
 
 
 @pytest.mark.parametrize("accept_version", ["", "2.0", "1", "1.20", "1.3,2.1", "1.1;1.2"])
-def test_no_common_version_is_answered_with_the_supported_ones(accept_version: str) -> None:
+def test_without_common_version_the_error_lists_the_supported_ones(accept_version: str) -> None:
     session = new_session()
     error = refusal(session, f"CONNECT\naccept-version:{accept_version}\n\n\0")
     assert error.message == "unsupported version"
@@ -86,7 +86,7 @@ def test_a_byte_order_mark_before_connect_is_refused() -> None:
     assert refusal(new_session(), "\ufeffCONNECT\n\n\0").message == "not connected"
 
 
-def test_a_client_may_beat_before_it_connects() -> None:
+def test_heartbeats_before_connect_are_ignored() -> None:
     assert receive(new_session(), "\n\r\n\nCONNECT\n\n\0") == [Connect({})]
 
 
@@ -129,7 +129,7 @@ def test_frames_behind_connect_wait_until_it_is_accepted() -> None:
     assert session.buffered == 0
 
 
-def test_a_client_that_is_not_accepted_is_heard_no_more() -> None:
+def test_frames_of_a_refused_client_are_ignored() -> None:
     session = new_session()
     receive(session, "CONNECT\naccept-version:1.2\n\n\0SEND\ndestination:/a\n\n\0")
     assert as_client(session.error("The token is illegal", "expired")) == Frame(
@@ -142,7 +142,7 @@ def test_a_client_that_is_not_accepted_is_heard_no_more() -> None:
 
 
 @pytest.mark.parametrize("connected", [False, True])
-def test_accept_answers_a_connect_and_nothing_else(connected: bool) -> None:
+def test_accept_is_only_possible_after_connect(connected: bool) -> None:
     session = open_session() if connected else new_session()
     with pytest.raises(AssertionError):
         session.accept(session_id="s1", user="ann")
@@ -168,21 +168,21 @@ def test_a_second_connect_is_fatal(command: str, version: str) -> None:
     ],
 )
 @pytest.mark.parametrize("version", SINCE_1_1)
-def test_heartbeats_are_agreed_on_while_connecting(version: str, header: str, agreed: Heartbeat) -> None:
+def test_connect_negotiates_heartbeats(version: str, header: str, agreed: Heartbeat) -> None:
     session = new_session(heartbeat=Heartbeat(send_ms=10_000, receive_ms=30_000))
     receive(session, f"CONNECT\naccept-version:{version}\n{header}\n\0")
     assert session.heartbeat == agreed
     assert as_client(session.accept(session_id="s1", user="ann")).headers["heart-beat"] == "10000,30000"
 
 
-def test_a_bad_heartbeat_header_is_refused_in_the_version_agreed_on() -> None:
+def test_invalid_heartbeat_header_is_refused_in_the_negotiated_version() -> None:
     session = new_session()
     error = refusal(session, "CONNECT\naccept-version:1.2\nheart-beat:often\nreceipt:a\\:b\n\n\0")
     assert error.message == "bad heart-beat"
     assert as_client(session.error("no", "", receipt_id=error.receipt_id)).headers["receipt-id"] == "a\\:b"
 
 
-def test_1_0_knows_no_heartbeats() -> None:
+def test_1_0_has_no_heartbeats() -> None:
     session = new_session()
     receive(session, "CONNECT\nheart-beat:often\n\n\0")
     assert session.heartbeat == Heartbeat(0, 0)

@@ -12,7 +12,7 @@ from app.stomp.events import (
     Disconnect,
     Event,
     Nack,
-    Noted,
+    ReceiptOnly,
     Send,
     Subscribe,
     Subscription,
@@ -50,7 +50,7 @@ def test_arbitrary_bytes_raise_nothing_but_a_protocol_error_and_can_be_answered(
 
 
 def answer(session: ServerSession, event: Event) -> None:
-    """As the gateway does: whatever a client asked for can be written."""
+    """Respond to an event as the gateway does: whatever headers it has, the response can be encoded."""
     if isinstance(event, Connect):
         session.accept(session_id="s1", user="ann")
     elif event.receipt is not None:
@@ -82,7 +82,7 @@ RECEIPTS = st.none() | st.sampled_from(["r", "s"])
 
 
 class Conversations(RuleBasedStateMachine):
-    """A client that mostly keeps to the rules, and a model of what it has open."""
+    """A client that mostly follows the specification, and a model of what it has open."""
 
     @initialize(version=st.sampled_from(SINCE_1_1))
     def connect(self, version: str) -> None:
@@ -93,7 +93,7 @@ class Conversations(RuleBasedStateMachine):
         self.expect(f"CONNECT\naccept-version:{version}\n\n\0", Connect({"accept-version": version}))
 
     def expect(self, wire: str, event: Event) -> None:
-        """The event comes, and the state moves as the table says. Before accept and after the end there is none."""
+        """Check event and next state against the transition table. No events before accept or after the end."""
         before, command = self.session.state, command_of(wire)
         events = receive(self.session, wire)
         assert events == [event]
@@ -104,7 +104,7 @@ class Conversations(RuleBasedStateMachine):
             self.expect(frame, event)
         else:
             self.transactions[name].append(event)
-            self.expect(frame, Noted(receipt))
+            self.expect(frame, ReceiptOnly(receipt))
 
     def is_open(self) -> bool:
         return self.session.state is State.OPEN
@@ -143,7 +143,7 @@ class Conversations(RuleBasedStateMachine):
             self.refused(wire)
         else:
             self.transactions[name] = []
-            self.expect(wire, Noted(receipt))
+            self.expect(wire, ReceiptOnly(receipt))
 
     @precondition(is_open)
     @rule(data=st.data(), body=st.sampled_from(["", "x", "\n"]), receipt=RECEIPTS)
@@ -174,7 +174,7 @@ class Conversations(RuleBasedStateMachine):
         if commit:
             self.expect(f"COMMIT\ntransaction:{name}\n\n\0", Commit(tuple(gathered)))
         else:
-            self.expect(f"ABORT\ntransaction:{name}\n\n\0", Noted())
+            self.expect(f"ABORT\ntransaction:{name}\n\n\0", ReceiptOnly())
 
     @precondition(is_open)
     @rule()
@@ -212,6 +212,6 @@ TestConversations = Conversations.TestCase
 TestConversations.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 
 
-def test_the_table_knows_the_commands_of_a_client_and_no_others() -> None:
+def test_transition_table_has_exactly_the_commands_of_a_client() -> None:
     assert {command for _, command in TRANSITIONS} == {"CONNECT", "STOMP", "DISCONNECT", *OPEN_COMMANDS}
     assert not any(state in (State.AUTHENTICATING, State.CLOSED) for state, _ in TRANSITIONS)

@@ -1,4 +1,4 @@
-""" "Header content-length" and "Size Limits" of the STOMP specifications."""
+"""STOMP: "Header content-length" and "Size Limits" of the STOMP specifications."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from tests.stomp.parsing import V10, V12, drain, new_parser, parse, refusal, siz
 # "Header content-length"
 
 
-def test_as_many_bytes_are_read_as_content_length_says_whatever_they_are() -> None:
+def test_body_has_content_length_bytes_of_any_value() -> None:
     assert parse(b"SEND\ncontent-length:5\n\n\0\n\0\n\0\0SEND\n\n\0") == [
         Frame("SEND", {"content-length": "5"}, b"\0\n\0\n\0"),
         Frame("SEND", {}),

@@ -1,4 +1,4 @@
-""" "STOMP Frames" and their grammar, by example."""
+"""STOMP: "STOMP Frames" and their grammar, by example."""
 
 import pytest
 
@@ -73,7 +73,7 @@ def test_a_lone_cr_is_refused_in_1_2(head: bytes, version: Version | None) -> No
 @pytest.mark.parametrize(
     "data", [b"\0", b"SEND\0", b"SEND\na:b\0c\n\n\0", b"SEND\na:b\n\0\n", b"DISCONNECT\nreceipt:77\n\0"]
 )
-def test_a_nul_before_the_blank_line_is_refused(data: bytes, version: Version | None) -> None:
+def test_nul_before_the_blank_line_is_refused(data: bytes, version: Version | None) -> None:
     # The last one stands in the DISCONNECT example of 1.1 and 1.2; their grammar demands the blank line.
     assert "NUL" in refusal(data, version).detail
 

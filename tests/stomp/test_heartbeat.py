@@ -77,7 +77,7 @@ AGREED = Heartbeat(send_ms=10_000, receive_ms=2_000)
 
 
 def check(agreed: Heartbeat, *, silent_s: float = 0, idle_s: float = 0, late_s: float = 0) -> Due:
-    """At a client that was heard of so long ago, by a server that has said nothing since."""
+    """Return what is due for these times since data was received and since data was sent."""
     timer = HeartbeatTimer(agreed, 1_000.0 - idle_s)
     return timer.check(1_000.0, late_s, 1_000.0 - silent_s, False)[0]
 
@@ -86,11 +86,11 @@ def test_nothing_is_due_on_a_busy_connection() -> None:
     assert check(AGREED, silent_s=0, idle_s=0, late_s=1) is NOTHING
 
 
-def test_nothing_is_ever_due_if_nothing_was_agreed() -> None:
+def test_nothing_is_due_without_agreed_heartbeats() -> None:
     assert check(Heartbeat(), silent_s=1e9, idle_s=1e9, late_s=1) is NOTHING
 
 
-def test_a_beat_is_sent_while_the_next_check_would_be_too_late() -> None:
+def test_heartbeat_is_sent_if_the_next_check_would_be_too_late() -> None:
     # "the sender MUST send new data over the network connection at least every <n> milliseconds"
     assert check(AGREED, idle_s=8.999, late_s=1) is NOTHING
     assert check(AGREED, idle_s=9, late_s=1) is SEND
@@ -104,15 +104,15 @@ def test_a_client_is_lost_after_three_silent_intervals() -> None:
     assert check(AGREED, silent_s=6.001) is LOST
 
 
-def test_a_lost_client_is_sent_nothing() -> None:
+def test_lost_client_gets_no_heartbeat() -> None:
     assert check(AGREED, silent_s=7, idle_s=11) is LOST
 
 
-def test_a_client_that_promised_no_beats_may_be_silent_and_still_gets_them() -> None:
+def test_client_without_own_heartbeats_may_be_silent_and_still_gets_them() -> None:
     assert check(Heartbeat(send_ms=10_000), silent_s=1e9, idle_s=11) is SEND
 
 
-def test_a_client_that_wants_no_beats_gets_none_and_is_still_watched() -> None:
+def test_client_that_wants_no_heartbeats_gets_none_and_may_be_lost() -> None:
     assert check(Heartbeat(receive_ms=2_000), silent_s=1, idle_s=1e9) is NOTHING
     assert check(Heartbeat(receive_ms=2_000), silent_s=7, idle_s=1e9) is LOST
 

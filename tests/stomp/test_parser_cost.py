@@ -14,7 +14,10 @@ from tests.stomp.parsing import V12, drain, new_parser, parse, sized
 
 
 def is_linear(cost: Callable[[int], float], size: int) -> bool:
-    """Four times the bytes are about four times as dear (16 would be quadratic); other processes may disturb a try."""
+    """Return whether four times the bytes cost about four times as much (16 would be quadratic).
+
+    Other processes may disturb an attempt, so it is repeated.
+    """
     return any(cost(4 * size) < 7 * cost(size) for _ in range(3))
 
 
@@ -54,7 +57,7 @@ def test_a_long_stream_of_tiny_frames_takes_linear_time(frame: bytes, first_piec
     assert is_linear(cost, 65_536)
 
 
-def test_a_parser_keeps_nothing_of_what_it_has_returned() -> None:
+def test_parser_keeps_no_returned_data_in_memory() -> None:
     parser = new_parser()
     data = b"SEND\n\n" + b"x" * 100_000 + b"\0" + HEARTBEAT
     holders = sys.getrefcount(data)
@@ -65,7 +68,7 @@ def test_a_parser_keeps_nothing_of_what_it_has_returned() -> None:
     assert sys.getrefcount(data) == holders
 
 
-def test_a_parser_that_waits_for_the_rest_keeps_no_more_than_the_rest() -> None:
+def test_parser_of_an_incomplete_frame_keeps_only_that_frame() -> None:
     parser = new_parser()
     frame = sized(1000, head=b"SEND\n\n")
     for _ in range(100):  # always in the middle of a frame

@@ -1,4 +1,4 @@
-"""What is read without the parser is what the parser would have read."""
+"""SENDs with plain heads are parsed without the parser, with the same result."""
 
 import pytest
 from hypothesis import example, given
@@ -23,13 +23,13 @@ def open_session(version: Version = Version.V12, limits: FrameLimits | None = No
     return session
 
 
-def test_whole_send_is_read_at_once() -> None:
+def test_whole_send_is_parsed_at_once() -> None:
     event = open_session().plain_send(ACK)
 
     assert event == Send("/app/ack", {"destination": "/app/ack", "content-length": "5"}, b"ntf_1")
 
 
-def test_head_is_found_again_with_another_body() -> None:
+def test_remembered_head_is_used_for_another_body() -> None:
     session = open_session()
     session.plain_send(ACK)
 
@@ -38,7 +38,7 @@ def test_head_is_found_again_with_another_body() -> None:
     )
 
 
-def test_receipt_is_asked_for() -> None:
+def test_receipt_is_requested() -> None:
     event = open_session().plain_send(b"SEND\ndestination:/app/a\nreceipt:r\n\n\0")
 
     assert event is not None
@@ -75,7 +75,7 @@ def test_receipt_is_asked_for() -> None:
         LONG,
     ],
 )
-def test_what_needs_care_is_left_to_the_parser(data: bytes) -> None:
+def test_other_data_is_left_to_the_parser(data: bytes) -> None:
     session = open_session()
 
     assert session.plain_send(data) is None
@@ -91,7 +91,7 @@ def test_what_needs_care_is_left_to_the_parser(data: bytes) -> None:
         FrameLimits(max_header_bytes=LONGEST_HEAD_BYTES - 1),
     ],
 )
-def test_what_may_be_beyond_the_limits_is_left_to_the_parser(limits: FrameLimits) -> None:
+def test_data_possibly_beyond_the_limits_is_left_to_the_parser(limits: FrameLimits) -> None:
     assert open_session(limits=limits).plain_send(ACK) is None
     assert open_session(limits=FrameLimits(max_frame_bytes=len(ACK))).plain_send(ACK) is not None
 
@@ -101,7 +101,7 @@ def test_spaces_of_stomp_1_0_are_left_to_the_parser() -> None:
     assert open_session(Version.V11).plain_send(ACK) is not None
 
 
-def test_nothing_is_read_before_connected_or_after_the_end() -> None:
+def test_nothing_is_parsed_before_connected_or_after_the_end() -> None:
     fresh = ServerSession(SessionLimits(), heartbeat=Heartbeat(), server="test")
     assert fresh.plain_send(ACK) is None
 
@@ -136,7 +136,7 @@ BODIES = st.binary(max_size=12) | st.just(b"ntf_1")
 
 
 @given(st.lists(st.sampled_from([b"\0", b"\n", b"SEND", b"\ndestination:/app/ack", b"\n\n", b"a"]), max_size=6))
-def test_parser_reads_the_same_of_whatever_comes_first(parts: list[bytes]) -> None:
+def test_parser_reads_the_same_from_any_start(parts: list[bytes]) -> None:
     data = b"".join(parts)
 
     event = open_session().plain_send(data)

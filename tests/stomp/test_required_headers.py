@@ -1,4 +1,4 @@
-""" "SEND", and what every frame must have."""
+"""STOMP: "SEND", and what every frame must have."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-""" "DISCONNECT", "RECEIPT" and "ERROR" of the STOMP specifications."""
+"""STOMP: "DISCONNECT", "RECEIPT" and "ERROR" of the STOMP specifications."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ import pytest
 
 from app.stomp.events import (
     Disconnect,
-    Noted,
+    ReceiptOnly,
     Send,
 )
 from app.stomp.frames import Frame
@@ -17,7 +17,7 @@ from tests.stomp.sessions import EVERY_VERSION, as_client, new_session, open_ses
 
 
 @pytest.mark.parametrize("version", EVERY_VERSION)
-def test_nothing_is_heard_after_disconnect(version: str) -> None:
+def test_nothing_is_read_after_disconnect(version: str) -> None:
     session = open_session(version)
     assert receive(session, "DISCONNECT\nreceipt:r\n\n\0SEND\ndestination:/a\n\n\0") == [Disconnect("r")]
     assert session.state is State.CLOSED
@@ -26,13 +26,13 @@ def test_nothing_is_heard_after_disconnect(version: str) -> None:
     assert session.buffered == waiting
 
 
-def test_nothing_is_heard_after_a_violation() -> None:
+def test_nothing_is_read_after_a_violation() -> None:
     session = open_session()
     refusal(session, "FOO\n\n\0SEND\ndestination:/a\n\n\0")
     assert receive(session, "SEND\ndestination:/a\n\n\0") == []
 
 
-def test_nothing_is_heard_after_a_malformed_frame() -> None:
+def test_nothing_is_read_after_a_malformed_frame() -> None:
     session = open_session()
     refusal(session, "\0SEND\ndestination:/a\n\n\0")
     assert receive(session, "SEND\ndestination:/a\n\n\0") == []
@@ -74,7 +74,7 @@ ESCAPE: dict[str, Callable[[str], str]] = {
 @pytest.mark.parametrize(
     ("version", "receipt_id"), [(version, receipt_id) for version, ids in RECEIPT_IDS.items() for receipt_id in ids]
 )
-def test_a_receipt_id_goes_back_as_it_came(version: str, receipt_id: str) -> None:
+def test_receipt_id_is_returned_unchanged(version: str, receipt_id: str) -> None:
     session = open_session(version)
     (event,) = receive(session, f"SEND\ndestination:/a\nreceipt:{ESCAPE[version](receipt_id)}\n\n\0")
     assert isinstance(event, Send)
@@ -85,22 +85,22 @@ def test_a_receipt_id_goes_back_as_it_came(version: str, receipt_id: str) -> Non
     assert frame.headers["message"] == "no"
 
 
-def test_an_empty_receipt_id_is_one() -> None:
+def test_empty_receipt_id_is_valid() -> None:
     session = open_session()
-    assert receive(session, "BEGIN\ntransaction:t\nreceipt:\n\n\0") == [Noted("")]
+    assert receive(session, "BEGIN\ntransaction:t\nreceipt:\n\n\0") == [ReceiptOnly("")]
     assert session.receipt("") == b"RECEIPT\nreceipt-id:\n\n\0"
     assert as_client(session.error("no", "", receipt_id="")).headers["receipt-id"] == ""
     assert "receipt-id" not in as_client(session.error("no", "")).headers
 
 
-def test_a_receipt_of_a_connect_goes_back_though_it_is_not_escaped() -> None:
+def test_receipt_id_of_a_connect_is_returned_although_connect_is_not_escaped() -> None:
     session = new_session()
     error = refusal(session, "CONNECT\naccept-version:9\nreceipt:a\\n:b\n\n\0")
     assert error.receipt_id == "a\\n:b"
     assert b"\nreceipt-id:a\\n:b\n" in session.error(error.message, error.detail, receipt_id=error.receipt_id)
 
 
-def test_a_user_name_cannot_bring_in_a_header() -> None:
+def test_user_name_cannot_inject_a_header() -> None:
     session = new_session()
     receive(session, "CONNECT\naccept-version:1.2\n\n\0")
     with pytest.raises(ValueError, match="cannot be written"):

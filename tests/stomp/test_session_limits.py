@@ -1,4 +1,4 @@
-""" "Size Limits" of the STOMP specifications."""
+"""STOMP: "Size Limits" of the STOMP specifications."""
 
 import sys
 import tracemalloc
@@ -14,7 +14,7 @@ from app.stomp.session import SessionLimits
 from tests.stomp.sessions import SMALL, new_session, open_session, receive, refusal
 
 
-def test_the_limits_of_the_house() -> None:
+def test_default_limits() -> None:
     limits = SessionLimits()
     assert limits.connecting == FrameLimits(max_frame_bytes=65_536, max_headers=64, max_header_bytes=8192)
     assert limits.connected == FrameLimits(max_frame_bytes=262_144, max_headers=64, max_header_bytes=8192)
@@ -31,12 +31,12 @@ def test_the_limits_of_the_house() -> None:
         "C" * 61,
     ],
 )
-def test_the_limits_are_narrow_before_connect(connect: str) -> None:
+def test_limits_before_connected_are_narrow(connect: str) -> None:
     assert isinstance(refusal(new_session(SMALL), connect), FrameTooLarge)
 
 
 @pytest.mark.parametrize("lines", ["a:1\nb:2\nc:3\n", f"a:{'1' * 58}\n", f"\n{'x' * 80}"])
-def test_the_limits_are_wider_after_connect(lines: str) -> None:
+def test_limits_after_connected_are_wider(lines: str) -> None:
     session = open_session("1.2", SMALL)
     frame = f"SEND\ndestination:/a\n{lines}"
     frame += "\0" if "\n\n" in frame else "\n\0"
@@ -44,13 +44,13 @@ def test_the_limits_are_wider_after_connect(lines: str) -> None:
 
 
 @pytest.mark.parametrize("lines", ["a:1\nb:2\nc:3\nd:4\n", f"a:{'1' * 59}\n", f"\n{'x' * 99}"])
-def test_the_limits_hold_after_connect(lines: str) -> None:
+def test_frames_beyond_the_limits_are_refused_after_connected(lines: str) -> None:
     session = open_session("1.2", SMALL)
     frame = f"SEND\ndestination:/a\n{lines}"
     assert isinstance(refusal(session, frame + ("\0" if "\n\n" in frame else "\n\0")), FrameTooLarge)
 
 
-def test_a_session_may_have_so_many_subscriptions() -> None:
+def test_number_of_subscriptions_is_limited() -> None:
     session = open_session("1.2", SMALL)
     subscribe = "SUBSCRIBE\nid:{}\ndestination:/a\nreceipt:r\n\n\0"
     receive(session, subscribe.format(0), subscribe.format(1), "UNSUBSCRIBE\nid:0\n\n\0", subscribe.format(2))
@@ -59,7 +59,7 @@ def test_a_session_may_have_so_many_subscriptions() -> None:
     assert error.detail == "a session may have 2 subscriptions"
 
 
-def test_a_session_may_have_so_many_open_transactions() -> None:
+def test_number_of_open_transactions_is_limited() -> None:
     session = open_session("1.2", SMALL)
     begin = "BEGIN\ntransaction:{}\nreceipt:r\n\n\0"
     receive(session, begin.format(0), begin.format(1), "ABORT\ntransaction:0\n\n\0", begin.format(2))
@@ -69,7 +69,7 @@ def test_a_session_may_have_so_many_open_transactions() -> None:
 
 
 @pytest.mark.parametrize("end", ["COMMIT", "ABORT"])
-def test_open_transactions_may_gather_so_many_bytes_together(end: str) -> None:
+def test_bytes_in_open_transactions_are_limited(end: str) -> None:
     session = open_session("1.2", SMALL)
     receive(session, "BEGIN\ntransaction:t\n\n\0BEGIN\ntransaction:u\n\n\0")
     sends = [f"SEND\ndestination:/a\ntransaction:{name}\nreceipt:r\n\n\0" for name in "tu"]
@@ -79,7 +79,7 @@ def test_open_transactions_may_gather_so_many_bytes_together(end: str) -> None:
     receive(session, sends[0], sends[0], sends[1])
     error = refusal(session, sends[1])
     assert (error.message, error.receipt_id) == ("transactions too large", "r")
-    assert error.detail == "open transactions may gather 4096 bytes in a session"
+    assert error.detail == "the open transactions of a session may hold 4096 bytes"
 
 
 LONG = "x" * 8000
@@ -99,7 +99,7 @@ BULKY_FRAMES = {
 
 
 @pytest.mark.parametrize("frame", BULKY_FRAMES.values(), ids=BULKY_FRAMES.keys())
-def test_what_a_transaction_gathers_is_bounded_in_memory(frame: str) -> None:
+def test_memory_of_open_transactions_is_limited(frame: str) -> None:
     session = open_session()
     receive(session, "BEGIN\ntransaction:t\n\n\0")
     tracemalloc.start()
@@ -112,7 +112,7 @@ def test_what_a_transaction_gathers_is_bounded_in_memory(frame: str) -> None:
     assert gathered < (5 if "😀" in frame else 2) * 1_048_576
 
 
-def test_events_hold_no_more_of_the_stream_than_their_own_body() -> None:
+def test_events_keep_only_their_own_body_in_memory() -> None:
     session = open_session()
     data = b"SEND\ndestination:/a\n\nx\0" + b"\n" * 100_000
     holders = sys.getrefcount(data)

@@ -61,7 +61,7 @@ async def test_subscribe_requires_an_id(version: Version, stage: Stage) -> None:
 
 
 @EVERY_VERSION
-async def test_different_subscriptions_have_different_ids(version: Version, stage: Stage) -> None:
+async def test_subscription_ids_are_unique(version: Version, stage: Stage) -> None:
     # 1.2: "Within the same connection, different subscriptions MUST use different subscription identifiers."
     peer = await connected(stage, version)
     await peer.subscribe(TOPIC, "1")
@@ -86,7 +86,7 @@ async def test_ack_is_one_of_the_modes(version: Version, stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("mode", [None, "auto"])
-async def test_auto_is_the_default_and_asks_for_no_ack(mode: str | None, stage: Stage) -> None:
+async def test_auto_is_the_default_and_requires_no_ack(mode: str | None, stage: Stage) -> None:
     # 1.2: "If the header is not set, it defaults to auto." "the client does not need to send the server ACK frames"
     peer = await connected(stage)
     await peer.subscribe(MESSAGES, **({} if mode is None else {"ack": mode}))
@@ -124,14 +124,14 @@ async def test_unsubscribe_requires_an_id(version: Version, stage: Stage) -> Non
 
 
 @EVERY_VERSION
-async def test_unsubscribe_names_an_existing_subscription(version: Version, stage: Stage) -> None:
+async def test_unsubscribe_of_an_unknown_subscription_is_refused(version: Version, stage: Stage) -> None:
     # 1.2: "This header MUST match the subscription identifier of an existing subscription."
     error = await refusal(await connected(stage, version), b"UNSUBSCRIBE\nid:1\nreceipt:2\n\n\0")
     assert error.headers["receipt-id"] == "2"
 
 
 @EVERY_VERSION
-async def test_an_ended_subscription_receives_nothing(version: Version, stage: Stage) -> None:
+async def test_ended_subscription_receives_nothing(version: Version, stage: Stage) -> None:
     # 1.2: "Once the subscription is removed the STOMP connections will no longer receive messages from that
     # subscription."
     peer = await connected(stage, version)
@@ -169,7 +169,7 @@ async def test_1_0_ends_a_subscription_by_another_spelling_of_its_destination(
 @pytest.mark.parametrize(
     ("version", "missing"), [(V12, "id"), (V11, "message-id"), (V11, "subscription"), (V10, "message-id")]
 )
-async def test_ack_names_the_message(version: Version, missing: str, stage: Stage) -> None:
+async def test_ack_requires_the_message_id(version: Version, missing: str, stage: Stage) -> None:
     # 1.2: "The ACK frame MUST include an id header matching the ack header of the MESSAGE being acknowledged." 1.1:
     # "ACK has two REQUIRED headers: message-id [...] and subscription"; 1.0: "one required header, message-id"
     headers = {"id": "m/1", "message-id": "m", "subscription": "1"}
@@ -179,7 +179,7 @@ async def test_ack_names_the_message(version: Version, missing: str, stage: Stag
 
 
 @SINCE_1_1
-async def test_nack_asks_for_the_message_later(version: Version, stage: Stage) -> None:
+async def test_nacked_message_is_sent_again_later(version: Version, stage: Stage) -> None:
     # 1.2: "NACK is the opposite of ACK. It is used to tell the server that the client did not consume the message. The
     # server can then either send the message to a different client, discard it, or put it in a dead letter queue."
     peer = await connected(stage, version)
@@ -190,5 +190,5 @@ async def test_nack_asks_for_the_message_later(version: Version, stage: Stage) -
     assert stage.acks.open_records == 1
 
 
-async def test_1_0_knows_no_nack(stage: Stage) -> None:
+async def test_nack_is_unknown_in_1_0(stage: Stage) -> None:
     await refusal(await connected(stage, V10), b"NACK\nmessage-id:m\n\n\0")

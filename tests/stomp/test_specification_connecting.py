@@ -22,20 +22,20 @@ async def test_clients_may_connect_and_disconnect_rapidly(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("command", [b"CONNECT", b"STOMP"])
-async def test_stomp_is_connect(command: bytes, stage: Stage) -> None:
+async def test_stomp_command_works_like_connect(command: bytes, stage: Stage) -> None:
     # 1.2: "STOMP servers MUST handle a STOMP frame in the same manner as a CONNECT frame."
     (answer,) = await raw(stage.peer(), CONNECT.replace(b"CONNECT", command) + b"\n\0")
     assert answer.command == "CONNECTED"
 
 
-async def test_a_rejected_connection_is_told_why_and_closed(stage: Stage) -> None:
+async def test_rejected_connection_gets_an_error_and_is_closed(stage: Stage) -> None:
     # 1.2: "The server SHOULD respond back with an ERROR frame explaining why the connection was rejected and then
     # close"
     error = await refusal(stage.peer(), b"CONNECT\naccept-version:1.2\nhost:h\nauthorization:Bearer bad\n\n\0")
     assert error.headers["message"] == "The token is illegal"
 
 
-async def test_nothing_comes_before_connect(stage: Stage) -> None:
+async def test_first_frame_must_be_connect(stage: Stage) -> None:
     # 1.2: "A STOMP client initiates the stream or TCP connection to the server by sending the CONNECT frame"
     await refusal(stage.peer(), b"SEND\ndestination:/app/note\n\n\0")
 
@@ -71,7 +71,7 @@ async def test_without_accept_version_it_is_1_0(stage: Stage) -> None:
     assert (answer.command, answer.headers["version"], answer.headers["user-name"]) == ("CONNECTED", "1.0", "alice")
 
 
-async def test_no_common_version_is_answered_with_those_of_the_server(stage: Stage) -> None:
+async def test_without_common_version_the_error_lists_those_of_the_server(stage: Stage) -> None:
     # 1.2: "If the client and server do not share any common protocol versions, then the server MUST respond with an
     # ERROR frame similar to the following and then close the connection: ERROR version:1.2,2.1 content-type:text/plain"
     error = await refusal(stage.peer(), b"CONNECT\naccept-version:2.0\nhost:h\npasscode:alice\n\n\0")
@@ -101,7 +101,7 @@ async def test_a_missing_heart_beat_is_0_0(version: Version, header: bytes, stag
 
 
 @SINCE_1_1
-async def test_data_is_sent_as_often_as_was_agreed(version: Version, stage: Stage) -> None:
+async def test_data_is_sent_at_the_agreed_interval(version: Version, stage: Stage) -> None:
     # 1.2: "the sender MUST send new data over the network connection at least every <n> milliseconds"; "if the sender
     # has no real STOMP frame to send, it MUST send an end-of-line (EOL)"
     peer = await connected(stage, version, **{"heart-beat": "0,15000"})
@@ -113,7 +113,7 @@ async def test_data_is_sent_as_often_as_was_agreed(version: Version, stage: Stag
 
 
 @SINCE_1_1
-async def test_any_data_shows_that_the_client_is_alive(version: Version, stage: Stage) -> None:
+async def test_any_data_counts_as_a_heartbeat(version: Version, stage: Stage) -> None:
     # 1.2: "any new data received over the network connection is an indication that the remote end is alive"; "the
     # receiver SHOULD be tolerant and take into account an error margin"
     peer = await connected(stage, version, **{"heart-beat": "10000,0"})

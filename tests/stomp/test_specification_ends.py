@@ -24,7 +24,7 @@ async def test_a_transaction_that_was_not_begun_is_refused(version: Version, fra
 
 
 @EVERY_VERSION
-async def test_different_transactions_have_different_names(version: Version, stage: Stage) -> None:
+async def test_transaction_names_are_unique(version: Version, stage: Stage) -> None:
     # 1.2: "Within the same connection, different transactions MUST use different transaction identifiers."
     peer = await connected(stage, version)
     await refusal(peer, b"BEGIN\ntransaction:1\n\n\0BEGIN\ntransaction:1\n\n\0")
@@ -32,7 +32,7 @@ async def test_different_transactions_have_different_names(version: Version, sta
 
 @EVERY_VERSION
 @pytest.mark.parametrize(("command", "bodies"), [("COMMIT", [b"1", b"2"]), ("ABORT", [])])
-async def test_a_transaction_is_done_at_its_end_or_not_at_all(
+async def test_transaction_is_executed_at_commit_or_not_at_all(
     version: Version, command: str, bodies: list[bytes], stage: Stage, notes: Notes
 ) -> None:
     # 1.2: "any messages sent or acknowledged during a transaction will be processed atomically based on the
@@ -48,7 +48,7 @@ async def test_a_transaction_is_done_at_its_end_or_not_at_all(
 
 @EVERY_VERSION
 @pytest.mark.parametrize("ends_with", ["DISCONNECT", "failure"])
-async def test_an_open_transaction_is_aborted_at_the_end(
+async def test_open_transaction_is_aborted_when_the_session_ends(
     version: Version, ends_with: str, stage: Stage, notes: Notes
 ) -> None:
     # 1.2: "Any started transactions which have not been committed will be implicitly aborted if the client sends a
@@ -104,7 +104,7 @@ async def test_1_0_may_subscribe_without_an_id(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("mode", ["client", "client-individual"])
-async def test_message_has_an_ack_header_where_it_asks_for_one(mode: str, stage: Stage) -> None:
+async def test_message_that_requires_an_ack_has_an_ack_header(mode: str, stage: Stage) -> None:
     # 1.2: "If the message is received from a subscription that requires explicit acknowledgment [...] then the MESSAGE
     # frame MUST also contain an ack header with an arbitrary value."
     peer = await connected(stage)
@@ -128,7 +128,7 @@ async def test_a_receipt_covers_all_frames_before_it(stage: Stage, notes: Notes)
     assert notes.bodies == [b"%d" % number for number in range(10)]
 
 
-async def test_what_was_received_is_processed_though_the_client_disconnects(stage: Stage, notes: Notes) -> None:
+async def test_received_frames_are_processed_although_the_client_disconnects(stage: Stage, notes: Notes) -> None:
     # 1.2: "If the client disconnects, previously received frames SHOULD continue to get processed by the server."
     stage = Stage(routes=notes, inbound_rate=4, inbound_burst=2)
     peer = await connected(stage)
@@ -154,7 +154,7 @@ async def test_what_was_received_is_processed_though_the_client_disconnects(stag
         b"SEND\ndestination:/app/note\nreceipt:message-12345\n\n" + b"x" * 300_000 + b"\0",
     ],
 )
-async def test_an_error_names_the_frame_and_is_the_end(
+async def test_error_has_the_receipt_id_of_the_frame_and_a_close_follows(
     version: Version, frame: bytes, stage: Stage, notes: Notes
 ) -> None:
     # 1.2: "it MUST then close the connection just after sending the ERROR frame"; "The ERROR frame SHOULD contain a
@@ -168,7 +168,7 @@ async def test_an_error_names_the_frame_and_is_the_end(
 
 
 @SINCE_1_1
-async def test_an_error_about_an_escape_names_the_frame(version: Version, stage: Stage) -> None:
+async def test_error_about_an_escape_has_the_receipt_id_of_the_frame(version: Version, stage: Stage) -> None:
     peer = await connected(stage, version)
     error = await refusal(peer, b"SEND\ndestination:/app/note\nx:\\t\nreceipt:message-12345\n\n\0")
     assert error.headers["receipt-id"] == "message-12345"

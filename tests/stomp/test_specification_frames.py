@@ -205,7 +205,7 @@ async def test_what_the_server_sends_has_its_length_and_type(version: Version, s
         ("DISCONNECT", {}),
     ],
 )
-async def test_any_frame_may_ask_for_a_receipt(
+async def test_any_frame_may_request_a_receipt(
     version: Version, command: str, headers: dict[str, str], stage: Stage
 ) -> None:
     # 1.2: "Any client frame other than CONNECT MAY specify a receipt header with an arbitrary value. This will cause
@@ -215,7 +215,7 @@ async def test_any_frame_may_ask_for_a_receipt(
     assert (receipt.command, dict(receipt.headers)) == ("RECEIPT", {"receipt-id": "message-12345"})
 
 
-async def test_the_receipt_of_a_connect_is_no_receipt(stage: Stage) -> None:
+async def test_connect_with_a_receipt_header_gets_no_receipt(stage: Stage) -> None:
     (answer,) = await raw(stage.peer(), CONNECT + b"receipt:1\n\n\0")
     assert answer.command == "CONNECTED"
 
@@ -239,7 +239,7 @@ async def test_of_repeated_headers_the_first_is_used(version: Version, stage: St
         b"SEND\ndestination:/app/note\n\n" + b"x" * 300_000 + b"\0",
     ],
 )
-async def test_what_exceeds_a_limit_is_answered_and_closed(frame: bytes, stage: Stage) -> None:
+async def test_frame_beyond_a_limit_gets_an_error_and_a_close(frame: bytes, stage: Stage) -> None:
     # 1.2: "If these limits are exceeded the server SHOULD send the client an ERROR frame and then close the
     # connection."
     error = await refusal(await connected(stage), frame)

@@ -1,4 +1,4 @@
-""" "SUBSCRIBE" and "UNSUBSCRIBE" of the STOMP specifications."""
+"""STOMP: "SUBSCRIBE" and "UNSUBSCRIBE" of the STOMP specifications."""
 
 import pytest
 
@@ -27,7 +27,7 @@ def test_a_client_subscribes_and_unsubscribes(version: str) -> None:
 
 
 @pytest.mark.parametrize("version", EVERY_VERSION)
-def test_one_destination_may_be_subscribed_to_twice(version: str) -> None:
+def test_destination_may_be_subscribed_to_twice(version: str) -> None:
     session = open_session(version)
     receive(session, "SUBSCRIBE\nid:0\ndestination:/a\n\n\0SUBSCRIBE\nid:1\ndestination:/a\n\n\0")
     receive(session, "UNSUBSCRIBE\nid:0\n\n\0")
@@ -46,7 +46,7 @@ def test_a_subscription_id_is_unique_while_it_lives(version: str) -> None:
 
 
 @pytest.mark.parametrize("version", EVERY_VERSION)
-def test_a_subscription_that_is_not_there_may_be_ended(version: str) -> None:
+def test_unknown_subscription_may_be_ended(version: str) -> None:
     assert receive(open_session(version), "UNSUBSCRIBE\nid:0\nreceipt:r\n\n\0") == [Unsubscribe(None, "r")]
 
 
@@ -88,7 +88,7 @@ def test_1_0_ends_a_subscription_without_an_id_though_one_is_named() -> None:
     assert receive(session, "UNSUBSCRIBE\nid:7\ndestination:/a\n\n\0") == [Unsubscribe(Subscription(None, "/a"))]
 
 
-def test_1_0_is_promised_no_heartbeats() -> None:
+def test_connected_offers_no_heartbeats_to_1_0() -> None:
     session = new_session()
     receive(session, "CONNECT\nheart-beat:5000,5000\n\n\0")
     assert as_client(session.accept(session_id="s1", user="ann"), "1.0").headers["heart-beat"] == "0,0"

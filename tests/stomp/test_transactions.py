@@ -1,4 +1,4 @@
-""" "BEGIN", "COMMIT" and "ABORT" of the STOMP specifications."""
+"""STOMP: "BEGIN", "COMMIT" and "ABORT" of the STOMP specifications."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from app.stomp.events import (
     Commit,
     Disconnect,
     Nack,
-    Noted,
+    ReceiptOnly,
     Send,
     Subscribe,
     Subscription,
@@ -18,12 +18,12 @@ from tests.stomp.sessions import EVERY_VERSION, SINCE_1_1, open_session, receive
 
 
 @pytest.mark.parametrize("version", EVERY_VERSION)
-def test_a_transaction_is_done_when_it_is_committed_and_in_its_order(version: str) -> None:
+def test_commit_returns_the_frames_of_the_transaction_in_order(version: str) -> None:
     session = open_session(version)
     ack = "ACK\nid:m1/0\nmessage-id:m1\nsubscription:0\ntransaction:t\n\n\0"
-    assert receive(session, "BEGIN\ntransaction:t\nreceipt:r1\n\n\0") == [Noted("r1")]
-    assert receive(session, "SEND\ndestination:/a\ntransaction:t\nreceipt:r2\n\none\0") == [Noted("r2")]
-    assert receive(session, ack) == [Noted()]
+    assert receive(session, "BEGIN\ntransaction:t\nreceipt:r1\n\n\0") == [ReceiptOnly("r1")]
+    assert receive(session, "SEND\ndestination:/a\ntransaction:t\nreceipt:r2\n\none\0") == [ReceiptOnly("r2")]
+    assert receive(session, ack) == [ReceiptOnly()]
     assert receive(session, "SEND\ndestination:/b\n\nnow\0") == [Send("/b", {"destination": "/b"}, b"now")]
     assert receive(session, "COMMIT\ntransaction:t\nreceipt:r3\n\n\0") == [
         Commit(
@@ -41,15 +41,15 @@ def test_a_transaction_is_done_when_it_is_committed_and_in_its_order(version: st
 def test_a_nack_may_be_part_of_a_transaction(version: str) -> None:
     session = open_session(version)
     nack = "NACK\nid:m1/0\nmessage-id:m1\nsubscription:0\ntransaction:t\nreceipt:r\n\n\0"
-    assert receive(session, "BEGIN\ntransaction:t\n\n\0", nack) == [Noted(), Noted("r")]
+    assert receive(session, "BEGIN\ntransaction:t\n\n\0", nack) == [ReceiptOnly(), ReceiptOnly("r")]
     assert receive(session, "COMMIT\ntransaction:t\n\n\0") == [Commit((Nack("m1"),))]
 
 
-def test_an_aborted_transaction_leaves_nothing() -> None:
+def test_aborted_transaction_is_dropped() -> None:
     session = open_session()
     receive(session, "BEGIN\ntransaction:t\n\n\0SEND\ndestination:/a\ntransaction:t\n\n\0")
-    assert receive(session, "ABORT\ntransaction:t\nreceipt:r\n\n\0") == [Noted("r")]
-    assert receive(session, "BEGIN\ntransaction:t\n\n\0COMMIT\ntransaction:t\n\n\0") == [Noted(), Commit(())]
+    assert receive(session, "ABORT\ntransaction:t\nreceipt:r\n\n\0") == [ReceiptOnly("r")]
+    assert receive(session, "BEGIN\ntransaction:t\n\n\0COMMIT\ntransaction:t\n\n\0") == [ReceiptOnly(), Commit(())]
 
 
 def test_transactions_do_not_mix() -> None:

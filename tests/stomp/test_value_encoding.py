@@ -1,4 +1,4 @@
-""" "Value Encoding": escapes of the versions, by example."""
+"""STOMP: "Value Encoding": escapes of the versions, by example."""
 
 import pytest
 
@@ -67,7 +67,7 @@ def test_a_broken_head_is_refused_with_its_receipt(head: str) -> None:
         b"SEND\nreceipt:" + b"1" * 90,
     ],
 )
-def test_no_receipt_is_made_up(data: bytes) -> None:
+def test_receipt_is_only_read_from_a_complete_and_valid_header_line(data: bytes) -> None:
     assert refusal(data, V12, max_frame_bytes=80).receipt_id is None
 
 
@@ -129,7 +129,7 @@ def test_headers_are_the_same_if_they_are_the_same_after_unescaping() -> None:
         ("MESSAGE", V12, "a", "\ud800"),
     ],
 )
-def test_a_header_that_cannot_be_written_is_refused_not_injected(
+def test_header_that_cannot_be_expressed_raises_instead_of_injecting(
     command: str, version: Version, name: str, value: str
 ) -> None:
     with pytest.raises(ValueError):  # noqa: PT011  the message of UnicodeEncodeError is Python's
