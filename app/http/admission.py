@@ -1,4 +1,4 @@
-"""Counts HTTP connections, and answers those that the limits refuse."""
+"""Count HTTP connections, and send 503 to those that the limits refuse."""
 
 import json
 from typing import Any
@@ -21,17 +21,17 @@ STATUS = Unavailable.status
 
 
 class CountedHttpProtocol(HttpToolsProtocol):
-    """Without limits in the state of the application it is uvicorn's protocol."""
+    """uvicorn's protocol. It counts if the state of the application has limits."""
 
     def __init__(
         self, config: Config, server_state: ServerState, app_state: dict[str, Any], _loop: Any = None, **options: Any
     ) -> None:
-        """Takes what uvicorn has for a protocol; `options` are those of the next class."""
+        """Take the arguments that uvicorn passes. `options` are for the next class."""
         super().__init__(config, server_state, app_state, _loop, **options)
         self._places: ConnectionLimits | None = app_state.get(LIMITS)
         self._rejection: Refusal | None = None
         self._is_counted = False
-        self._seen: object = None  # the latest request when it was last asked to make room
+        self._seen: object = None  # the current request at the last call of `displace`
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -41,7 +41,7 @@ class CountedHttpProtocol(HttpToolsProtocol):
         self._host = self.client[0] if self.client else None
         self._rejection = self._places.open_http(self, self._host, len(self.connections))
         if self._rejection is not None:
-            self.app = refusing(self.app, self._rejection)
+            self.app = refusing_app(self.app, self._rejection)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -68,7 +68,10 @@ class CountedHttpProtocol(HttpToolsProtocol):
         super().handle_websocket_upgrade()
 
     def displace(self) -> bool:
-        """Close, unless a request came since the last call or one is under way whose response the peer reads."""
+        """Close to make room. Return False for a connection in use.
+
+        It is if a request came since the last call, or one is running and the peer reads its response.
+        """
         cycle = self.cycle
         if cycle is not None and cycle is not self._seen:
             self._seen = cycle
@@ -91,7 +94,7 @@ RAW_HEADERS = [(name.encode(), value.encode()) for name, value in HEADERS.items(
 
 
 def problem(refusal: Refusal) -> bytes:
-    """The refusal as a problem of RFC 9457, in the form of all errors of the service."""
+    """Return the body of the response: a problem of RFC 9457, as all errors of the service are."""
     fields = {
         "type": f"urn:stomp-notify:problem:{Unavailable.slug}",
         "title": Unavailable.title,
@@ -101,14 +104,14 @@ def problem(refusal: Refusal) -> bytes:
     return json.dumps(fields, separators=(",", ":")).encode()
 
 
-def refusing(app: ASGIApp, refusal: Refusal) -> ASGIApp:
-    """Return an application that refuses every request but those of probes."""
+def refusing_app(app: ASGIApp, refusal: Refusal) -> ASGIApp:
+    """Return an application that refuses all requests except probes, which `app` handles."""
     body = problem(refusal)
     headers = [*RAW_HEADERS, (b"content-length", str(len(body)).encode())]
 
     async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] in PROBE_METHODS and scope["path"].endswith(PROBES):
-            await app(scope, receive, closing(send))
+            await app(scope, receive, closing_send(send))
             return
         await send({"type": "http.response.start", "status": STATUS, "headers": headers})
         await send({"type": "http.response.body", "body": body})
@@ -116,8 +119,8 @@ def refusing(app: ASGIApp, refusal: Refusal) -> ASGIApp:
     return refuse
 
 
-def closing(send: Send) -> Send:
-    """Make the response the last of its connection."""
+def closing_send(send: Send) -> Send:
+    """Return a `send` that closes the connection after the response."""
 
     async def send_last(message: Any) -> None:
         if message["type"] == "http.response.start":

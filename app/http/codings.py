@@ -1,4 +1,4 @@
-"""Content codings of request bodies (RFC 9110 section 8.4.1), inflated within the limit of a body."""
+"""Decode the content codings of request bodies (RFC 9110 section 8.4.1), within the size limit of a body."""
 
 import zlib
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from typing import Final
 from app.errors import InvalidMessage, PayloadTooLarge, UnsupportedCoding
 
 ACCEPTED: Final = "gzip, deflate"
-MAX_MEMBERS = 16  # of a gzip body; an empty one costs as much as a full one
+MAX_MEMBERS = 16  # of a gzip body; many empty ones would take much time
 GZIP, ZLIB, RAW = 31, 15, -15  # `wbits`
 
 _FORMATS = {"gzip": GZIP, "x-gzip": GZIP, "deflate": ZLIB}
@@ -15,22 +15,22 @@ _FORMATS = {"gzip": GZIP, "x-gzip": GZIP, "deflate": ZLIB}
 
 def require_known(codings: Sequence[str]) -> None:
     """Check the values of Content-Encoding before the body is read. Raises UnsupportedCoding."""
-    if _named(codings) not in ("identity", *_FORMATS):
+    if _name(codings) not in ("identity", *_FORMATS):
         raise UnsupportedCoding(f"Content-Encoding is {', '.join(codings)[:64]!r}, one of {ACCEPTED} was expected")
 
 
-def _named(codings: Sequence[str]) -> str:
-    """Of several in one request none is known."""
+def _name(codings: Sequence[str]) -> str:
+    """Return the coding in lower case. Several codings in one request are not supported, and give no known name."""
     return ", ".join(codings).strip().lower()
 
 
 def inflate(body: bytes, codings: Sequence[str], limit: int) -> bytes:
-    """Return the content of at most `limit` bytes. Raises InvalidMessage and PayloadTooLarge."""
-    wbits = _FORMATS.get(_named(codings)) if codings else None
+    """Return the decoded body, at most `limit` bytes. Raises InvalidMessage and PayloadTooLarge."""
+    wbits = _FORMATS.get(_name(codings)) if codings else None
     if wbits is None:
         return body
     if wbits == ZLIB and not _has_zlib_header(body):
-        wbits = RAW  # what many clients mean by deflate
+        wbits = RAW  # many clients send it as deflate
     parts: list[bytes] = []
     room = limit
     while body and len(parts) < MAX_MEMBERS:
@@ -45,7 +45,7 @@ def inflate(body: bytes, codings: Sequence[str], limit: int) -> bytes:
 
 
 def _inflate_member(body: bytes, wbits: int, room: int, limit: int) -> tuple[bytes, bytes]:
-    """Return the content of the first member and the rest of the body."""
+    """Return the content of the first member, and the rest of the body."""
     stream = zlib.decompressobj(wbits)
     try:
         part = stream.decompress(body, room + 1)

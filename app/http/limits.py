@@ -1,4 +1,4 @@
-"""Limits on the bytes and the time of HTTP requests, and the sweep that enforces the time."""
+"""Limits on the size and the time of HTTP requests, and the sweep that enforces timeouts."""
 
 import asyncio
 import math
@@ -7,16 +7,16 @@ from typing import Protocol
 
 LONGEST_TICK_S = 1.0
 TICKS_PER_TIMEOUT = 4
-LINGER_S = 2.0  # for a peer to read an answer that came before the end of its request
+LINGER_S = 2.0  # for a peer to read a response that was sent before the end of its request
 NEVER = math.inf
 LONGEST_METHOD_AND_VERSION = 32
-SLICE_BYTES = 8_192  # parsed at once: what is pipelined in it is in memory as requests, the rest as bytes
-EXPIRED_PER_TURN = 50  # connections that are ended before the loop gets to do something else
+SLICE_BYTES = 8_192  # parsed at once; further pipelined requests are kept as bytes, which take less memory
+EXPIRED_PER_TURN = 50  # connections that are closed in one turn of the event loop
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpLimits:
-    """Limits of one connection. `min_body_rate` is in bytes per second, on top of `body_timeout_s`."""
+    """Limits of one connection. A body must arrive at `min_body_rate` bytes per second, after `body_timeout_s`."""
 
     max_request_line_bytes: int = 8_192
     max_head_bytes: int = 65_536
@@ -28,13 +28,13 @@ class HttpLimits:
 
     @property
     def tick_s(self) -> float:
-        """The time from one sweep to the next, short enough to keep the shortest timeout."""
+        """The time between two sweeps, a quarter of the shortest timeout or less."""
         shortest_s = min(self.head_timeout_s, self.body_timeout_s, self.keep_alive_s)
         return min(LONGEST_TICK_S, shortest_s / TICKS_PER_TIMEOUT)
 
 
 class Expiring(Protocol):
-    """A connection that sets `expires_tick` as its state changes."""
+    """A connection with a timeout. It sets `expires_tick` whenever its state changes."""
 
     expires_tick: float
 
@@ -43,9 +43,9 @@ class Expiring(Protocol):
 
 
 class HttpWatch:
-    """A clock that counts sweeps, shared by the HTTP connections of a server.
+    """A clock that counts sweeps, shared by the HTTP connections of a server. It runs while there are connections.
 
-    A timer for each request would cost more than all limits together. The timer runs while there are connections.
+    One timer serves all: a timer for each request would cost more than all other limits together.
     """
 
     def __init__(self, limits: HttpLimits) -> None:
@@ -65,7 +65,7 @@ class HttpWatch:
         return len(self._connections)
 
     def ticks(self, seconds: float) -> int:
-        """Return a number of sweeps that takes at least so long."""
+        """Return the number of sweeps that take at least this time."""
         return math.ceil(seconds / self.limits.tick_s) + 1
 
     def add(self, connection: Expiring) -> None:

@@ -1,6 +1,7 @@
-"""uvicorn's HTTP/1.1 with limits on bytes and time, and with what it lacks for old clients and proxies.
+"""uvicorn's HTTP/1.1 with limits on size and time, and with fixes for old clients and proxies.
 
-Requests are read by HttpReader. Here: what is pipelined, upgrades, and how a connection ends.
+HttpReader reads requests, HttpWriter watches that responses are read. This module handles pipelining, upgrades and the
+end of a connection.
 """
 
 import asyncio
@@ -18,8 +19,8 @@ from app.http.upgrade import Headers, head_without_upgrade, websocket_headers
 from app.http.versions import app_for_version
 from app.http.writer import HttpWriter, ResponseTransport
 
-MAX_HELD_BYTES = 65_536  # of further requests, while one is under way
-LARGE_READ_BYTES = 65_536  # after which other connections are read before this one goes on
+MAX_HELD_BYTES = 65_536  # of pipelined requests, while one is running
+LARGE_READ_BYTES = 65_536  # a read of this size lets other connections be read before this one
 
 
 class HttpProtocol(CountedHttpProtocol, HttpWriter):
@@ -27,41 +28,41 @@ class HttpProtocol(CountedHttpProtocol, HttpWriter):
 
     _held: bytes | memoryview = b""
     _running: RequestResponseCycle | None = None
-    _refusal = b""  # the answer to a request that cannot be read, once those before it are answered
-    _is_stopped = False  # nothing more is read as a request
-    _has_eof = False  # the peer has shut down its side
+    _refusal = b""  # the response to an invalid request, sent after the responses to earlier ones
+    _is_stopped = False  # further input is discarded
+    _has_eof = False  # the peer has shut down its side of the connection
 
     # The connection
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn declares it so
         super().connection_made(transport)
         self.expires_tick = self._watch.tick + self._watch.head_ticks
         self._watch.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         running = self._running
-        if running is not None and not running.response_complete:  # uvicorn tells the request that came last
+        if running is not None and not running.response_complete:  # uvicorn notifies the latest request only
             running.disconnected = True
             running.message_event.set()
         super().connection_lost(exc)
         self._forget()
 
     def _forget(self) -> None:
-        """Drop what refers back to this object, so that nothing is left to the garbage collector."""
+        """Break reference cycles, so that memory is freed without the garbage collector."""
         self._watch.remove(self)
         self.response_transport = None
-        self.parser = None  # type: ignore[assignment]  # as uvicorn does it itself when a connection is lost
+        self.parser = None  # type: ignore[assignment]  # uvicorn does the same when a connection is lost
         self.cycle = None  # type: ignore[assignment]
         self._running = None
         self.pipeline.clear()
         self._held = b""
 
-    def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn closes the connection
-        """Keep the connection while a response is due: the peer may read on (RFC 9293 section 3.6)."""
+    def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn returns None, and closes
+        """Keep the connection open while a response is due: the peer may still read (RFC 9293 section 3.6)."""
         self._has_eof = True
         if self._is_free:
             return False
-        self._tell_listener()
+        self._notify_disconnect()
         return not self.transport.is_closing()
 
     def _end_half_closed(self) -> None:
@@ -70,22 +71,22 @@ class HttpProtocol(CountedHttpProtocol, HttpWriter):
         else:
             self.expires_tick = self._watch.tick + 1
 
-    def _tell_listener(self) -> None:
+    def _notify_disconnect(self) -> None:
         """Close the connection if its application waits for a disconnect.
 
-        TCP does not tell a peer that has closed from one that only shut down its side. An application that waits clears
-        the event that wakes it.
+        TCP does not distinguish a peer that has closed from one that has shut down its side only. An application that
+        waits clears the event that wakes it.
         """
         running = self._running
         assert running is not None
         self.expires_tick = self._watch.tick + 1
         if running.more_body:
             self.transport.close()
-        elif not running.message_event.is_set():  # or the application has not read the body yet
+        elif not running.message_event.is_set():  # set: the application has not received the body yet
             running.message_event.set()
-            self.loop.call_soon(self._close_if_heard, running)
+            self.loop.call_soon(self._close_if_awaited, running)
 
-    def _close_if_heard(self, running: RequestResponseCycle) -> None:
+    def _close_if_awaited(self, running: RequestResponseCycle) -> None:
         if running.message_event.is_set():
             running.message_event.clear()
         elif not running.response_complete:
@@ -101,7 +102,7 @@ class HttpProtocol(CountedHttpProtocol, HttpWriter):
                 self._yield()
 
     def _yield(self) -> None:
-        """Let the loop read other connections. libuv would read this one up to 32 times for as long as bytes come."""
+        """Let the event loop read other connections. libuv would read this one up to 32 times while it has data."""
         if self.parser is not None and not self.flow.read_paused and not self.transport.is_closing():
             self.transport.pause_reading()
             self.loop.call_soon(self._read_on)
@@ -112,7 +113,7 @@ class HttpProtocol(CountedHttpProtocol, HttpWriter):
 
     @property
     def _may_parse(self) -> bool:
-        """Whether the next bytes are of the request that is read, or of one that can be started."""
+        """Whether the next bytes belong to the current request, or to one that can start."""
         cycle = self.cycle
         return not self._is_stopped and (cycle is None or cycle.response_complete or cycle.more_body)
 
@@ -128,7 +129,7 @@ class HttpProtocol(CountedHttpProtocol, HttpWriter):
         try:
             self.parser.feed_data(data)
         except HttpParserUpgrade as upgrade:
-            self._answer_upgrade(bytes(data[upgrade.args[0] :]))
+            self._handle_upgrade(bytes(data[upgrade.args[0] :]))
         except HttpParserError as error:
             self._refuse_broken(error)
         else:
@@ -136,7 +137,7 @@ class HttpProtocol(CountedHttpProtocol, HttpWriter):
                 self._await_rest(len(data))
 
     def _await_rest(self, size: int) -> None:
-        """Account for a piece of `size` bytes that did not complete its request."""
+        """Count a piece of `size` bytes that did not complete its request. Refuse the request beyond a limit."""
         try:
             self._expect_more(size)
         except RefusedRequest as refused:
@@ -151,8 +152,8 @@ class HttpProtocol(CountedHttpProtocol, HttpWriter):
 
     # Upgrades
 
-    def _answer_upgrade(self, rest: bytes) -> None:
-        """Open a WebSocket or ignore the upgrade. `rest` are the bytes after the head."""
+    def _handle_upgrade(self, rest: bytes) -> None:
+        """Open a WebSocket, or ignore the upgrade. `rest` is the data after the head."""
         method, version = self.parser.get_method(), self.parser.get_http_version()
         if method == b"CONNECT":
             self._refuse(HTTPStatus.BAD_REQUEST, "CONNECT: this server is not a proxy")
@@ -179,7 +180,7 @@ class HttpProtocol(CountedHttpProtocol, HttpWriter):
             cast(asyncio.Protocol, self.transport.get_protocol()).data_received(rest)
 
     def _ignore_upgrade(self, head: bytes, rest: bytes) -> None:
-        """Parse the request again without its upgrade. The application gets the headers that were sent."""
+        """Parse the request again without its upgrade. The application gets the original headers."""
         headers = self.headers
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
@@ -201,7 +202,7 @@ class HttpProtocol(CountedHttpProtocol, HttpWriter):
         super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:
-        """Start the next request, or wait for one. uvicorn would set a timer here."""
+        """Start the next request, or wait for one. Unlike uvicorn, set no timer."""
         self.server_state.total_requests += 1
         if self.transport.is_closing() or (self._is_stopped and not self._refusal):
             return
@@ -221,35 +222,35 @@ class HttpProtocol(CountedHttpProtocol, HttpWriter):
     # The end
 
     def _refuse(self, status: int, detail: str) -> None:
-        """Answer the request that is being read, after those before it, and close the connection."""
+        """Send an error for the request that is being read, after the responses to earlier ones, and close."""
         self.logger.info("HTTP %d to %s: %s", status, self.client, detail)
         self._is_stopped = True
         self._held = b""
         headers, body = problem(status, detail)
-        answer = response(status, body, [*self.server_state.default_headers, *headers])
+        data = response(status, body, [*self.server_state.default_headers, *headers])
         if self._in_body and self.pipeline:
             self.pipeline.popleft()
         elif self._in_body and self._running is not None:
-            answer = b"" if self._running.response_started else answer
+            data = b"" if self._running.response_started else data
             self._running.disconnected = True
             self._running.message_event.set()
             self._running = None
         if self._is_free:
-            self._end(answer)
+            self._end(data)
         else:
-            self._refusal, self.expires_tick = answer, self._stall_tick
+            self._refusal, self.expires_tick = data, self._stall_tick
 
-    def _end(self, answer: bytes = b"") -> None:
-        """Write `answer` and shut down this side, after a refusal or a response that ends the connection.
+    def _end(self, data: bytes = b"") -> None:
+        """Write `data`, and shut down this side of the connection, after a refusal or a last response.
 
-        To close it at once would reset it if the peer is still sending, and a reset can overtake the response
+        Closing at once would reset the connection if the peer is still sending, and a reset can overtake the response
         (RFC 9112 section 9.6).
         """
         self._is_stopped, self._refusal = True, b""
         self.expires_tick = self._watch.tick + self._watch.linger_ticks
         if self.transport.is_closing():
             return
-        self.transport.write(answer)
+        self.transport.write(data)
         self.flow.resume_reading()
         if not self._has_eof and self.transport.can_write_eof():
             self.transport.write_eof()
@@ -257,30 +258,30 @@ class HttpProtocol(CountedHttpProtocol, HttpWriter):
             self.transport.close()
 
     def shutdown(self) -> None:
-        """Called by the server, which then waits for its connections: a response that ends one closes it at once.
+        """Called by the server, which then waits for its connections. A last response closes its connection at once.
 
-        A body that has stopped coming, and a response that is not read, have a short time to go on.
+        Bodies that have stalled, and responses that are not read, get a short timeout.
         """
-        self._hurry()
+        self._shorten_timeouts()
         if self.response_transport is not None:
             self.response_transport.close = self.transport.close
         super().shutdown()
 
     def expire(self) -> None:
-        """Called by the watch when what was due has not come."""
+        """Called by the watch when the timeout of the present state has passed."""
         if self._watch.tick >= self._stall_tick:
             self._check_reading()
         elif self._has_eof and not self._is_free and not self.transport.is_closing():
-            self._tell_listener()
+            self._notify_disconnect()
         elif self._is_stopped or self.transport.is_closing():
-            self._cut_off()
+            self._abort_unless_sending()
         elif self._in_head:
             self._refuse(
                 HTTPStatus.REQUEST_TIMEOUT, f"the head took longer than {self._watch.limits.head_timeout_s:g} s"
             )
         elif not self._in_body:
             self.expires_tick = self._watch.tick + self._watch.linger_ticks
-            self._is_unsent = True  # it has had that time already
+            self._is_unsent = True  # no further time for a response that is not read
             self.transport.close()
-        elif not self._excuse_body(self.flow.read_paused or self.cycle.waiting_for_100_continue):
+        elif not self._restart_body_timeout(self.flow.read_paused or self.cycle.waiting_for_100_continue):
             self._refuse(HTTPStatus.REQUEST_TIMEOUT, "the body did not come in time")

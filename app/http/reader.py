@@ -1,6 +1,6 @@
-"""Requests as the parser reads them, within limits.
+"""Read requests within limits.
 
-uvicorn makes a request of what the parser calls back. These callbacks count, and stop the parser at a limit.
+uvicorn builds a request from the callbacks of the parser. These callbacks count, too, and stop the parser at a limit.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from uvicorn.server import ServerState
 
 from app.http.limits import NEVER, HttpWatch
 
-MAX_UNREAD_BYTES = 1_048_576  # of a body with its chunk sizes, after its answer; a larger rest ends the connection
+MAX_UNREAD_BYTES = 1_048_576  # of a body on the wire after its response; more closes the connection
 LINE_EXTRA_BYTES = len("  HTTP/1.1")
 HEADER_EXTRA_BYTES = len(": \r\n")
 END_BYTES = len("\r\n\r\n")
@@ -22,7 +22,7 @@ NOTHING_PENDING = -1
 
 
 class RefusedRequest(Exception):
-    """Raised in callbacks of the parser, which stops."""
+    """A request beyond a limit or against RFC 9112. Raised in a callback, it stops the parser."""
 
     def __init__(self, status: int, detail: str) -> None:
         super().__init__(detail)
@@ -31,16 +31,16 @@ class RefusedRequest(Exception):
 
 
 class HttpReader(HttpToolsProtocol):
-    """The callbacks of a connection's parser. From `expires_tick` on, the bytes that are due are late."""
+    """The callbacks of the parser of a connection. `expires_tick` is the sweep in which the present state times out."""
 
     expires_tick: float = NEVER
     _stall_tick: float = NEVER
-    """When the peer must have read what was written; NEVER unless writing is paused."""
-    # Of the request that is being read
+    """The sweep by which the peer must have read some of the response; NEVER unless writing is paused."""
+    # State of the request that is being read
     _in_head = False
     _in_body = False
     _pending_bytes = NOTHING_PENDING
-    """Bytes of a head after its first piece, or of what comes between two pieces of content of a body."""
+    """Bytes of a head after its first piece, or of chunk framing since the last content of a body."""
     _trailers = 0
     _body_bytes = 0
     _body_bytes_before = 0
@@ -48,7 +48,7 @@ class HttpReader(HttpToolsProtocol):
     _body_waited = False
     _unread_bytes = 0
     _framing_bytes = 0
-    """Bytes of a body on the wire less its content: sizes and extensions of chunks, and trailers."""
+    """Bytes of chunk sizes, chunk extensions and trailers."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class HttpReader(HttpToolsProtocol):
         self._pending_bytes = NOTHING_PENDING
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._in_head:  # a trailer, which the application could not expect
+        if not self._in_head:  # a trailer, which ASGI cannot pass on
             self._trailers += 1
             return
         name = name.lower()
@@ -85,14 +85,14 @@ class HttpReader(HttpToolsProtocol):
             self._check_head_bytes()
         self._check_headers()
         if self.parser.should_upgrade():
-            return  # what becomes of it is known once the parser has stopped
+            return  # handled once the parser has stopped
         super().on_headers_complete()
         self._in_body = True
         self._pending_bytes = NOTHING_PENDING
         self._trailers = self._body_bytes = self._body_bytes_before = self._framing_bytes = 0
 
     def _check_counts(self) -> None:
-        """Check the request line and the number of headers, after each piece and at the end of the head."""
+        """Check the request line and the number of headers. Called after each piece and at the end of the head."""
         watch = self._watch
         if len(self.url) > watch.safe_url_bytes and self._line_bytes > watch.limits.max_request_line_bytes:
             limit = watch.limits.max_request_line_bytes
@@ -111,7 +111,7 @@ class HttpReader(HttpToolsProtocol):
             raise _too_large(f"the head of the request has more than {limit} bytes")
 
     def _check_headers(self) -> None:
-        """Check what RFC 9112 asks for in sections 3.2 and 6.1 and the parser does not check."""
+        """Check what RFC 9112 requires in sections 3.2 and 6.1 beyond the checks of the parser."""
         names = [name for name, _ in self.headers]
         hosts = names.count(b"host")
         if hosts != 1 and (hosts or self.parser.get_http_version() == "1.1"):
@@ -146,13 +146,13 @@ class HttpReader(HttpToolsProtocol):
 
     @property
     def _body_bytes_left(self) -> int:
-        """The rest of a body of known length, which can be parsed at once because it holds no further request."""
+        """Bytes that are left of a body of known length. They hold no further request, so all can be parsed at once."""
         if not self._in_body:
             return 0
         length = next((value for name, value in self.headers if name == b"content-length"), b"0")
         return int(length) - self._body_bytes
 
-    # Between two pieces
+    # Between pieces
 
     def _expect_more(self, size: int) -> None:
         """Count a piece of `size` bytes that did not complete its request. Raises RefusedRequest."""
@@ -167,7 +167,7 @@ class HttpReader(HttpToolsProtocol):
         if self._in_body:
             if self._pending_bytes > limit or self._trailers > self._watch.max_headers:
                 raise _too_large(f"chunk extensions and trailers have more than {limit} bytes, or are too many")
-            if not is_first:  # the first piece has the head, and perhaps other requests
+            if not is_first:  # the first piece has the head, and perhaps earlier requests
                 self._check_body(size)
             self._expect_body(is_first)
             return
@@ -178,11 +178,11 @@ class HttpReader(HttpToolsProtocol):
             self.expires_tick = self._watch.tick + self._watch.head_ticks
 
     def _check_body(self, size: int) -> None:
-        """Count a piece of the body as it came on the wire. Chunks of a byte each cost more than their content."""
+        """Check the framing of a piece of the body: chunks of one byte cost more than their content."""
         if self.cycle.response_complete:
             self._unread_bytes += size
             if self._unread_bytes > MAX_UNREAD_BYTES:
-                raise RefusedRequest(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the body goes on after its answer")
+                raise RefusedRequest(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the body continues after its response")
         self._framing_bytes += size - (self._body_bytes - self._body_bytes_before)
         if self._framing_bytes > self._watch.limits.max_head_bytes + self._body_bytes:
             raise RefusedRequest(
@@ -190,18 +190,18 @@ class HttpReader(HttpToolsProtocol):
             )
 
     def _expect_body(self, is_first: bool) -> None:
-        """Set when more content is late: after a silence, or below the minimum rate since the body began."""
+        """Set the timeout for more content: without any data, or below the minimum rate since the body began."""
         watch = self._watch
         if is_first:
             self._body_tick = watch.tick
         elif self._body_bytes == self._body_bytes_before:
             return
         self._body_bytes_before = self._body_bytes
-        bought_ticks = self._body_bytes / (watch.limits.min_body_rate * watch.limits.tick_s)
-        self.expires_tick = watch.body_ticks + min(watch.tick, self._body_tick + bought_ticks)
+        paid_ticks = self._body_bytes / (watch.limits.min_body_rate * watch.limits.tick_s)
+        self.expires_tick = watch.body_ticks + min(watch.tick, self._body_tick + paid_ticks)
 
-    def _excuse_body(self, waits_for_application: bool) -> bool:
-        """Return whether the application kept the body waiting. The peer then has the whole timeout again."""
+    def _restart_body_timeout(self, waits_for_application: bool) -> bool:
+        """Give the peer the whole timeout again. Return whether the application, not the peer, delayed the body."""
         is_excused = waits_for_application or self._body_waited
         self._body_waited = waits_for_application
         self._body_tick = self._watch.tick

@@ -1,4 +1,4 @@
-"""HTTP answers that end their connection: to a handshake that opens nothing, to a request that cannot be read."""
+"""Encode HTTP responses that close their connection: to refused handshakes and to invalid requests."""
 
 import email.utils
 import json
@@ -11,10 +11,9 @@ STATUSES = frozenset(HTTPStatus)
 
 
 def response(status: int, body: bytes | None = None, headers: RawHeaders = ()) -> bytes:
-    """The whole of it; the connection ends with it. `body`: the phrase of the status unless given.
+    """Return a whole response. The body defaults to the phrase of the status.
 
-    Given headers take the place of those that every answer has. A status that is not registered, which an application
-    may have all the same, has no phrase.
+    Given headers replace default ones. An unregistered status, which an application may use, has no phrase.
     """
     phrase = HTTPStatus(status).phrase.encode() if status in STATUSES else b""
     body = phrase if body is None else body
@@ -31,7 +30,7 @@ def response(status: int, body: bytes | None = None, headers: RawHeaders = ()) -
 
 
 def problem(status: int, detail: str) -> tuple[Sequence[tuple[bytes, bytes]], bytes]:
-    """Return headers and body of an error that no route answers, as the routes write theirs (RFC 9457)."""
+    """Return headers and body of an error outside of all routes, in the format of the routes (RFC 9457)."""
     title = HTTPStatus(status).phrase
     content = {"type": "about:blank", "title": title, "status": status, "detail": detail}
     body = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()

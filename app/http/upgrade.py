@@ -1,4 +1,4 @@
-"""Requests to upgrade: which of them become WebSockets, and how the others are read (RFC 9110 section 7.8)."""
+"""Requests with an upgrade: decide which become WebSockets, and prepare the others (RFC 9110 section 7.8)."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ Headers = list[tuple[bytes, bytes]]
 def websocket_headers(method: bytes, version: str, headers: Headers) -> Headers | None:
     """Return the headers of a handshake, with one `Upgrade: websocket`; None if the request cannot become a WebSocket.
 
-    An upgrade over HTTP/1.0 has to be ignored. After a body the bytes on the connection would not be frames.
+    An upgrade over HTTP/1.0 must be ignored. A request with a body cannot become one: what follows would not be frames.
     """
     if method != b"GET" or version != "1.1":
         return None
@@ -30,9 +30,9 @@ def _protocols(headers: Headers) -> Sequence[bytes]:
 
 
 def head_without_upgrade(method: bytes, target: bytes, version: str, headers: Headers) -> bytes:
-    """Return the head of a request whose upgrade is ignored, for a parser that then reads its body.
+    """Return the head of a request without its upgrade, so that a parser also reads the body.
 
-    The parser ends a message at a head that asks for an upgrade, and leaves the body to others.
+    The parser stops after a head with an upgrade.
     """
     lines = [b"%b: %b\r\n" % header for header in headers if header[0] != b"upgrade"]
     return b"%b %b HTTP/%b\r\n%b\r\n" % (method, target, version.encode(), b"".join(lines))

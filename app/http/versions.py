@@ -1,4 +1,4 @@
-"""Versions of HTTP that are not 1.1.
+"""Requests of other versions than HTTP/1.1.
 
 HTTP/1.0 has no chunks: a response without a length ends with its connection (RFC 9112 section 6.3).
 """
@@ -12,11 +12,11 @@ from app.http.responses import problem
 
 
 def app_for_version(version: str, app: ASGIApp, cycle: RequestResponseCycle) -> ASGIApp:
-    """Return `app` as a request of another version than 1.1 needs it."""
+    """Wrap `app` for a request of HTTP/1.0. Return an application that refuses any other version."""
     return _without_chunks(app, cycle) if version == "1.0" else _refuse
 
 
-# 400 and not 505: nothing that a client sends is answered as if the service had failed.
+# 400 and not 505: no input of a client causes a 5xx.
 async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
     headers, body = problem(400, f"the request is of HTTP/{scope['http_version']}, 1.0 or 1.1 was expected")
     await send({"type": "http.response.start", "status": 400, "headers": [*headers, (b"connection", b"close")]})
@@ -24,7 +24,7 @@ async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 def _without_chunks(app: ASGIApp, cycle: RequestResponseCycle) -> ASGIApp:
-    """End the body with the connection, unless the response says its length."""
+    """End the body with the connection, unless the response has a content-length."""
 
     async def respond(scope: Scope, receive: Receive, send: Send) -> None:
         async def send_plain(message: Message) -> None:

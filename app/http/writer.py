@@ -1,4 +1,4 @@
-"""Responses: the transport that they write to, and the time in which their peer has to read them."""
+"""The transport of responses, and the timeout for a peer to read them."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from app.http.reader import HttpReader
 
 
 class ResponseTransport:
-    """The transport of the responses of a connection; its `close` is given by the protocol."""
+    """The transport that responses write to. The protocol supplies `close`."""
 
     __slots__ = ("close", "is_closing", "write")
 
@@ -19,15 +19,15 @@ class ResponseTransport:
 
 
 class HttpWriter(HttpReader):
-    """Ends a connection whose peer reads more slowly than the minimum rate for as long as an idle connection is kept.
+    """Aborts a connection whose peer reads more slowly than the minimum rate during the keep-alive time.
 
-    TCP keeps a connection whose peer reads a few bytes now and then; its response would hold memory and a place.
+    TCP keeps a connection whose peer reads a few bytes now and then. Its response would take memory and a connection.
     """
 
     response_transport: ResponseTransport | None = None
-    """What responses write to; None before the first one."""
-    _unsent_bytes = 0  # when writing was paused, or last checked
-    _is_unsent = False  # when the time to linger was over, the peer had not read the last response
+    """None before the first response."""
+    _unsent_bytes = 0  # when writing was paused, or at the last check
+    _is_unsent = False  # the peer had not read the last response when the linger time was over
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -36,12 +36,12 @@ class HttpWriter(HttpReader):
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        if self.expires_tick == self._stall_tick and not (self._in_head or self._in_body) and self._is_answering:
+        if self.expires_tick == self._stall_tick and not (self._in_head or self._in_body) and self._is_responding:
             self.expires_tick = NEVER
         self._stall_tick = NEVER
 
     @property
-    def _is_answering(self) -> bool:
+    def _is_responding(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
     def _expect_reading(self) -> None:
@@ -49,7 +49,7 @@ class HttpWriter(HttpReader):
         self._stall_tick = self._watch.tick + self._watch.keep_alive_ticks
 
     def _check_reading(self) -> None:
-        """Called when `_stall_tick` has come."""
+        """Abort if the peer reads below the minimum rate. Called once `_stall_tick` has come."""
         limits = self._watch.limits
         least = self._unsent_bytes - limits.min_body_rate * limits.keep_alive_s
         self._expect_reading()
@@ -58,16 +58,16 @@ class HttpWriter(HttpReader):
             self.logger.info("%s does not read its response", self.client)
             self.transport.abort()
 
-    def _hurry(self) -> None:
-        """Shorten the time for stalled bodies and unread responses: the server is stopping."""
+    def _shorten_timeouts(self) -> None:
+        """Shorten the timeouts of stalled bodies and unread responses: the server is stopping."""
         soon = self._watch.tick + self._watch.linger_ticks
         if self.flow.write_paused:
             self._stall_tick = min(self._stall_tick, soon)
         if self._in_body or self.flow.write_paused:
             self.expires_tick = min(self.expires_tick, soon)
 
-    def _cut_off(self) -> None:
-        """Abort, but leave a peer that reads slowly the time of an idle connection for the last response."""
+    def _abort_unless_sending(self) -> None:
+        """Abort. A peer that reads the last response slowly first has the keep-alive time once."""
         if self.flow.write_paused:
             self.expires_tick = self._stall_tick
             return

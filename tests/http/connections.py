@@ -1,4 +1,4 @@
-"""Requests, an application that can be held, and a watch that is swept by hand."""
+"""Requests, an application with a gate, and a watch that tests sweep by hand."""
 
 import asyncio
 
@@ -23,7 +23,7 @@ BROKEN = b"NONSENSE\r\n\r\n"
 
 
 class Gate:
-    """An application that answers once its gate is open. `/streaming` begins to answer before."""
+    """An application that responds once its gate is open. `/streaming` starts its response before that."""
 
     def __init__(self) -> None:
         self.open = asyncio.Event()
@@ -64,7 +64,7 @@ async def sweep(clock: HttpWatch, seconds: float) -> None:
 
 
 class SlowWire(Wire):
-    """The peer does not hang up when it is told that nothing more comes."""
+    """A transport whose peer does not close after this side has shut down."""
 
     has_ended = False
 
@@ -78,11 +78,8 @@ def read(wire: Wire, unsent: int) -> None:
         wire.protocol.resume_writing()
 
 
-# A peer that shuts down its side
-
-
 class Worker:
-    """An application that reads the body and works on it while its gate is shut, and listens for nothing."""
+    """An application that reads the body, then waits for its gate, and does not wait for a disconnect."""
 
     def __init__(self) -> None:
         self.open = asyncio.Event()
@@ -96,6 +93,6 @@ class Worker:
 
 
 def shut_down(wire: Wire) -> None:
-    """As a transport: it closes unless the protocol says that it stays."""
+    """Deliver EOF as a transport does: it closes unless the protocol keeps it open."""
     if not wire.protocol.eof_received():
         wire.close()

@@ -1,4 +1,4 @@
-"""The whole service on a real port, and connections to it that say exactly what they are told to."""
+"""The whole service on a real port, and raw connections to it."""
 
 import asyncio
 from asyncio import StreamReader, StreamWriter
@@ -22,7 +22,7 @@ class Running:
 
 @asynccontextmanager
 async def open_service(**options: Any) -> AsyncIterator[Running]:
-    """`options` are settings."""
+    """Run the service. `options` are settings."""
     with migrated_database("sqlite") as url:
         chosen = settings(database_url=url, **options)
         app = create_app(chosen)
@@ -32,7 +32,7 @@ async def open_service(**options: Any) -> AsyncIterator[Running]:
 
 @asynccontextmanager
 async def ask(port: int, request: bytes = b"") -> AsyncIterator[tuple[StreamReader, StreamWriter]]:
-    """A connection on which `request` was sent; it ends with a reset."""
+    """Open a connection and send `request`. The connection is reset at the end."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(request)

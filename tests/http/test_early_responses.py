@@ -6,10 +6,8 @@ from app.http.reader import MAX_UNREAD_BYTES
 from tests.http.connections import EARLY, GET, HALF_BODY, Gate, SlowWire, sweep, watch
 from tests.http.wire import Recorder, connect, hang_up, ours, send, settle, statuses
 
-# Answers that come before the end of their request
 
-
-async def test_connection_goes_on_after_a_body_that_nobody_read() -> None:
+async def test_connection_is_reused_after_an_unread_body() -> None:
     app = Recorder()
     wire = connect(ours(), app)
     await send(wire, [EARLY % 5 + b"GET /", b"", GET % 1])
@@ -19,7 +17,7 @@ async def test_connection_goes_on_after_a_body_that_nobody_read() -> None:
     await hang_up(wire)
 
 
-async def test_body_that_goes_on_after_its_answer_ends_the_connection() -> None:
+async def test_long_rest_of_a_body_after_its_response_closes_the_connection() -> None:
     app = Recorder()
     wire = connect(ours(), app)
     await send(wire, [EARLY % (10 * MAX_UNREAD_BYTES), bytes(MAX_UNREAD_BYTES)])
@@ -29,7 +27,7 @@ async def test_body_that_goes_on_after_its_answer_ends_the_connection() -> None:
     assert (wire.is_closing(), statuses(wire.written)) == (True, [200])
 
 
-async def test_early_answer_that_ends_the_connection_is_not_overtaken_by_a_reset(gate: Gate) -> None:
+async def test_early_last_response_is_not_overtaken_by_a_reset(gate: Gate) -> None:
     clock = watch()
     wire = connect(ours(clock), gate, wire=SlowWire())
     gate.close = True
@@ -56,7 +54,7 @@ async def test_last_response_of_a_connection_is_not_overtaken_by_a_reset(gate: G
     assert wire.is_closing()
 
 
-async def test_server_that_stops_does_not_wait_for_the_peer_to_hang_up(gate: Gate) -> None:
+async def test_shutdown_does_not_wait_for_the_peer_to_close(gate: Gate) -> None:
     wire = connect(ours(), gate, wire=SlowWire())
     await send(wire, [GET % 1])
     wire.protocol.shutdown()
@@ -66,7 +64,7 @@ async def test_server_that_stops_does_not_wait_for_the_peer_to_hang_up(gate: Gat
     assert (statuses(wire.written), wire.has_ended, wire.is_closing()) == ([200], False, True)
 
 
-async def test_server_that_stops_waits_for_a_body_as_long_as_it_comes() -> None:
+async def test_shutdown_waits_for_a_body_while_it_arrives() -> None:
     clock = watch()
     silent, steady = (connect(ours(clock), Recorder(), wire=SlowWire()) for _ in range(2))
     for wire in (silent, steady):
@@ -80,8 +78,8 @@ async def test_server_that_stops_waits_for_a_body_as_long_as_it_comes() -> None:
 
 
 @pytest.mark.parametrize(("version", "is_asked"), [(b"1.0", False), (b"1.1", True)])
-async def test_body_of_http_1_0_is_not_asked_for(version: bytes, is_asked: bool) -> None:
-    """RFC 9110 section 10.1.1: a server must ignore the expectation of an older client, which knows no 100."""
+async def test_http_1_0_request_gets_no_100_continue(version: bytes, is_asked: bool) -> None:
+    """RFC 9110 section 10.1.1: a server must ignore the expectation of an HTTP/1.0 client."""
     wire = connect(ours(), Recorder())
     await send(wire, [b"POST / HTTP/%b\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n" % version])
     assert (b"100 Continue" in wire.written) is is_asked
@@ -90,7 +88,7 @@ async def test_body_of_http_1_0_is_not_asked_for(version: bytes, is_asked: bool)
     await hang_up(wire)
 
 
-async def test_slow_reader_of_the_last_response_has_the_time_of_an_idle_connection(gate: Gate) -> None:
+async def test_slow_reader_of_the_last_response_has_the_keep_alive_time(gate: Gate) -> None:
     clock = watch(keep_alive_s=20)
     wire = connect(ours(clock), gate, wire=SlowWire())
     wire.unsent = 1

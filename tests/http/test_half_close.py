@@ -9,7 +9,7 @@ from tests.http.wire import connect, ours, send, settle, statuses
 
 @pytest.mark.parametrize("requests", [1, 2, 40])
 @pytest.mark.parametrize("is_at_once", [True, False])
-async def test_peer_that_shuts_down_its_side_gets_every_answer(requests: int, is_at_once: bool) -> None:
+async def test_peer_that_shuts_down_its_side_gets_every_response(requests: int, is_at_once: bool) -> None:
     clock, worker = watch(), Worker()
     wire = connect(ours(clock), worker, wire=SlowWire())
     wire.protocol.data_received(b"".join(GET % number for number in range(requests)) + HALF_HEAD * (requests > 1))
@@ -35,7 +35,7 @@ async def test_refusal_reaches_a_peer_that_has_shut_down_its_side() -> None:
 
 
 @pytest.mark.parametrize("sent", [b"", GET % 1, HALF_BODY, GET % 1 + GET % 2])
-async def test_application_that_listens_is_told_that_the_peer_has_shut_down_its_side(sent: bytes, gate: Gate) -> None:
+async def test_application_that_waits_for_a_disconnect_gets_it_at_half_close(sent: bytes, gate: Gate) -> None:
     wire = connect(ours(), gate, wire=SlowWire())
     await send(wire, [sent])
     shut_down(wire)
@@ -43,7 +43,7 @@ async def test_application_that_listens_is_told_that_the_peer_has_shut_down_its_
     assert (wire.is_closing(), len(gate.disconnected), wire.written) == (True, len(gate.started), b"")
 
 
-async def test_application_that_listens_later_is_told_then(gate: Gate) -> None:
+async def test_application_that_waits_for_a_disconnect_later_gets_it_then(gate: Gate) -> None:
     clock, worker = watch(), Worker()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:

@@ -4,10 +4,8 @@ from app.http.protocol import MAX_HELD_BYTES
 from tests.http.connections import GET, Gate
 from tests.http.wire import Recorder, connect, hang_up, ours, send, settle, statuses
 
-# Pipelining
 
-
-async def test_many_requests_in_one_segment_are_answered_in_order_and_few_at_a_time() -> None:
+async def test_many_requests_in_one_segment_get_responses_in_order_and_run_a_few_at_a_time() -> None:
     app = Recorder()
     wire = connect(ours(), app)
     requests = b"".join(GET % number for number in range(5_000))
@@ -23,7 +21,7 @@ async def test_many_requests_in_one_segment_are_answered_in_order_and_few_at_a_t
     await hang_up(wire)
 
 
-async def test_peer_that_sends_on_and_on_is_not_read_while_a_request_is_under_way(gate: Gate) -> None:
+async def test_reading_pauses_when_too_much_is_pipelined_behind_a_running_request(gate: Gate) -> None:
     wire = connect(ours(), gate)
     await send(wire, [GET % 1])
     for number in range(MAX_HELD_BYTES // len(GET) + 10):
@@ -37,7 +35,7 @@ async def test_peer_that_sends_on_and_on_is_not_read_while_a_request_is_under_wa
     await hang_up(wire)
 
 
-async def test_running_request_learns_that_the_client_has_gone_whatever_came_after_it(gate: Gate) -> None:
+async def test_running_request_is_disconnected_although_others_are_queued(gate: Gate) -> None:
     wire = connect(ours(), gate)
     await send(wire, [GET % 1 + GET % 2])
     await hang_up(wire)

@@ -5,10 +5,8 @@ import pytest
 from tests.http.connections import BROKEN, GET, Gate
 from tests.http.wire import Recorder, connect, hang_up, ours, send, settle, statuses
 
-# What cannot be read
 
-
-async def test_refusal_comes_after_the_answers_to_earlier_requests(gate: Gate) -> None:
+async def test_refusal_follows_the_responses_to_earlier_requests(gate: Gate) -> None:
     wire = connect(ours(), gate)
     await send(wire, [GET % 1 + GET % 2 + BROKEN, GET % 3])
     assert (wire.written, wire.is_closing()) == (b"", False)
@@ -29,7 +27,7 @@ async def test_broken_body_is_refused_and_its_request_ends() -> None:
 
 
 @pytest.mark.parametrize("path", [b"/early", b"/streaming"])
-async def test_broken_body_behind_its_answer_gets_no_second_one(path: bytes, gate: Gate) -> None:
+async def test_broken_body_after_its_response_gets_no_second_response(path: bytes, gate: Gate) -> None:
     wire = connect(ours(), Recorder() if path == b"/early" else gate)
     head = b"POST %b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n" % path
     await send(wire, [head, b"nonsense\r\n"])
@@ -47,7 +45,7 @@ async def test_broken_body_of_a_queued_request_is_refused_in_its_turn(gate: Gate
     assert (gate.started, statuses(wire.written)) == (["/1"], [200, 400])
 
 
-async def test_trailers_are_no_headers() -> None:
+async def test_trailers_are_not_passed_on_as_headers() -> None:
     app = Recorder()
     wire = connect(ours(), app)
     head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"

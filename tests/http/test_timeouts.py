@@ -29,9 +29,7 @@ from tests.http.wire import Recorder, connect, hang_up, ours, send, settle, stat
         ([GET % 1, b"\r\n"], 75, [200]),
     ],
 )
-async def test_what_does_not_come_in_time_ends_the_connection(
-    sent: list[bytes], seconds: float, answer: list[int]
-) -> None:
+async def test_late_input_closes_the_connection(sent: list[bytes], seconds: float, answer: list[int]) -> None:
     clock = watch()
     wire = connect(ours(clock), Recorder())
     await send(wire, sent)
@@ -42,7 +40,7 @@ async def test_what_does_not_come_in_time_ends_the_connection(
     assert (wire.is_closing(), statuses(wire.written), len(clock)) == (True, answer, 0)
 
 
-async def test_head_has_no_more_time_for_coming_bit_by_bit() -> None:
+async def test_timeout_of_a_head_is_not_extended_by_pieces() -> None:
     clock = watch()
     wire = connect(ours(clock), Recorder())
     await send(wire, [HALF_HEAD])
@@ -54,7 +52,7 @@ async def test_head_has_no_more_time_for_coming_bit_by_bit() -> None:
 
 
 @pytest.mark.parametrize(("piece", "is_refused"), [(b"x", True), (b"x" * 1_100, False)])
-async def test_body_has_to_come_at_the_least_rate(piece: bytes, is_refused: bool) -> None:
+async def test_body_must_arrive_at_the_minimum_rate(piece: bytes, is_refused: bool) -> None:
     clock = watch()
     wire = connect(ours(clock), Recorder())
     await send(wire, [HALF_BODY])
@@ -66,7 +64,7 @@ async def test_body_has_to_come_at_the_least_rate(piece: bytes, is_refused: bool
     await hang_up(wire)
 
 
-async def test_time_in_which_the_application_does_not_read_is_not_the_peers() -> None:
+async def test_time_in_which_the_application_does_not_read_does_not_count() -> None:
     read = asyncio.Event()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -91,7 +89,7 @@ async def test_time_in_which_the_application_does_not_read_is_not_the_peers() ->
         read.clear()
 
 
-async def test_request_that_is_under_way_has_no_limit(gate: Gate) -> None:
+async def test_running_request_has_no_timeout(gate: Gate) -> None:
     clock = watch()
     wire = connect(ours(clock), gate)
     await send(wire, [GET % 1])
@@ -103,7 +101,7 @@ async def test_request_that_is_under_way_has_no_limit(gate: Gate) -> None:
     await hang_up(wire)
 
 
-async def test_peer_that_never_hangs_up_is_cut_off() -> None:
+async def test_peer_that_never_closes_is_aborted() -> None:
     clock = watch()
     wire = connect(ours(clock), Recorder(), wire=SlowWire())
     await send(wire, [BROKEN])
@@ -113,7 +111,7 @@ async def test_peer_that_never_hangs_up_is_cut_off() -> None:
     assert wire.is_closing()
 
 
-async def test_flood_of_late_connections_is_ended_bit_by_bit() -> None:
+async def test_many_expired_connections_are_closed_a_few_per_turn() -> None:
     clock = watch()
     wires = [connect(ours(clock), Recorder()) for _ in range(3 * EXPIRED_PER_TURN)]
     for _ in range(clock.head_ticks - 1):
@@ -135,10 +133,10 @@ async def test_flood_of_late_connections_is_ended_bit_by_bit() -> None:
     [[], [HALF_HEAD], [GET % 1], [GET % 1 + GET % 2 + GET % 3], [HALF_BODY], [EARLY % 9], [BROKEN], [GET % 1 + BROKEN]],
 )
 @pytest.mark.parametrize("is_answered", [True, False])
-async def test_connection_that_was_lost_leaves_nothing(
+async def test_lost_connection_leaves_no_objects(
     error: Exception | None, sent: list[bytes], is_answered: bool, gate: Gate
 ) -> None:
-    """An idle connection that was reset used to be held by a timer for 75 s, a queued request by a cycle for ever."""
+    """Without `_forget`, a reference cycle would keep a queued request."""
     gc.collect()
     gc.disable()
     try:

@@ -5,18 +5,16 @@ import pytest
 from tests.http.connections import BROKEN, GET, HALF_BODY, Gate, SlowWire, Worker, read, shut_down, sweep, watch
 from tests.http.wire import Wire, connect, hang_up, ours, send, settle, statuses
 
-# A peer that does not read
-
 
 def fill(wire: Wire, unsent: int) -> None:
-    """As a transport whose peer does not read."""
+    """Make the transport behave as if its peer did not read."""
     wire.unsent = unsent
     wire.protocol.pause_writing()
 
 
 @pytest.mark.parametrize("sent", [GET % 1, GET % 1 + GET % 2 + BROKEN, GET % 1 + HALF_BODY])
 @pytest.mark.parametrize("has_shut_down", [True, False])
-async def test_response_that_is_not_read_ends_its_connection(sent: bytes, has_shut_down: bool) -> None:
+async def test_unread_response_aborts_its_connection(sent: bytes, has_shut_down: bool) -> None:
     clock = watch(keep_alive_s=20, body_timeout_s=90)
     wire = connect(ours(clock), Worker(), wire=SlowWire())
     await send(wire, [sent])
@@ -46,7 +44,7 @@ async def test_response_that_is_read_at_the_minimum_rate_is_sent_to_its_end(is_l
     assert wire.is_closing()
 
 
-async def test_response_that_was_read_in_time_leaves_its_request_without_limit() -> None:
+async def test_request_has_no_timeout_again_once_its_response_is_read() -> None:
     clock, worker = watch(), Worker()
     wire = connect(ours(clock), worker, wire=SlowWire())
     await send(wire, [GET % 1])
@@ -60,7 +58,7 @@ async def test_response_that_was_read_in_time_leaves_its_request_without_limit()
     await hang_up(wire)
 
 
-async def test_response_that_is_not_read_makes_room() -> None:
+async def test_connection_with_an_unread_response_makes_room() -> None:
     wire = connect(ours(), Worker(), wire=SlowWire())
     await send(wire, [GET % 1])
     assert [wire.protocol.displace() for _ in range(2)] == [False, False]
@@ -68,7 +66,7 @@ async def test_response_that_is_not_read_makes_room() -> None:
     assert (wire.protocol.displace(), wire.is_closing()) == (True, True)
 
 
-async def test_server_that_stops_does_not_wait_for_a_response_that_is_not_read() -> None:
+async def test_shutdown_does_not_wait_for_an_unread_response() -> None:
     clock = watch()
     wire = connect(ours(clock), Worker(), wire=SlowWire())
     await send(wire, [GET % 1])

@@ -40,7 +40,7 @@ TRANSPORTS = pytest.mark.parametrize("transport", ["picows", "asgi"])
 @TRANSPORTS
 @pytest.mark.parametrize("upgrade", UPGRADES)
 @pytest.mark.parametrize("framed", BODIES)
-async def test_body_belongs_to_its_request_wherever_it_is_cut(transport: str, upgrade: bytes, framed: object) -> None:
+async def test_body_of_an_ignored_upgrade_is_read_however_cut(transport: str, upgrade: bytes, framed: object) -> None:
     length, body = framed(SMUGGLED)  # type: ignore[operator]
     request = b"POST /push HTTP/1.1\r\nHost: a\r\n" + upgrade + length + b"\r\n" + body + NEXT
     for pieces in cuts(request):
@@ -63,7 +63,7 @@ async def test_body_belongs_to_its_request_wherever_it_is_cut(transport: str, up
         (b"GET / HTTP/1.1", b"Transfer-Encoding: chunked\r\n"),
     ],
 )
-async def test_handshake_that_cannot_be_one_is_an_ordinary_request(line: bytes, extra: bytes) -> None:
+async def test_invalid_handshake_is_an_ordinary_request(line: bytes, extra: bytes) -> None:
     head = HANDSHAKE.replace(b"GET /stomp-ws HTTP/1.1", line).replace(b"\r\n\r\n", b"\r\n" + extra + b"\r\n")
     body = in_chunks(SMUGGLED)[1] if b"chunked" in extra else SMUGGLED if extra else b""
     for pieces in cuts(head + body):
@@ -102,14 +102,14 @@ async def test_handshake_with_a_header_that_is_too_long_is_refused(transport: st
 
 
 @pytest.mark.parametrize("version", [b"7", b"8", b"12", b"14"])
-async def test_websocket_of_another_version_is_told_the_one_that_is_spoken(version: bytes) -> None:
+async def test_other_websocket_versions_get_426_with_version_13(version: bytes) -> None:
     # RFC 6455 section 4.4; 7 and 8 are drafts
     handshake = HANDSHAKE.replace(b"Sec-WebSocket-Version: 13", b"Sec-WebSocket-Version: " + version)
     async with open_service() as running, ask(running.port, handshake) as (reader, _):
         assert (await reader.read()).startswith(b"HTTP/1.1 426 Upgrade Required\r\nsec-websocket-version: 13\r\n")
 
 
-async def test_handshake_behind_a_request_that_is_under_way_is_ignored() -> None:
+async def test_handshake_behind_a_running_request_is_ignored() -> None:
     app = Recorder()
     wire = connect(ours(), app)
     await send(wire, [NEXT + HANDSHAKE])
@@ -127,7 +127,7 @@ async def test_connect_is_refused() -> None:
     assert (app.seen, statuses(wire.written), wire.is_closing()) == ([], [400], True)
 
 
-async def test_frames_that_came_with_the_handshake_are_read() -> None:
+async def test_frames_that_arrive_with_the_handshake_are_read() -> None:
     async with open_service() as running:
         connect_frame = masked(TEXT, b"CONNECT\naccept-version:1.2\npasscode:test1\n\n\0")
         async with ask(running.port, HANDSHAKE + connect_frame) as (reader, _):

@@ -1,4 +1,4 @@
-"""An HTTP protocol of uvicorn without a socket: each piece of a request arrives exactly as it was cut."""
+"""The HTTP protocol without a socket: each piece of a request arrives exactly as it was cut."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ MakeProtocol = Callable[[Config], asyncio.Protocol]
 
 
 class Wire(asyncio.Transport):
-    """A transport that keeps what is written. A peer that is told of the end closes, too."""
+    """A transport that records writes. Its peer closes once this side has shut down."""
 
     def __init__(self) -> None:
         super().__init__({"peername": ("192.0.2.7", 1234), "sockname": ("192.0.2.1", 80)})
@@ -107,7 +107,7 @@ def _loaded_config(ws_transport: str) -> Config:
 
 
 async def send(wire: Wire, pieces: Iterable[bytes]) -> None:
-    """Deliver each piece on its own, and let the application do what it can before the next."""
+    """Deliver each piece on its own, and let the application run before the next."""
     for piece in pieces:
         if not wire.is_closing():
             wire.protocol.data_received(piece)
@@ -126,7 +126,7 @@ async def hang_up(wire: Wire, error: Exception | None = None) -> None:
 
 
 def cuts(request: bytes) -> Iterator[Sequence[bytes]]:
-    """Whole, then in two at every byte, then byte by byte."""
+    """Yield the data whole, then in two pieces for every cut, then as single bytes."""
     yield [request]
     for at in range(1, len(request)):
         yield [request[:at], request[at:]]
@@ -144,7 +144,7 @@ class Seen:
 
 
 class Recorder:
-    """Reads each request to its end, keeps it, and answers with its body. `/early` is answered before its body."""
+    """Records each request and responds with its body. `/early` gets its response before the body is read."""
 
     def __init__(self) -> None:
         self.seen: list[Seen] = []
@@ -171,5 +171,5 @@ class Recorder:
 
 
 def statuses(written: bytes) -> list[int]:
-    """Return the status of each answer. No body looks like the first line of one."""
+    """Return the status of each response. Bodies must not look like a status line."""
     return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) ", written)]

@@ -47,8 +47,5 @@ def refusal(data: bytes, version: Version | None = V12, **limits: int) -> Protoc
     return whole.value
 
 
-# "Size Limits"
-
-
 def sized(size: int, *, head: bytes) -> bytes:
     return head + b"x" * (size - len(head) - 1) + b"\0"

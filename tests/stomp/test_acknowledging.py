@@ -11,8 +11,6 @@ from app.stomp.frames import AckMode
 from app.stomp.session import ack_id
 from tests.stomp.sessions import open_session, receive, refusal
 
-# "ACK", "NACK"
-
 
 @pytest.mark.parametrize(("command", "kind"), [("ACK", Ack), ("NACK", Nack)])
 @pytest.mark.parametrize(

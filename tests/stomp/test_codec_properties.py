@@ -16,9 +16,6 @@ from tests.stomp.parsing import EVERY_VERSION, LINES_END_WITH_LF_ONLY, V10, V11,
 PATIENT = settings(deadline=None)
 
 
-# What a header can hold
-
-
 def text_without(characters: str, *, min_size: int = 0) -> st.SearchStrategy[str]:
     """Return texts of all characters except these. Characters that are special in STOMP are frequent."""
     telling = [character for character in ":\\\n\r c\ufeff\u2028😀" if character not in characters]

@@ -6,8 +6,6 @@ from app.stomp.errors import FrameTooLarge
 from app.stomp.frames import Frame, FrameLimits
 from tests.stomp.parsing import V10, V12, drain, new_parser, parse, refusal, sized
 
-# "Header content-length"
-
 
 def test_body_has_content_length_bytes_of_any_value() -> None:
     assert parse(b"SEND\ncontent-length:5\n\n\0\n\0\n\0\0SEND\n\n\0") == [

@@ -6,8 +6,6 @@ from app.stomp.codec import HEARTBEAT
 from app.stomp.frames import Frame, Version
 from tests.stomp.parsing import EVERY_VERSION, LINES_END_WITH_LF_ONLY, V12, drain, new_parser, parse, refusal
 
-# "STOMP Frames" and their grammar
-
 
 def test_a_frame_has_a_command_headers_and_a_body() -> None:
     assert parse(b"SEND\ndestination:/queue/a\n\nhello\0") == [Frame("SEND", {"destination": "/queue/a"}, b"hello")]

@@ -10,8 +10,6 @@ from app.stomp.codec import HEARTBEAT
 from app.stomp.frames import Frame, FrameLimits
 from tests.stomp.parsing import V12, drain, new_parser, parse, sized
 
-# Cost and memory
-
 
 def is_linear(cost: Callable[[int], float], size: int) -> bool:
     """Return whether four times the bytes cost about four times as much (16 would be quadratic).

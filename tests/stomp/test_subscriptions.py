@@ -11,8 +11,6 @@ from app.stomp.frames import AckMode
 from app.stomp.heartbeat import Heartbeat
 from tests.stomp.sessions import EVERY_VERSION, as_client, new_session, open_session, receive, refusal
 
-# "SUBSCRIBE", "UNSUBSCRIBE"
-
 
 @pytest.mark.parametrize("version", EVERY_VERSION)
 def test_a_client_subscribes_and_unsubscribes(version: str) -> None:

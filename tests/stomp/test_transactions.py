@@ -14,8 +14,6 @@ from app.stomp.events import (
 )
 from tests.stomp.sessions import EVERY_VERSION, SINCE_1_1, open_session, receive, refusal
 
-# "BEGIN", "COMMIT", "ABORT"
-
 
 @pytest.mark.parametrize("version", EVERY_VERSION)
 def test_commit_returns_the_frames_of_the_transaction_in_order(version: str) -> None:

@@ -6,8 +6,6 @@ from app.stomp.codec import encode_frame, encode_header, unescape
 from app.stomp.frames import Frame, Version
 from tests.stomp.parsing import EVERY_VERSION, V10, V11, V12, parse, refusal
 
-# "Value Encoding"
-
 
 @pytest.mark.parametrize(
     ("version", "escaped", "text"),

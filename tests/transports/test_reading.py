@@ -8,8 +8,6 @@ from tests.eventually import eventually
 from tests.frames import CLOSE, CONTINUATION, TEXT, masked
 from tests.transports.scene import CONNECT, Scene, code_of
 
-# Reading
-
 
 async def test_reading_pauses_while_a_handler_runs_and_goes_on_after_it(scene: Scene) -> None:
     client = await scene.connected()

@@ -22,9 +22,6 @@ def shorten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(picows, "SLOW_S", 0.2)
 
 
-# Writing to who does not read
-
-
 async def test_slow_reader_is_cut_off(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     shorten(monkeypatch)
     scene.outbox = OutboxLimits(max_frames=3)
