@@ -1,16 +1,16 @@
-"""Client addresses: how they are read, written, and grouped for limits."""
+"""Parse and format client addresses, and group them for limits."""
 
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 
 UNKNOWN = ""
-"""The group of clients without an address, such as those of a Unix socket."""
+"""The key of clients without an address, such as those on a Unix socket."""
 
 IPV6_PREFIX = 64  # the smallest network that a provider gives to one customer (RFC 6177)
 
 
 def limit_key(host: str | None) -> str:
-    """Return the group that limits count this address in: itself, or its /64 for IPv6."""
+    """Return the key under which limits count this address: the address, or its /64 network for IPv6."""
     if not host:
         return UNKNOWN
     return host if ":" not in host else _ipv6_key(host)
@@ -45,7 +45,7 @@ def split_port(text: str) -> tuple[str, int]:
 
 
 def format_client(client: tuple[str, int] | None) -> str | None:
-    """Return the address as it is logged and shown: with its port if that is known."""
+    """Return the address for logs and the API, with its port if that is known."""
     if client is None:
         return None
     host, port = client
@@ -54,7 +54,7 @@ def format_client(client: tuple[str, int] | None) -> str | None:
 
 
 def host_of(remote: str | None) -> str | None:
-    """Return the host of what `format_client` wrote."""
+    """Return the host of an address that `format_client` has formatted."""
     if remote is None:
         return None
     if remote.startswith("["):

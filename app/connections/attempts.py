@@ -1,19 +1,19 @@
-"""How many sessions an address may try to open a second."""
+"""Limit how many sessions an address may try to open per second."""
 
-BURST_S = 10.0  # attempts of so many seconds may come at once
+BURST_S = 10.0  # the attempts of this time may come at once
 ROUNDING_S = 1e-6
 SWEEP_WATERMARK = 1024
 
 
 class Attempts:
-    """One number an address: the time at which all its attempts are paid for (GCRA). Times are seconds of one clock.
+    """A rate limit for each address, by the generic cell rate algorithm (GCRA): one timestamp per address.
 
-    An attempt that became a session is given back, so that an office behind one address is not held up by its own
-    size.
+    An attempt that became an authenticated session is given back, so that many users behind one address can connect.
+    Times are in seconds of one clock.
     """
 
     def __init__(self, per_s: int) -> None:
-        """`per_s` 0: no limit."""
+        """`per_s` is attempts per second; 0: no limit."""
         self._interval_s = 1 / per_s if per_s else 0.0
         self._paid_s: dict[str, float] = {}
         self._sweep_at = SWEEP_WATERMARK
@@ -34,11 +34,12 @@ class Attempts:
         return True
 
     def give_back(self, key: str) -> None:
+        """Uncount an attempt."""
         paid_s = self._paid_s.get(key)
         if paid_s is not None:
             self._paid_s[key] = paid_s - self._interval_s
 
     def _sweep(self, now_s: float) -> None:
-        """Forget addresses whose attempts are all paid for; the next sweep comes when there are twice as many."""
+        """Drop addresses without recent attempts. The next sweep happens once their number has doubled."""
         self._paid_s = {key: paid_s for key, paid_s in self._paid_s.items() if paid_s > now_s}
         self._sweep_at = max(SWEEP_WATERMARK, 2 * len(self._paid_s))

@@ -1,4 +1,4 @@
-"""Who may connect to this node, and who has to make room. One object a process; nothing here waits."""
+"""Decide which connections a node admits, and which have to make room. One object per process; no method waits."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -10,9 +10,9 @@ from app.connections.budget import Budget, Member
 from app.connections.proxies import TrustedProxies
 from app.connections.refusals import ADDRESS_FULL, FILE_LIMIT, NODE_FULL, TOO_FAST, Refusal, Refusals
 
-MAX_REFUSED = 32  # refused connections that may wait for their answer at once
-MAX_ENDING = 32  # connections above the limit, while those that make room have not ended yet
-KEPT_FOR_HTTP = 100  # places that WebSockets leave free, or a full node could not be pushed to; at most a tenth
+MAX_REFUSED = 32  # refused connections that may wait for their response at once
+MAX_ENDING = 32  # connections above the limit, while displaced ones have not ended yet
+KEPT_FOR_HTTP = 100  # connections reserved for HTTP, so that pushes reach a full node; at most a tenth of all
 UNLIMITED = 1_000_000
 
 Place = tuple[str, int]
@@ -20,9 +20,9 @@ Place = tuple[str, int]
 
 
 class Kind:
-    """Indices. Members of an Enum take a microsecond to read, many times a connect.
+    """Indices of the kinds of connections. Not an Enum, whose members take too long to access on each connect.
 
-    SOCKJS are sessions over HTTP; their requests come over connections of the kind HTTP.
+    SOCKJS counts sessions over HTTP; their requests come over connections of the kind HTTP.
     """
 
     HTTP, WEBSOCKET, SOCKJS = ALL = range(3)
@@ -30,9 +30,9 @@ class Kind:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitOptions:
-    """0 for `per_address` and `attempts_per_s`: no limit. `by_files`: `connections` is what RLIMIT_NOFILE allows.
+    """`per_address` and `attempts_per_s` 0: no limit. `by_files`: `connections` is what RLIMIT_NOFILE allows.
 
-    `unauthenticated` are those of each kind, but of SockJS sessions `unauthenticated_sockjs`.
+    `unauthenticated` applies to HTTP and to WebSocket separately, `unauthenticated_sockjs` to SockJS sessions.
     """
 
     connections: int = UNLIMITED
@@ -49,7 +49,7 @@ class LimitOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionCounts:
-    """Connections by state. `refused` are those that wait for their answer."""
+    """Connections by kind. `refused` counts those that wait for their response."""
 
     open: Mapping[int, int]
     unauthenticated: Mapping[int, int]
@@ -57,10 +57,10 @@ class ConnectionCounts:
 
 
 class ConnectionLimits:
-    """HTTP connections come by `open_http`, WebSockets and SockJS sessions by `enter`.
+    """Counts connections. `open_http` admits HTTP connections; `enter` counts WebSockets and SockJS sessions.
 
-    A connection is unauthenticated from its beginning to `authenticated`, or to its end. The unauthenticated have
-    budgets of their own, so that they never take the places of users.
+    A connection is unauthenticated until `authenticated` is called, or until its end. Unauthenticated connections have
+    separate budgets, so that they never displace authenticated users.
     """
 
     def __init__(
@@ -94,17 +94,16 @@ class ConnectionLimits:
         )
 
     def refuse(self, refusal: Refusal, host: str | None) -> Refusal:
-        """Count and log a refusal that is decided elsewhere."""
+        """Count and log a refusal by another component."""
         return self._refusals.count(refusal, limit_key(host))
 
     # HTTP connections
 
     def open_http(self, member: Member, host: str | None, total: int) -> Refusal | None:
-        """Admit a new connection, or say why it is refused; `total` connections are open, it included.
+        """Admit a new connection, or return why it is refused. `total` counts all open connections, the new one too.
 
-        Those of trusted proxies count neither for an address nor as unauthenticated: many clients share them.
-
-        One that is refused is owed `close_refused`, any other `close_http`.
+        Connections of trusted proxies are shared by many clients: they count neither for an address nor as
+        unauthenticated. The caller must call `close_refused` for a refused connection, `close_http` for any other.
         """
         key = limit_key(host)
         is_proxy = self._has_proxies and self.proxies.trusts(host)
@@ -130,7 +129,7 @@ class ConnectionLimits:
         return self._node_full
 
     def close_http(self, member: Member, host: str | None) -> None:
-        """The connection has ended, or becomes a WebSocket."""
+        """Uncount an HTTP connection that has ended or becomes a WebSocket."""
         self._open[Kind.HTTP] -= 1
         self._budgets[Kind.HTTP].discard(member)
         if self._per_address and not (self._has_proxies and self.proxies.trusts(host)):
@@ -142,13 +141,13 @@ class ConnectionLimits:
     # WebSockets and SockJS sessions
 
     def refuse_upgrade(self, host: str | None) -> Refusal | None:
-        """Say why no connection may become a WebSocket now."""
+        """Return why no connection may become a WebSocket now; None: one may."""
         if self._open[Kind.WEBSOCKET] < self._websockets or self._displace(Kind.WEBSOCKET):
             return None
         return self._refusals.count(self._node_full, limit_key(host))
 
     def attempt(self, host: str | None) -> Refusal | None:
-        """Count an attempt to open a WebSocket or SockJS session, or say why it is refused."""
+        """Count an attempt to open a WebSocket or SockJS session. Return why it is refused; None: it is not."""
         key = limit_key(host)
         if self._is_full(key):
             return self._refusals.count(ADDRESS_FULL, key)
@@ -157,7 +156,7 @@ class ConnectionLimits:
         return None
 
     def enter(self, member: Member, remote: str | None, kind: int) -> Place:
-        """A WebSocket or SockJS session is open; it is owed `leave`, and before that `authenticated` or `settle`."""
+        """Count an open WebSocket or SockJS session. The caller must call `authenticated` or `settle`, then `leave`."""
         key = limit_key(host_of(remote))
         self._open[kind] += 1
         if self._per_address:
@@ -166,13 +165,13 @@ class ConnectionLimits:
         return key, kind
 
     def authenticated(self, member: Member, place: Place) -> None:
-        """It need not make room any more, and its attempt is given back."""
+        """Exempt an authenticated connection from displacement, and give back its attempt."""
         key, kind = place
         self._budgets[kind].discard(member)
         self._attempts.give_back(key)
 
     def settle(self, member: Member, place: Place) -> None:
-        """It need not make room any more: it is about to end."""
+        """Exempt a connection from displacement: it is about to end."""
         self._budgets[place[1]].discard(member)
 
     def leave(self, place: Place) -> None:
@@ -182,12 +181,12 @@ class ConnectionLimits:
             self._leave_address(key)
 
     def displace_sockjs(self, count: int) -> None:
-        """Let up to `count` SockJS sessions make room that have not authenticated."""
+        """Close up to `count` unauthenticated SockJS sessions to make room."""
         for _ in range(count):
             if not self._displace(Kind.SOCKJS):
                 return
 
-    # Accounts
+    # Counts
 
     @property
     def _node_full(self) -> Refusal:

@@ -1,4 +1,4 @@
-"""Proxies that may say on whose behalf they speak, and what they say (X-Forwarded-*, and Forwarded of RFC 7239)."""
+"""Trusted proxies, and the clients that they report in X-Forwarded-* and Forwarded (RFC 7239)."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,20 +11,20 @@ from app.errors import ConfigurationError
 UNIX = "unix"
 MAX_PREFIX_LENGTH = 256
 CACHED_HOSTS = 4096
-LONGEST_HOST = 64  # of an address with its zone; what is longer is not worth a place in the cache
+LONGEST_HOST = 64  # an address with its zone; longer strings are not cached
 UNKNOWN_HOST = "unknown"
 
 Headers = Iterable[tuple[bytes, bytes]]
 Client = tuple[str, int]
 
-# Headers can be as long as a whole head, so each pattern takes a time in proportion to the text.
-_QUOTED = re.compile(r""""(?:[^"\\]|\\.)*(?:(")|\\?\Z)""")  # group 1: it is closed
+# Headers can be as long as a whole head, so each pattern must take linear time.
+_QUOTED = re.compile(r""""(?:[^"\\]|\\.)*(?:(")|\\?\Z)""")  # group 1: the quote is closed
 _PAIR = re.compile(r"""([\w!#$%&'*+.^`|~-]+)=("(?:[^"\\]|\\.)*"|[^\s",;]*)""")  # for `fullmatch` alone
 _PREFIX = re.compile(r"(?:/[\w.~%-]+)+/?", re.ASCII)
 
 
 class TrustedProxies:
-    """Addresses and networks of proxies. `unix` stands for the other ends of a Unix socket."""
+    """Addresses and networks of proxies. `unix` stands for peers on a Unix socket."""
 
     def __init__(self, entries: Sequence[str] = ()) -> None:
         """Raises ConfigurationError for an entry that is not an address or a network."""
@@ -45,10 +45,10 @@ class TrustedProxies:
         return address is not None and any(address in network for network in self._networks)
 
     def client_of(self, forwarded_for: Sequence[str], forwarded: Sequence[str]) -> Client | None:
-        """Return the client that trusted proxies report, from the values of both headers. None: it is not known.
+        """Return the client that trusted proxies report in either header. None: unknown.
 
-        A proxy sets one of the headers and may pass on the other as the client sent it. So if they disagree, neither
-        is believed.
+        A proxy sets one of the headers, and may pass on the other as the client sent it. So if both are present and
+        disagree, neither is trusted.
         """
         nearest = (self._nearest(_hops(forwarded_for)), self._nearest(_forwarded_hops(forwarded)))
         reports = [client for client in nearest if client is not None]
@@ -59,10 +59,7 @@ class TrustedProxies:
         return None if address is None else (str(address), port)
 
     def _nearest(self, hops: Iterable[str]) -> Client | None:
-        """Return the first of `hops` that is not a proxy of ours: what comes after it is only what that client claims.
-
-        If all of them are proxies it is the last.
-        """
+        """Return the first of `hops` that is not a trusted proxy, or the last one. Later hops are not reliable."""
         client = None
         for hop in hops:
             client = split_port(hop)
@@ -82,19 +79,19 @@ def _parse_network(entry: str) -> IPv4Network | IPv6Network:
 
 
 def _hops(values: Sequence[str]) -> Iterator[str]:
-    """Return what X-Forwarded-For names, the hop next to this node first."""
+    """Return the hops of X-Forwarded-For, the one next to this node first."""
     for value in reversed(values):
         yield from (hop for part in reversed(value.split(",")) if (hop := part.strip()))
 
 
 def _forwarded_hops(values: Sequence[str]) -> Iterator[str]:
-    """Return the `for` of each element, the one next to this node first."""
+    """Return the `for` of each element of Forwarded, the one next to this node first."""
     for value in reversed(values):
         yield from (_for_of(element) for element in reversed(_split_unquoted(value, ",")) if element.strip())
 
 
 def _for_of(element: str) -> str:
-    """An element without `for` counts as unknown, and so does one that is not valid: its quotes may hide another."""
+    """Return the `for` of an element. One without it, or one that is invalid, is unknown: quotes may hide another."""
     host = UNKNOWN_HOST
     for part in _split_unquoted(element, ";"):
         if not (text := part.strip()):
@@ -108,7 +105,7 @@ def _for_of(element: str) -> str:
 
 
 def _split_unquoted(text: str, separator: str) -> list[str]:
-    """Split at separators that are not in quotes. A quote that is never closed quotes nothing."""
+    """Split at separators outside of quotes. An unclosed quote does not count."""
     parts, start = [], 0
     for masked in _QUOTED.sub(_mask, text).split(separator):
         parts.append(text[start : start + len(masked)])
@@ -121,7 +118,7 @@ def _mask(quoted: re.Match[str]) -> str:
 
 
 def parse_prefix(text: str) -> str | None:
-    """Return a path prefix without its last slash. None: it is not one, or it could lead to another host."""
+    """Return a path prefix without trailing slash. None: it is invalid, or could lead to another host."""
     if len(text) > MAX_PREFIX_LENGTH or not _PREFIX.fullmatch(text):
         return None
     return text.rstrip("/")

@@ -1,4 +1,4 @@
-"""Who has to make room: the address that holds the most places, and of its members the oldest."""
+"""A queue whose next member is the oldest of the address with the most members."""
 
 from typing import Generic, TypeVar
 
@@ -6,15 +6,15 @@ M = TypeVar("M")
 
 
 class FairQueue(Generic[M]):
-    """Members in the order of their arrival, grouped by address. No operation looks at more than one group.
+    """Members in order of arrival, grouped by address. Each operation takes constant time.
 
-    A flood from one address displaces only members of that address while others hold fewer places.
+    A flood from one address displaces only members of that address while other addresses have fewer.
     """
 
     def __init__(self) -> None:
         self._keys: dict[M, str] = {}
         self._groups: dict[str, dict[M, None]] = {}
-        self._by_size: list[dict[str, None]] = [{}]  # the addresses that have as many members as the index says
+        self._by_size: list[dict[str, None]] = [{}]  # index n: the addresses with n members
         self._largest = 0
 
     def __len__(self) -> int:
@@ -24,7 +24,7 @@ class FairQueue(Generic[M]):
         return member in self._keys
 
     def add(self, member: M, key: str) -> None:
-        """Add a member that is not in the queue, as the youngest of its address."""
+        """Add a member, which must not be in the queue, as the youngest of its address."""
         self._keys[member] = key
         group = self._groups.get(key)
         if group is None:
@@ -40,7 +40,7 @@ class FairQueue(Generic[M]):
         self._by_size[size + 1][key] = None
 
     def discard(self, member: M) -> bool:
-        """Remove a member; False if it is not in the queue."""
+        """Remove a member. Return False if it is not in the queue."""
         key = self._keys.pop(member, None)
         if key is None:
             return False
@@ -53,7 +53,7 @@ class FairQueue(Generic[M]):
         else:
             del self._groups[key]
         if not self._by_size[self._largest]:
-            self._largest -= 1  # it was the only one, and is now the largest of the others
+            self._largest -= 1  # the only largest address is one smaller now
         return True
 
     def pop(self) -> tuple[M, str] | None:

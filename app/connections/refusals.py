@@ -1,4 +1,4 @@
-"""Why a connection is refused or has to make room, and the log lines about it: at most one a minute for each reason."""
+"""Reasons to refuse or displace a connection. Each is logged at most once a minute."""
 
 import logging
 from collections import Counter
@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """`label` is for metrics, `text` for the client; `advice` is what operators can do."""
+    """`label` is for metrics, `text` for the client, `advice` for operators."""
 
     label: str
     text: str
@@ -49,15 +49,14 @@ SOCKJS_FULL = Refusal(
 DISPLACED = Refusal(
     "displaced",
     "this connection had to make room for others before it was authenticated; try again later",
-    "MAX_UNAUTHENTICATED or another limit is reached, and connections that had not authenticated made room; whoever"
-    " opens them may be an attacker",
+    "MAX_UNAUTHENTICATED or another limit is reached, and unauthenticated connections made room; this may be an attack",
 )
 
 ALL = (NODE_FULL, FILE_LIMIT, ADDRESS_FULL, TOO_FAST, SOCKJS_FULL, DISPLACED)
 
 
 class Refusals:
-    """Counts and logs. `now` is the time in seconds of a clock that never steps back."""
+    """Counts and logs refusals. `now` returns seconds of a monotonic clock."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self.counts: Counter[Refusal] = Counter()
@@ -65,7 +64,7 @@ class Refusals:
         self._logged: dict[Refusal, tuple[float, int]] = {}
 
     def count(self, refusal: Refusal, key: str) -> Refusal:
-        """Count a refusal of an address, and log it unless that was done within a minute."""
+        """Count a refusal of an address. Log it unless one for this reason was logged within a minute."""
         self.counts[refusal] += 1
         now_s = self._now()
         logged_s, logged = self._logged.get(refusal, (-LOG_PERIOD_S, 0))

@@ -10,18 +10,18 @@ from app.hub.outbox import Outbox
 from app.transports.endpoint import ConnectionHandler, Endpoint
 from app.transports.websocket import WebSocketOptions, open_websocket, remote_of
 
-LINGER_S = 30.0  # for a peer that does not read, to take the close frame at last
-DISPLACED_S = 0.1  # for one that has to make room
+LINGER_S = 30.0  # for a peer to read what was sent before, and the close frame
+DISPLACED_S = 0.1  # for a peer that has to make room
 
 
 async def serve_websocket(websocket: WebSocket, endpoint: Endpoint, options: WebSocketOptions) -> None:
-    """Carries one connection from the handshake to its end. A foreign Origin is answered with 403."""
+    """Serve one connection from the handshake to its end. A foreign Origin gets 403."""
     if await open_websocket(websocket, options):
         await AsgiTransport(websocket, options).run(endpoint)
 
 
 class AsgiTransport:
-    """A queue before the socket: whoever sends never waits, and one task a connection writes."""
+    """Queues frames in an outbox, so that sending never waits. One task per connection writes them."""
 
     name = "websocket"
 
@@ -39,7 +39,7 @@ class AsgiTransport:
         self._tasks: tuple[asyncio.Task[None], ...] = ()
         self._linger: asyncio.TimerHandle | None = None
 
-    # The port
+    # The port `Transport`
 
     @property
     def has_room(self) -> bool:
@@ -80,7 +80,7 @@ class AsgiTransport:
         self._readable.set()
 
     def ask(self) -> bool:
-        """ASGI knows no pings."""
+        """Return False: ASGI has no pings."""
         return False
 
     is_asked = False
@@ -91,7 +91,7 @@ class AsgiTransport:
     # The two directions
 
     async def run(self, endpoint: Endpoint) -> None:
-        """Returns when the connection has ended."""
+        """Serve the connection until it ends."""
         self._connection = connection = endpoint.open(self)
         self._tasks = (asyncio.create_task(self._read(connection)), asyncio.create_task(self._write()))
         try:
@@ -103,7 +103,7 @@ class AsgiTransport:
             self._room.set()
             self._abort()
             results = await asyncio.gather(*self._tasks, return_exceptions=True)
-            self._tasks, self._connection = (), None  # or all of it would be left to the collector of garbage
+            self._tasks, self._connection = (), None  # break reference cycles
             if self._linger is not None:
                 self._linger.cancel()
         for result in results:
@@ -111,9 +111,9 @@ class AsgiTransport:
                 raise result
 
     async def _read(self, connection: ConnectionHandler) -> None:
-        """Until the peer has gone: an end that is ours is the writer's to finish."""
+        """Pass on messages until the peer disconnects. `_write` performs a close by this side."""
         while True:
-            while not self._readable.is_set():  # it may have been cleared again before its waiter had its turn
+            while not self._readable.is_set():  # it may be cleared again before this task runs
                 await self._readable.wait()
             message = await self._websocket.receive()
             if message["type"] == "websocket.disconnect":
@@ -122,6 +122,7 @@ class AsgiTransport:
             connection.receive(bytes(message["bytes"]) if text is None else text.encode())
 
     async def _write(self) -> None:
+        """Send frames from the outbox, then the close frame."""
         with contextlib.suppress(WebSocketDisconnect, WebSocketDisconnected):
             while await self._next():
                 data, binary = self._outbox.take()
@@ -133,7 +134,7 @@ class AsgiTransport:
                     await self._websocket.send_text(data.decode())
 
     async def _next(self) -> bool:
-        """Whether there is a frame to write; False once the connection is closed."""
+        """Wait for a frame in the outbox. Return False once the connection is closed."""
         while not self._outbox:
             if self._reason is not None:
                 await self._websocket.close(self._reason.code, self._reason.text)

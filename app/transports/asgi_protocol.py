@@ -4,9 +4,9 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 
 class AsgiProtocol(WebSocketsSansIOProtocol):
-    """uvicorn's protocol, with an answer to a handshake that the library cannot read.
+    """uvicorn's protocol, which also sends the response to a handshake that the library refuses to parse.
 
-    The library refuses header lines over 8 KB and more than 128 headers. uvicorn does not send that response.
+    The library refuses header lines over 8 KB and more than 128 headers. uvicorn does not send its response.
     """
 
     def data_received(self, data: bytes) -> None:

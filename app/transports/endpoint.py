@@ -1,4 +1,4 @@
-"""What a transport carries bytes for. The gateway is one; a transport asks for no more than this."""
+"""The port through which transports pass connections on. The gateway implements it."""
 
 from typing import Protocol
 
@@ -7,18 +7,20 @@ from app.hub.transport import Transport
 
 
 class ConnectionHandler(Protocol):
-    """One connection. Nothing here waits."""
+    """Handles one connection. No method waits."""
 
     def receive(self, data: bytes) -> None:
-        """What the client sent, as it came."""
+        """Take bytes of the client, cut anywhere."""
 
     def end(self, reason: DisconnectReason) -> None:
-        """Something is wrong with the connection: it shall close its transport."""
+        """End the connection for a reason that the transport has found. Closes the transport."""
 
     def closed(self) -> None:
-        """The client is gone, or everything is said; called once, at the end."""
+        """Called once, when the transport has ended."""
 
 
 class Endpoint(Protocol):
+    """Creates the handlers of connections."""
+
     def open(self, transport: Transport) -> ConnectionHandler:
-        """The transport may be used, and even closed, before this returns."""
+        """Return a handler for a new connection. May use the transport, and even close it, before it returns."""

@@ -1,4 +1,4 @@
-"""STOMP straight on picows: no task between the socket and the session, and no queue while the peer reads."""
+"""STOMP directly on picows: no task between socket and session, and no queue while the peer reads."""
 
 import asyncio
 
@@ -13,23 +13,23 @@ from app.picows.takeover import Takeover
 from app.transports.endpoint import ConnectionHandler, Endpoint
 from app.transports.websocket import WebSocketOptions, open_websocket, remote_of
 
-LINGER_S = 30.0  # for a peer to take what was sent before, and the close frame
-SLOW_S = 5.0  # for one that was too slow already
-DISPLACED_S = 0.1  # for one that has to make room: an attacker does not answer a close frame
-GATHERED_BYTES = 65_536  # are written before the turn ends
-EMPTIED_FRAMES = 32  # leave the outbox together
+LINGER_S = 30.0  # for a peer to read what was sent before, and the close frame
+SLOW_S = 5.0  # for a slow consumer
+DISPLACED_S = 0.1  # for a peer that has to make room: an attacker does not complete the closing handshake
+GATHERED_BYTES = 65_536  # if there is more, it is written before the turn ends
+FRAMES_PER_WRITE = 32  # of the outbox
 
 
 async def serve_picows(
     websocket: WebSocket, endpoint: Endpoint, options: WebSocketOptions, takeover: Takeover, flusher: Flusher
 ) -> None:
-    """Carries one connection from the handshake to its end. A foreign Origin is answered with 403."""
+    """Serve one connection from the handshake to its end. A foreign Origin gets 403."""
     if await open_websocket(websocket, options):
         await PicowsTransport(takeover, options, flusher, remote_of(websocket)).run(endpoint)
 
 
 class PicowsTransport:
-    """Writes at the end of a turn. While the peer does not read, what is sent waits in an outbox until it is full."""
+    """Writes at the end of a turn of the event loop. While the peer does not read, frames wait in a bounded outbox."""
 
     __slots__ = (
         "_connection",
@@ -63,7 +63,7 @@ class PicowsTransport:
         self._room: asyncio.Event | None = None
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    # The port
+    # The port `Transport`
 
     @property
     def has_room(self) -> bool:
@@ -92,7 +92,7 @@ class PicowsTransport:
             self._outbox.clear()
         self._socket.transport.resume_reading()
         self._socket.expire_in(_linger_s(reason))
-        self._empty()
+        self._write_outbox()
 
     def pause_reading(self) -> None:
         if self._reason is None:
@@ -122,13 +122,13 @@ class PicowsTransport:
     # Called by the socket
 
     def resume(self) -> None:
-        self._empty()
+        self._write_outbox()
 
     def closed(self, code: int, reason: str) -> None:
         self._reason = self._reason or GONE
         self._outbox.clear()
         self._gathered.clear()
-        self._wake()
+        self._wake_writers()
         if not self._ended.done():
             self._ended.set_result(None)
         connection, self._connection = self._connection, None
@@ -139,7 +139,7 @@ class PicowsTransport:
     # Writing
 
     def take(self) -> tuple[PicowsSocket, bytes]:
-        """Called at the end of a turn in which something was gathered; it may have been written since."""
+        """Return what was gathered in this turn; empty if it has been written already."""
         frames = self._gathered
         data = frames[0] if len(frames) == 1 else b"".join(frames)
         frames.clear()
@@ -150,25 +150,25 @@ class PicowsTransport:
         if self._gathered:
             write_all([self.take()])
 
-    def _empty(self) -> None:
-        """Writes what waits in the outbox, as long as the peer reads."""
+    def _write_outbox(self) -> None:
+        """Write frames from the outbox while the peer reads. Close once all is written, if that is due."""
         outbox, socket = self._outbox, self._socket
         self._flush()
         while outbox and not socket.blocked:
-            waiting = [outbox.take() for _ in range(min(len(outbox), EMPTIED_FRAMES))]
+            waiting = [outbox.take() for _ in range(min(len(outbox), FRAMES_PER_WRITE))]
             socket.write(b"".join(encode(BINARY if binary else TEXT, data) for data, binary in waiting))
         if self._reason is not None and not outbox:
             socket.close(self._reason.code, self._reason.text, LINGER_S)
-        self._wake()
+        self._wake_writers()
 
-    def _wake(self) -> None:
+    def _wake_writers(self) -> None:
         if self._room is not None:
             self._room.set()
 
     async def run(self, endpoint: Endpoint) -> None:
-        """Returns when the connection has ended."""
+        """Serve the connection until it ends."""
         self._connection = connection = endpoint.open(self)
-        self.receive_text = self.receive_binary = connection.receive  # without a stop here
+        self.receive_text = self.receive_binary = connection.receive  # called directly by the socket
         self._takeover.hand_over(self)
         try:
             await self._ended

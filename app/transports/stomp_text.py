@@ -1,4 +1,4 @@
-"""STOMP frames where only text can be carried."""
+"""Convert STOMP frames for transports that carry text only."""
 
 import re
 
@@ -6,7 +6,7 @@ _LENGTH = re.compile(rb"^content-length:\d+$", re.MULTILINE)
 
 
 def frame_as_text(data: bytes, binary: bool) -> str:
-    """A body that is no UTF-8 gets a U+FFFD for what is none, and a length that is right again."""
+    """Return the frame as text. `binary`: replace invalid UTF-8 in the body, and recompute content-length."""
     if not binary:
         return data.decode()
     head, gap, rest = data.partition(b"\n\n")

@@ -1,4 +1,4 @@
-"""WebSockets, whichever server they come through."""
+"""Serve WebSockets of picows and of any other ASGI server."""
 
 from starlette.responses import Response
 from starlette.websockets import WebSocket
@@ -16,7 +16,7 @@ from app.transports.websocket import WebSocketOptions
 
 
 class WebSockets:
-    """For one loop. Without `limits` an address may open as many as it likes."""
+    """The WebSockets of one event loop. Without `limits` any number of connections may open."""
 
     def __init__(self, options: WebSocketOptions, limits: ConnectionLimits | None = None) -> None:
         self._options = options
@@ -24,7 +24,7 @@ class WebSockets:
         self._flusher = Flusher()
 
     async def serve(self, websocket: WebSocket, endpoint: Endpoint) -> None:
-        """Carries one connection from the handshake to its end. A foreign Origin is answered with 403."""
+        """Serve one connection from the handshake to its end. 403: foreign Origin; 503: refused by the limits."""
         if self._limits is not None:
             client = websocket.scope.get("client")
             refusal = self._limits.attempt(client[0] if client else None)

@@ -1,4 +1,4 @@
-"""How addresses are read, written and grouped."""
+"""Parse, format and group client addresses."""
 
 import pytest
 
@@ -38,7 +38,7 @@ def test_limits_count_ipv6_by_network(host: str | None, key: str) -> None:
         ("[broken", ("broken", 0)),
     ],
 )
-def test_port_is_split_off(text: str, parts: tuple[str, int]) -> None:
+def test_port_is_separated(text: str, parts: tuple[str, int]) -> None:
     assert split_port(text) == parts
 
 
@@ -52,7 +52,7 @@ def test_port_is_split_off(text: str, parts: tuple[str, int]) -> None:
         (None, None, None),
     ],
 )
-def test_client_is_shown_with_its_port_if_that_is_known(
+def test_client_is_formatted_with_its_port_if_known(
     client: tuple[str, int] | None, text: str | None, host: str | None
 ) -> None:
     assert format_client(client) == text

@@ -1,9 +1,9 @@
-"""Attempts a second and address."""
+"""Attempts per second and address."""
 
 from app.connections.attempts import BURST_S, SWEEP_WATERMARK, Attempts
 
 
-def test_ten_seconds_worth_may_come_at_once_and_then_the_rate_holds() -> None:
+def test_attempts_of_ten_seconds_may_come_at_once_before_the_rate_limits() -> None:
     attempts = Attempts(2)
 
     assert [attempts.take("a", 100.0) for _ in range(21)] == [True] * 20 + [False]
@@ -14,7 +14,7 @@ def test_ten_seconds_worth_may_come_at_once_and_then_the_rate_holds() -> None:
     assert [attempts.take("a", 200.0) for _ in range(21)] == [True] * 20 + [False]
 
 
-def test_attempt_that_became_a_session_is_given_back() -> None:
+def test_attempt_of_an_authenticated_session_is_given_back() -> None:
     attempts = Attempts(1)
     for _ in range(100):
         assert attempts.take("a", 100.0)
@@ -24,7 +24,7 @@ def test_attempt_that_became_a_session_is_given_back() -> None:
     assert [attempts.take("a", 100.0) for _ in range(11)] == [True] * 10 + [False]
 
 
-def test_addresses_whose_attempts_are_paid_for_are_forgotten() -> None:
+def test_addresses_without_recent_attempts_are_dropped() -> None:
     attempts = Attempts(1)
     for number in range(SWEEP_WATERMARK - 1):
         attempts.take(f"old-{number}", 0.0)

@@ -1,4 +1,4 @@
-"""Which connections are admitted, which make room, and what is counted and logged."""
+"""Admission and displacement of connections, with counts and log lines."""
 
 import logging
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ HOME, WORK = "192.0.2.1", "192.0.2.2"
 
 @dataclass(eq=False)
 class Guest:
-    """A connection that ends when it has to make room, unless it is busy."""
+    """A connection that closes when it is displaced, unless it is busy."""
 
     busy: bool = False
     displaced: int = 0
@@ -59,7 +59,7 @@ class House:
         return guest
 
 
-def test_full_node_refuses_when_nobody_can_make_room() -> None:
+def test_full_node_refuses_if_no_connection_can_make_room() -> None:
     house = House(connections=2)
     assert house.http(busy=True)[1] is None
     assert house.http(busy=True)[1] is None
@@ -69,7 +69,7 @@ def test_full_node_refuses_when_nobody_can_make_room() -> None:
     assert house.limits.refusals == {NODE_FULL: 1}
 
 
-def test_on_a_full_node_the_silent_make_room() -> None:
+def test_idle_connections_make_room_on_a_full_node() -> None:
     house = House(connections=2)
     silent, _ = house.http()
     house.http(busy=True)
@@ -79,21 +79,21 @@ def test_on_a_full_node_the_silent_make_room() -> None:
     assert house.limits.refusals == {DISPLACED: 1}
 
 
-def test_while_too_many_have_not_ended_yet_newcomers_are_refused() -> None:
+def test_new_connections_are_refused_while_too_many_displaced_ones_are_ending() -> None:
     house = House(connections=1)
     answers = [house.http()[1] for _ in range(MAX_ENDING + 2)]
 
     assert answers == [None] * (MAX_ENDING + 1) + [NODE_FULL]
 
 
-def test_limit_that_comes_from_open_files_is_called_so() -> None:
+def test_refusal_names_the_limit_of_open_files() -> None:
     house = House(connections=1, by_files=True)
     house.http(busy=True)
 
     assert house.http()[1] is FILE_LIMIT
 
 
-def test_oldest_refused_connection_that_says_nothing_is_closed() -> None:
+def test_oldest_idle_refused_connection_is_closed() -> None:
     house = House(connections=0)
     guests = [house.http()[0] for _ in range(MAX_REFUSED + 2)]
 
@@ -103,7 +103,7 @@ def test_oldest_refused_connection_that_says_nothing_is_closed() -> None:
     assert house.limits.count().refused == 0
 
 
-def test_websockets_leave_a_tenth_for_http() -> None:
+def test_a_tenth_of_the_connections_is_reserved_for_http() -> None:
     house = House(connections=20)
     for _ in range(18):
         assert house.limits.refuse_upgrade(HOME) is None
@@ -112,7 +112,7 @@ def test_websockets_leave_a_tenth_for_http() -> None:
     assert house.limits.refuse_upgrade(HOME) is NODE_FULL
 
 
-def test_websocket_that_has_not_authenticated_makes_room_for_another() -> None:
+def test_unauthenticated_websocket_makes_room_for_another() -> None:
     house = House(connections=2)
     house.user()
     stranger = house.websocket(WORK)
@@ -121,7 +121,7 @@ def test_websocket_that_has_not_authenticated_makes_room_for_another() -> None:
     assert stranger.displaced == 1
 
 
-def test_connections_of_an_address_are_limited_of_each_kind_together() -> None:
+def test_limit_per_address_covers_all_kinds_together() -> None:
     house = House(per_address=3)
     guest, _ = house.http()
     house.user()
@@ -143,7 +143,7 @@ def test_ipv6_addresses_count_by_network() -> None:
     assert house.limits.attempt("2001:db8:0:1::2") is None
 
 
-def test_connections_of_proxies_count_for_no_address() -> None:
+def test_connections_of_proxies_do_not_count_for_an_address() -> None:
     house = House(per_address=1, unauthenticated=1, proxies=("10.0.0.0/8",))
     guests = [house.http("10.0.0.1") for _ in range(3)]
 
@@ -154,14 +154,14 @@ def test_connections_of_proxies_count_for_no_address() -> None:
     assert house.limits.count().open[Kind.HTTP] == 0
 
 
-def test_clients_without_an_address_have_no_limit_of_their_own() -> None:
+def test_clients_without_an_address_have_no_limit_per_address() -> None:
     house = House(per_address=1, attempts_per_s=1)
 
     assert [house.http(None)[1] for _ in range(30)] == [None] * 30
     assert [house.limits.attempt(None) for _ in range(30)] == [None] * 30
 
 
-def test_attempts_are_limited_and_those_of_users_given_back() -> None:
+def test_attempts_are_limited_and_given_back_after_authentication() -> None:
     house = House(attempts_per_s=1)
     for _ in range(30):
         assert house.limits.attempt(HOME) is None
@@ -173,7 +173,7 @@ def test_attempts_are_limited_and_those_of_users_given_back() -> None:
 
 
 @pytest.mark.parametrize("kind", [Kind.WEBSOCKET, Kind.SOCKJS])
-def test_strangers_displace_strangers_and_never_users(kind: int) -> None:
+def test_unauthenticated_connections_never_displace_authenticated_ones(kind: int) -> None:
     house = House(unauthenticated=3, unauthenticated_sockjs=3)
     users = [house.user() for _ in range(5)]
     newcomer = house.websocket(WORK, kind)
@@ -205,7 +205,7 @@ def test_sockjs_sessions_make_room_on_demand() -> None:
 
 
 @pytest.mark.parametrize("per_address", [0, 5])
-def test_counts_come_back_to_nothing(per_address: int) -> None:
+def test_counts_return_to_zero(per_address: int) -> None:
     house = House(per_address=per_address)
     guest, _ = house.http()
     house.limits.close_http(guest, HOME)

@@ -1,4 +1,4 @@
-"""Whom proxies speak for, and which of them are believed."""
+"""Trusted proxies, and the clients that they report."""
 
 import time
 import tracemalloc
@@ -30,7 +30,7 @@ def test_addresses_and_networks_are_trusted(host: str | None, trusted: bool) -> 
     assert PROXIES.trusts(host) is trusted
 
 
-def test_other_end_of_a_unix_socket_is_trusted_by_its_own_word() -> None:
+def test_peer_on_a_unix_socket_is_trusted_by_the_entry_unix() -> None:
     assert TrustedProxies(("unix",)).trusts(None)
     assert not TrustedProxies(("unix",)).trusts("127.0.0.1")
     assert bool(TrustedProxies(("unix",)))
@@ -38,7 +38,7 @@ def test_other_end_of_a_unix_socket_is_trusted_by_its_own_word() -> None:
 
 
 @pytest.mark.parametrize("entry", ["10.0.0.1/8", "*", "proxy.example", "10.0.0.0/33", "1.2.3"])
-def test_entry_that_is_neither_address_nor_network_is_named(entry: str) -> None:
+def test_error_names_an_entry_that_is_neither_address_nor_network(entry: str) -> None:
     with pytest.raises(
         ConfigurationError, match=r"TRUSTED_PROXIES: .* was found; an address, a network such as"
     ) as caught:
@@ -106,7 +106,7 @@ def test_header_as_long_as_a_head_is_read_in_milliseconds(start: str, text: str)
     assert min(measure(65_536) for _ in range(3)) < 0.5  # what takes a quadratic time takes 7 s and more
 
 
-def test_names_that_are_no_addresses_are_not_remembered() -> None:
+def test_long_hosts_are_not_cached() -> None:
     proxies = TrustedProxies(("10.0.0.0/8",))
     tracemalloc.start()
     for number in range(200):
@@ -116,7 +116,7 @@ def test_names_that_are_no_addresses_are_not_remembered() -> None:
     assert kept_bytes < 1_000_000
 
 
-def test_headers_that_disagree_are_not_believed() -> None:
+def test_headers_that_disagree_are_not_trusted() -> None:
     assert PROXIES.client_of([NEAR], ["for=203.0.113.9"]) == (NEAR, 0)
     assert PROXIES.client_of([NEAR], ["for=1.1.1.1"]) is None
 
@@ -139,5 +139,5 @@ def test_headers_that_disagree_are_not_believed() -> None:
         ("/" + "a" * 256, None),
     ],
 )
-def test_prefix_is_a_path_that_leads_to_no_other_host(text: str, prefix: str | None) -> None:
+def test_prefix_is_a_path_that_cannot_lead_to_another_host(text: str, prefix: str | None) -> None:
     assert parse_prefix(text) == prefix

@@ -1,4 +1,4 @@
-"""Who has to make room."""
+"""The order in which connections are displaced."""
 
 from collections import Counter
 
@@ -19,7 +19,7 @@ def test_oldest_of_the_address_with_the_most_goes_first() -> None:
     assert len(queue) == 2
 
 
-def test_members_that_are_not_there_are_not_discarded() -> None:
+def test_discard_of_an_unknown_member_returns_false() -> None:
     queue: FairQueue[str] = FairQueue()
     queue.add("a", "k")
 
@@ -28,7 +28,7 @@ def test_members_that_are_not_there_are_not_discarded() -> None:
     assert queue.pop() is None
 
 
-def test_flood_displaces_itself_though_many_others_are_older() -> None:
+def test_flood_displaces_only_itself_although_others_are_older() -> None:
     queue: FairQueue[str] = FairQueue()
     for number in range(500):
         queue.add(f"user-{number}", f"home-{number}")
@@ -43,7 +43,7 @@ STEPS = st.lists(st.tuples(st.sampled_from("aadp"), st.integers(0, 12), st.sampl
 
 
 @given(STEPS)
-def test_queue_does_what_a_search_through_all_members_does(
+def test_queue_behaves_like_a_search_through_all_members(
     steps: list[tuple[str, int, str]],
 ) -> None:
     queue: FairQueue[int] = FairQueue()

@@ -1,4 +1,4 @@
-"""HTTP byte by byte: what a library would hide is what the tests look at."""
+"""A plain HTTP client that shows what a library hides."""
 
 import asyncio
 from asyncio import StreamReader, StreamWriter
@@ -12,7 +12,7 @@ TIMEOUT_S = 60.0
 
 @dataclass
 class Reply:
-    """`headers` by small names. `body` of what says its length; the rest is for `Exchange.chunk` and `read`."""
+    """A response. Header names are in lower case. `body` is empty unless the response has a content-length."""
 
     status: int
     version: str
@@ -25,7 +25,7 @@ class Reply:
 
 
 class Exchange:
-    """One connection; `async with` closes it."""
+    """One connection, closed by `async with`."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -61,7 +61,7 @@ class Exchange:
             reply = Reply(int(status), version.removeprefix("HTTP/"))
             while line := (await self.reader.readline()).strip():
                 name, _, value = line.decode("latin-1").partition(": ")
-                assert name.lower() not in reply.headers, f"{name} came twice"
+                assert name.lower() not in reply.headers, f"{name} is repeated"
                 reply.headers[name.lower()] = value
         return reply
 
@@ -73,7 +73,7 @@ class Exchange:
         body: bytes | None = None,
         version: str = "1.1",
     ) -> Reply:
-        """With its body if it says its length, else with its head alone."""
+        """Send a request and return the response, with its body if it has a content-length."""
         await self.send(method, path, headers, body, version)
         reply = await self.head()
         if method != "HEAD" and reply.status != 304:
@@ -85,19 +85,19 @@ class Exchange:
             return await self.reader.readexactly(size)
 
     async def chunk(self, timeout_s: float = TIMEOUT_S) -> bytes:
-        """Empty for the last."""
+        """Return the next chunk, empty for the last."""
         async with asyncio.timeout(timeout_s):
             size = int(await self.reader.readline(), 16)
             return (await self.reader.readexactly(size + 2))[:-2]
 
     async def rest(self) -> bytes:
-        """Until the server closes the connection."""
+        """Return everything until the server closes the connection."""
         async with asyncio.timeout(TIMEOUT_S):
             return await self.reader.read()
 
 
 class Base:
-    """A base URL: requests on connections of their own."""
+    """A base URL. Each request has its own connection."""
 
     def __init__(self, port: int, path: str) -> None:
         self.port = port

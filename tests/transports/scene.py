@@ -43,7 +43,7 @@ class Handlers(DestinationRoutes):
 
 
 class Scene:
-    """A gateway on a real server, served as the route serves it."""
+    """A gateway on a real server, behind WebSockets as in production."""
 
     def __init__(self, transport: str, stack: AsyncExitStack) -> None:
         self.handlers = Handlers()
@@ -78,14 +78,14 @@ class Scene:
         return client
 
     async def raw(self) -> RawClient:
-        """Connected, and what it was sent has been read."""
+        """Return a connected raw client that has read CONNECTED."""
         client = await self._stack.enter_async_context(raw_client(self.port))
         await client.send(masked(TEXT, CONNECT.encode()))
         assert (await client.receive())[1].startswith(b"CONNECTED")
         return client
 
     async def fill(self) -> RawClient:
-        """A session whose peer has stopped reading, so that the next frames wait in the outbox."""
+        """Connect a client that stops reading, and fill its connection so that further frames wait in the outbox."""
         client = await self.raw()
         client.pause()
         session = self.session
@@ -94,7 +94,7 @@ class Scene:
                 return client
             session.send(KILOBYTES_100)
             await asyncio.sleep(0)
-        raise AssertionError("all was taken")
+        raise AssertionError("the outbox stayed empty")
 
 
 OFFERED = [Subprotocol("v10.stomp"), Subprotocol("chat"), Subprotocol("v12.stomp")]
@@ -102,7 +102,7 @@ OFFERED = [Subprotocol("v10.stomp"), Subprotocol("chat"), Subprotocol("v12.stomp
 
 @asynccontextmanager
 async def open_scene(transport: str) -> AsyncIterator[Scene]:
-    """At the end nothing may be left: no connection, no session, no task."""
+    """Open a scene. Check at its end that no connection, session or task is left."""
     async with AsyncExitStack() as stack:
         scene = Scene(transport, stack)
         async with serving(scene, transport) as scene.port:

@@ -1,4 +1,4 @@
-"""A real uvicorn on a free port, as the service configures it."""
+"""A real uvicorn on a free port, configured as in production."""
 
 import asyncio
 import socket
@@ -17,7 +17,7 @@ from app.settings import Settings
 async def serving(
     app: ASGIApp, ws_transport: str = "picows", *, settings: Settings | None = None, **changes: object
 ) -> AsyncIterator[int]:
-    """The port; in the loop of the test. `changes` are attributes of uvicorn's configuration."""
+    """Run in the event loop of the test and yield the port. `changes` are attributes of uvicorn's configuration."""
     server = _server(app, settings or Settings.model_validate({"ws_transport": ws_transport}), changes)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -34,7 +34,7 @@ async def serving(
 
 @contextmanager
 def serving_on_uvloop(app: ASGIApp, **changes: object) -> Iterator[int]:
-    """The port; in a thread of its own, on the loop that the service runs on."""
+    """Run in a separate thread on uvloop, as in production, and yield the port."""
     server = _server(app, Settings(), changes)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=server.run, args=([listener],))

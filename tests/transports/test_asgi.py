@@ -1,11 +1,9 @@
-"""The ASGI transport against a server that does what servers do: block, vanish, cancel."""
+"""The ASGI transport with a server that blocks, disconnects, cancels and fails."""
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
-from starlette.websockets import WebSocket
 
 import app.transports.asgi as asgi
 from app.disconnects import FORCED
@@ -15,65 +13,9 @@ from app.hub.outbox import OutboxLimits
 from app.transports.asgi import serve_websocket
 from app.transports.websocket import WebSocketOptions
 from tests.gateway.conversation import Stage, settle
+from tests.transports.asgi_server import Server
 
 CONNECT = "CONNECT\naccept-version:1.2\npasscode:alice\n\n\0"
-
-
-class Server:
-    """The other side of the ASGI interface. `writable` cleared: a peer that does not read."""
-
-    def __init__(self, **headers: str) -> None:
-        self.sent: list[dict[str, Any]] = []
-        self.writable = asyncio.Event()
-        self.writable.set()
-        self.gone = False
-        self.defect: Exception | None = None
-        self._messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        self._messages.put_nowait({"type": "websocket.connect"})
-        self.scope = {
-            "type": "websocket",
-            "path": "/stomp-ws",
-            "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
-            "subprotocols": ["v10.stomp", "chat", "v12.stomp"],
-            "client": ("192.0.2.1", 4000),
-        }
-
-    async def _receive(self) -> Any:
-        return await self._messages.get()
-
-    async def _send(self, message: Any) -> None:
-        await self.writable.wait()
-        if self.defect is not None:
-            raise self.defect
-        if self.gone:
-            raise OSError("gone")
-        self.sent.append(message)
-
-    def websocket(self) -> WebSocket:
-        return WebSocket(self.scope, self._receive, self._send)
-
-    def text(self, text: str) -> None:
-        self._messages.put_nowait({"type": "websocket.receive", "text": text})
-
-    def octets(self, data: bytes) -> None:
-        self._messages.put_nowait({"type": "websocket.receive", "bytes": data, "text": None})
-
-    def vanish(self) -> None:
-        self.gone = True
-        self._messages.put_nowait({"type": "websocket.disconnect", "code": 1006})
-        self.writable.set()
-
-    @property
-    def waiting(self) -> int:
-        return self._messages.qsize()
-
-    @property
-    def closes(self) -> list[int]:
-        return [message["code"] for message in self.sent if message["type"] == "websocket.close"]
-
-    @property
-    def texts(self) -> list[str]:
-        return [message["text"] for message in self.sent if message.get("text") is not None]
 
 
 class Handlers(DestinationRoutes):
@@ -81,7 +23,6 @@ class Handlers(DestinationRoutes):
         super().__init__()
         self.gate = asyncio.Event()
         self.message("/app/slow")(self.slow)
-
         self.running = 0
 
     async def slow(self, message: AppMessage) -> None:
@@ -118,7 +59,7 @@ class Scene:
 
 @pytest.fixture
 async def scene() -> AsyncIterator[Scene]:
-    """At the end nothing may be left: no connection, no session, no task."""
+    """Yield a scene. Check at its end that no connection, session or task is left."""
     handlers = Handlers()
     scene = Scene(Stage(routes=handlers), handlers)
     yield scene
@@ -134,7 +75,7 @@ async def done(task: asyncio.Task[None]) -> None:
         await task
 
 
-async def test_client_that_vanishes_before_the_handshake_leaves_nothing(scene: Scene) -> None:
+async def test_client_that_vanishes_before_the_handshake_leaves_no_connection(scene: Scene) -> None:
     server = Server()
     server.gone = True
 
@@ -185,7 +126,7 @@ async def test_pause_that_follows_a_resume_at_once_holds(scene: Scene) -> None:
     await done(task)
 
 
-async def test_peer_of_an_ended_session_is_read_on_though_a_handler_had_paused_it(scene: Scene) -> None:
+async def test_input_after_the_end_is_read_although_a_handler_had_paused_reading(scene: Scene) -> None:
     server, task = await scene.connected()
     server.writable.clear()
     await scene.stage.push("alice")
@@ -202,11 +143,11 @@ async def test_peer_of_an_ended_session_is_read_on_though_a_handler_had_paused_i
     await done(task)
 
 
-async def test_slow_reader_is_cut_off_and_told_when_it_reads_again(scene: Scene) -> None:
+async def test_slow_reader_is_closed_and_gets_the_code_when_it_reads_again(scene: Scene) -> None:
     server, task = await scene.connected(max_frames=3)
     server.writable.clear()
 
-    for _ in range(4):  # one is in the hands of the server, three wait
+    for _ in range(4):  # the server sends one, three wait
         await scene.stage.push("alice")
         await settle()
     assert len(scene.stage.hub) == 1
@@ -218,10 +159,12 @@ async def test_slow_reader_is_cut_off_and_told_when_it_reads_again(scene: Scene)
     server.writable.set()
     await done(task)
     assert server.closes == [4008]
-    assert len(server.texts) == 2  # CONNECTED, and what was being written: the rest was thrown away
+    assert len(server.texts) == 2  # CONNECTED and the frame that was being sent; the others were dropped
 
 
-async def test_peer_that_never_reads_is_given_up_in_the_end(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_peer_that_never_reads_is_aborted_after_the_linger_time(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(asgi, "LINGER_S", 0.05)
     server, task = await scene.connected()
     server.writable.clear()
@@ -235,7 +178,7 @@ async def test_peer_that_never_reads_is_given_up_in_the_end(scene: Scene, monkey
     assert server.closes == []
 
 
-async def test_flood_after_the_end_is_read_and_forgotten(scene: Scene) -> None:
+async def test_input_after_the_end_is_discarded(scene: Scene) -> None:
     server, task = await scene.connected()
     server.writable.clear()
     server.text("NONSENSE\n\n\0")
@@ -253,7 +196,7 @@ async def test_flood_after_the_end_is_read_and_forgotten(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("busy", [False, True])
-async def test_cancelled_by_the_server_it_leaves_nothing_behind(busy: bool, scene: Scene) -> None:
+async def test_cancellation_by_the_server_leaves_no_session(busy: bool, scene: Scene) -> None:
     server, task = await scene.connected()
     if busy:
         server.text("SEND\ndestination:/app/slow\n\n\0")
@@ -271,7 +214,7 @@ async def test_cancelled_by_the_server_it_leaves_nothing_behind(busy: bool, scen
     server.writable.set()
 
 
-async def test_defect_of_the_server_comes_to_light(scene: Scene) -> None:
+async def test_exception_of_the_server_is_raised(scene: Scene) -> None:
     server, task = await scene.connected()
     server.defect = RuntimeError("what a server")
     await scene.stage.push("alice")
@@ -280,7 +223,7 @@ async def test_defect_of_the_server_comes_to_light(scene: Scene) -> None:
         await done(task)
 
 
-async def test_server_that_breaks_the_protocol_of_asgi_comes_to_light(scene: Scene) -> None:
+async def test_invalid_asgi_message_of_the_server_raises(scene: Scene) -> None:
     server, task = await scene.connected()
     server._messages.put_nowait({"type": "websocket.nonsense"})
 

@@ -1,4 +1,4 @@
-"""What every WebSocket transport owes a session: its life, and the end of the server."""
+"""The contract of every WebSocket transport: the life of a session, and shutdown."""
 
 import asyncio
 import gc
@@ -32,7 +32,7 @@ from tests.transports.serving import serving
 # The life of a session
 
 
-async def test_conversation_from_handshake_to_good_bye(scene: Scene) -> None:
+async def test_session_from_handshake_to_disconnect(scene: Scene) -> None:
     client = await scene.connected()
     assert client.subprotocol == "v12.stomp"
 
@@ -46,7 +46,7 @@ async def test_conversation_from_handshake_to_good_bye(scene: Scene) -> None:
     assert await code_of(client) == (1000, "bye")
 
 
-async def test_body_that_is_not_utf8_goes_out_as_octets(scene: Scene) -> None:
+async def test_body_that_is_not_utf8_is_sent_in_a_binary_message(scene: Scene) -> None:
     client = await scene.connected()
     await client.send("SUBSCRIBE\nid:t\ndestination:/topic/a\n\n\0")
     await client.send(b"SEND\ndestination:/topic/a\n\n\xff\0")
@@ -65,7 +65,7 @@ async def test_frame_may_be_cut_over_messages_and_fragments(scene: Scene) -> Non
     assert (await client.receive())[1].startswith(b"CONNECTED")
 
 
-async def test_frames_leave_in_the_order_in_which_they_were_sent(scene: Scene) -> None:
+async def test_frames_arrive_in_the_order_of_sending(scene: Scene) -> None:
     scene.outbox = OutboxLimits(max_bytes=10_000_000)
     client = await scene.connected()
     sent = [f"{number} ".encode() + b"x" * (9000 if number % 3 == 0 else 50) for number in range(500)]
@@ -87,7 +87,7 @@ async def test_client_may_vanish_at_any_step(frames: int, scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("how", ["disconnects", "closes", "vanishes"])
-async def test_connection_that_has_ended_leaves_nothing_to_the_collector(how: str, scene: Scene) -> None:
+async def test_ended_connection_leaves_no_reference_cycles(how: str, scene: Scene) -> None:
     gc.collect()
     gc.disable()
     before = alive()  # of other tests, perhaps
@@ -112,7 +112,7 @@ def alive() -> set[int]:
     return {id(one) for one in gc.get_objects() if isinstance(one, kinds)}
 
 
-async def test_what_was_sent_together_with_the_close_frame_is_done(scene: Scene) -> None:
+async def test_frames_sent_together_with_the_close_frame_are_handled(scene: Scene) -> None:
     client = await scene.raw()
 
     await client.send(masked(TEXT, b"SEND\ndestination:/app/slow\n\n\0") + masked(CLOSE, b"\x03\xe8"))
@@ -124,7 +124,7 @@ async def test_what_was_sent_together_with_the_close_frame_is_done(scene: Scene)
     assert scene.handlers.running == 0
 
 
-async def test_client_that_closes_gets_its_code_back(scene: Scene) -> None:
+async def test_close_code_of_the_client_is_echoed(scene: Scene) -> None:
     client = await scene.raw()
 
     await client.send(masked(CLOSE, b"\x0f\xa1why"))
@@ -141,7 +141,7 @@ async def test_ping_is_answered(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("answer", [masked(PONG, b""), masked(TEXT, b"\n"), masked(TEXT, b"SEND")[:7]])
-async def test_client_that_can_be_asked_for_a_sign_of_life_gives_it_with_any_byte(answer: bytes, scene: Scene) -> None:
+async def test_any_byte_of_the_client_counts_as_a_response_to_a_ping(answer: bytes, scene: Scene) -> None:
     client = await scene.raw()
     transport = scene.session.transport
     assert not transport.is_asked
@@ -158,7 +158,7 @@ async def test_client_that_can_be_asked_for_a_sign_of_life_gives_it_with_any_byt
         await eventually(lambda: not transport.is_asked)
 
 
-async def test_client_is_not_asked_while_nobody_would_hear_it(scene: Scene) -> None:
+async def test_client_is_not_pinged_while_reading_is_paused(scene: Scene) -> None:
     client = await scene.raw()
     transport = scene.session.transport
     transport.pause_reading()
@@ -170,7 +170,7 @@ async def test_client_is_not_asked_while_nobody_would_hear_it(scene: Scene) -> N
     assert await client.closed() == FORCED.code
 
 
-async def test_foreign_origin_is_refused_before_anything_is_made(scene: Scene) -> None:
+async def test_foreign_origin_is_refused_before_a_connection_is_made(scene: Scene) -> None:
     with pytest.raises(InvalidStatus, match="403"):
         await connect(scene.url, origin=Origin("https://evil.example"))
 
@@ -190,7 +190,7 @@ async def test_first_of_two_closes_counts(scene: Scene) -> None:
     assert await code_of(client) == (4503, "closed by an operator")
 
 
-async def test_close_comes_after_what_was_sent(scene: Scene) -> None:
+async def test_close_frame_follows_frames_sent_before(scene: Scene) -> None:
     client = await scene.connected()
     for number in range(50):
         scene.session.send(f"{number}".encode())
@@ -204,7 +204,7 @@ async def test_close_comes_after_what_was_sent(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("transport", ["picows", "asgi"])
-async def test_restart_is_told_after_what_was_sent_before(transport: str) -> None:
+async def test_restart_code_follows_frames_sent_before(transport: str) -> None:
     async with open_scene(transport) as scene:
         scene.outbox = OutboxLimits(max_bytes=10_000_000)
         client = await scene.connected()
@@ -220,7 +220,7 @@ async def test_restart_is_told_after_what_was_sent_before(transport: str) -> Non
         assert (await code_of(late))[0] == 1012
 
 
-async def test_peer_that_never_reads_does_not_delay_the_end_of_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_peer_that_never_reads_does_not_delay_shutdown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.gateway.gateway.DRAIN_S", 0.2)
     monkeypatch.setattr("app.picows.protocol.SHUTDOWN_S", 0.2)
     scene = Scene("picows", AsyncExitStack())
@@ -233,7 +233,7 @@ async def test_peer_that_never_reads_does_not_delay_the_end_of_the_server(monkey
         await scene.stage.gateway.aclose()
 
 
-async def test_defect_ends_the_connection_and_comes_to_light(
+async def test_unexpected_exception_closes_the_connection_and_is_logged(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def defect(session: object, data: bytes) -> None:

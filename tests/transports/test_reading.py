@@ -1,4 +1,4 @@
-"""What every WebSocket transport owes a session: reading, and its pauses."""
+"""The contract of every WebSocket transport: reading, pauses, and violations of WebSocket."""
 
 import asyncio
 
@@ -9,7 +9,7 @@ from tests.frames import CLOSE, CONTINUATION, TEXT, masked
 from tests.transports.scene import CONNECT, Scene, code_of
 
 
-async def test_reading_pauses_while_a_handler_runs_and_goes_on_after_it(scene: Scene) -> None:
+async def test_reading_pauses_while_a_handler_runs(scene: Scene) -> None:
     client = await scene.connected()
     for number in range(5):
         await client.send(f"SEND\ndestination:/app/slow\nreceipt:{number}\n\n\0")
@@ -22,7 +22,7 @@ async def test_reading_pauses_while_a_handler_runs_and_goes_on_after_it(scene: S
     assert [str(await client.recv())[-4] for _ in range(5)] == ["0", "1", "2", "3", "4"]
 
 
-async def test_pause_reaches_the_client(scene: Scene) -> None:
+async def test_paused_reading_blocks_the_client(scene: Scene) -> None:
     client = await scene.raw()
     await client.send(masked(TEXT, b"SEND\ndestination:/app/slow\n\n\0"))
     await eventually(lambda: scene.handlers.running)
@@ -36,7 +36,7 @@ async def test_pause_reaches_the_client(scene: Scene) -> None:
     await eventually(lambda: not transport.get_write_buffer_size())
 
 
-async def test_flood_beyond_the_rate_waits_in_the_client(scene: Scene) -> None:
+async def test_flood_beyond_the_rate_limit_blocks_the_client(scene: Scene) -> None:
     client = await scene.raw()
     (connection,) = scene.stage.gateway
     frame = masked(TEXT, b"SEND\ndestination:/app/ack\n\nx\0")
@@ -65,7 +65,7 @@ async def test_session_that_is_ended_while_a_handler_runs_ends_at_once(scene: Sc
     assert (await code_of(client))[0] == 4503
 
 
-async def test_flood_after_the_end_is_read_and_forgotten(scene: Scene) -> None:
+async def test_input_after_the_end_is_discarded(scene: Scene) -> None:
     client = await scene.raw()
     await client.send(masked(TEXT, b"NONSENSE\n\n\0"), masked(TEXT, CONNECT.encode()) * 10_000)
 
@@ -87,9 +87,7 @@ async def test_flood_after_the_end_is_read_and_forgotten(scene: Scene) -> None:
         ([masked(CLOSE, b"\0\1")], 1002),
     ],
 )
-async def test_broken_websocket_ends_the_session_with_the_code_for_it(
-    frames: list[bytes], code: int, scene: Scene
-) -> None:
+async def test_websocket_violation_ends_the_session_with_its_code(frames: list[bytes], code: int, scene: Scene) -> None:
     client = await scene.raw()
     await client.send(*frames)
     while (answer := await client.receive())[0] != CLOSE:

@@ -1,4 +1,4 @@
-"""What every WebSocket transport owes a session whose client does not read."""
+"""The contract of every WebSocket transport: clients that do not read."""
 
 import asyncio
 import struct
@@ -16,13 +16,13 @@ from tests.transports.scene import KILOBYTES_100, Scene
 
 
 def shorten(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The patience with who does not read."""
+    """Shorten the timeouts for clients that do not read."""
     for module in (asgi, picows):
         monkeypatch.setattr(module, "LINGER_S", 0.2)
     monkeypatch.setattr(picows, "SLOW_S", 0.2)
 
 
-async def test_slow_reader_is_cut_off(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_slow_reader_is_closed(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     shorten(monkeypatch)
     scene.outbox = OutboxLimits(max_frames=3)
     client = await scene.fill()
@@ -36,7 +36,7 @@ async def test_slow_reader_is_cut_off(scene: Scene, monkeypatch: pytest.MonkeyPa
     assert await client.closed() == 4008
 
 
-async def test_bytes_that_wait_are_bounded_too(scene: Scene) -> None:
+async def test_bytes_in_the_outbox_are_limited(scene: Scene) -> None:
     scene.outbox = OutboxLimits(max_bytes=250_000)
     await scene.fill()
     session = scene.session
@@ -47,7 +47,7 @@ async def test_bytes_that_wait_are_bounded_too(scene: Scene) -> None:
     assert scene.gone_for(SLOW_CONSUMER)
 
 
-async def test_room_in_the_outbox_is_told_to_who_waits_for_it(scene: Scene) -> None:
+async def test_writable_returns_once_the_outbox_has_room(scene: Scene) -> None:
     client = await scene.fill()
     waiter = asyncio.create_task(scene.session.transport.writable())
     await asyncio.sleep(0.02)
@@ -62,7 +62,7 @@ async def test_room_in_the_outbox_is_told_to_who_waits_for_it(scene: Scene) -> N
 
 
 @pytest.mark.parametrize("vanishes", [True, False])
-async def test_waiter_for_room_is_let_go_at_the_end(vanishes: bool, scene: Scene) -> None:
+async def test_writable_returns_at_the_end_of_the_connection(vanishes: bool, scene: Scene) -> None:
     client = await scene.fill()
     waiter = asyncio.create_task(scene.session.transport.writable())
     await settle()
@@ -76,7 +76,7 @@ async def test_waiter_for_room_is_let_go_at_the_end(vanishes: bool, scene: Scene
     await asyncio.wait_for(waiter, 30)
 
 
-async def test_what_waits_arrives_before_the_close_frame(scene: Scene) -> None:
+async def test_frames_in_the_outbox_arrive_before_the_close_frame(scene: Scene) -> None:
     client = await scene.fill()
     sent = scene.session.transport
     sent.send(b"the last")
@@ -91,7 +91,9 @@ async def test_what_waits_arrives_before_the_close_frame(scene: Scene) -> None:
     assert answer[1][:2] == struct.pack("!H", 4503)
 
 
-async def test_peer_that_never_reads_is_given_up_in_the_end(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_peer_that_never_reads_is_aborted_after_the_linger_time(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shorten(monkeypatch)
     await scene.fill()
 

@@ -1,4 +1,4 @@
-"""Who may open a WebSocket."""
+"""Allowed origins of WebSockets."""
 
 import pytest
 
@@ -28,7 +28,7 @@ from app.transports.websocket import WebSocketOptions
         ("\0", "service.test", False),
     ],
 )
-def test_origin_is_listed_or_the_own(origin: str | None, host: str | None, allowed: bool) -> None:
+def test_origin_must_be_listed_or_the_service_itself(origin: str | None, host: str | None, allowed: bool) -> None:
     options = WebSocketOptions(allowed_origins=("https://shop.example",))
 
     assert options.allows(origin, host) is allowed
