@@ -215,7 +215,8 @@ class HttpProtocol(CountedHttpProtocol, HttpWriter):
         else:
             if not (self._in_head or self._in_body):
                 self._expect_request()
-            self._parse_held()
+            if self._held:
+                self._parse_held()
             if self._has_eof:
                 self._end_half_closed()
 

@@ -12,7 +12,7 @@ from app.stomp.frames import FrameLimits
 
 LONGEST_HEAD_BYTES = 128  # longer ones seldom repeat
 _SHORTEST_LINE_BYTES = 3
-_SEND, _BLANK_LINE = b"SEND\n", b"\n\n"
+SEND_LINE, _BLANK_LINE = b"SEND\n", b"\n\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ NO_HEAD = PlainHead(b"\0", "", {}, None, -2)  # no body has this length
 
 
 def find_plain_head(data: bytes) -> PlainHead | None:
-    """Return the head of a SEND of STOMP 1.1 or 1.2.
+    """Return the head of data that begins with `SEND_LINE`, of STOMP 1.1 or 1.2.
 
     None: the parser has to read it, because of an escape, a CR, a transaction, or something invalid.
     """
@@ -40,9 +40,9 @@ def find_plain_head(data: bytes) -> PlainHead | None:
 
 @lru_cache(maxsize=256)
 def _read(text: bytes) -> PlainHead | None:
-    if not text.startswith(_SEND) or b"\0" in text:
+    if b"\0" in text:
         return None
-    headers = _plain_headers(text[len(_SEND) : -len(_BLANK_LINE)])
+    headers = _plain_headers(text[len(SEND_LINE) : -len(_BLANK_LINE)])
     if headers is None or "transaction" in headers:
         return None
     destination, length = headers.get("destination"), headers.get("content-length")

@@ -31,7 +31,7 @@ from app.stomp.frames import Frame, FrameLimits, Version
 from app.stomp.heartbeat import Heartbeat, parse_heartbeat
 from app.stomp.negotiation import negotiate_version, trimmed_headers
 from app.stomp.parser import FrameParser
-from app.stomp.plain import NO_HEAD, find_plain_head, fits_plain_heads
+from app.stomp.plain import NO_HEAD, SEND_LINE, find_plain_head, fits_plain_heads
 from app.stomp.subscriptions import key_to_end, subscription_of
 from app.stomp.transactions import Transactions
 
@@ -129,7 +129,7 @@ class ServerSession:
             return None
         head = self._head
         if not data.startswith(head.text):
-            found = find_plain_head(data)
+            found = find_plain_head(data) if data.startswith(SEND_LINE) else None
             if found is None:
                 return None
             self._head = head = found

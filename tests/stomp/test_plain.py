@@ -4,6 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+import app.stomp.plain as plain
 from app.stomp.events import Send
 from app.stomp.frames import FrameLimits, Version
 from app.stomp.heartbeat import Heartbeat
@@ -36,6 +37,15 @@ def test_remembered_head_is_used_for_another_body() -> None:
     assert session.plain_send(ACK.replace(b"ntf_1", b"ntf_2")) == Send(
         "/app/ack", {"destination": "/app/ack", "content-length": "5"}, b"ntf_2"
     )
+
+
+def test_frames_other_than_send_are_not_remembered() -> None:
+    session = open_session()
+    remembered = plain._read.cache_info().currsize
+    for number in range(10):
+        assert session.plain_send(b"ACK\nid:%d/s\n\n\0" % number) is None
+
+    assert plain._read.cache_info().currsize == remembered
 
 
 def test_receipt_is_requested() -> None:
