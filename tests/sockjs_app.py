@@ -20,7 +20,7 @@ from app.sockjs.endpoint import SockJs
 from app.sockjs.options import SockJsOptions
 from app.timing.clock import SystemClock
 from app.transports.endpoint import ConnectionHandler, Endpoint
-from app.transports.websocket import WebSocketOptions
+from app.transports.opening import WebSocketOptions
 from tests.nodes import running
 
 GO_AWAY = DisconnectReason(3000, "Go away!", "go_away")

@@ -30,8 +30,8 @@ from app.stomp.frames import FrameLimits
 from app.stomp.heartbeat import Heartbeat
 from app.stomp.session import SessionLimits
 from app.timing.clock import Clock, SystemClock
+from app.transports.opening import WebSocketOptions
 from app.transports.stomp_text import frame_as_text
-from app.transports.websocket import WebSocketOptions
 from app.version import SERVER
 
 if TYPE_CHECKING:

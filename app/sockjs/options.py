@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from app.sockjs.protocol.buffer import BufferLimits, Timing
 from app.sockjs.protocol.pieces import Encode, Pieces, encode_message
-from app.transports.websocket import WebSocketOptions
+from app.transports.opening import WebSocketOptions
 
 CLIENT_URL = "https://cdn.jsdelivr.net/npm/sockjs-client@1.6.1/dist/sockjs.min.js"
 

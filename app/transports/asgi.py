@@ -8,7 +8,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketDiscon
 from app.disconnects import DISPLACED, GONE, SLOW_CONSUMER, DisconnectReason
 from app.hub.outbox import Outbox
 from app.transports.endpoint import ConnectionHandler, Endpoint
-from app.transports.websocket import WebSocketOptions, open_websocket, remote_of
+from app.transports.opening import WebSocketOptions, open_websocket, remote_of
 
 LINGER_S = 30.0  # for a peer to read what was sent before, and the close frame
 DISPLACED_S = 0.1  # for a peer that has to make room

@@ -11,7 +11,7 @@ from app.picows.frames import BINARY, TEXT, encode
 from app.picows.socket import PicowsSocket
 from app.picows.takeover import Takeover
 from app.transports.endpoint import ConnectionHandler, Endpoint
-from app.transports.websocket import WebSocketOptions, open_websocket, remote_of
+from app.transports.opening import WebSocketOptions, open_websocket, remote_of
 
 LINGER_S = 30.0  # for a peer to read what was sent before, and the close frame
 SLOW_S = 5.0  # for a slow consumer

@@ -11,8 +11,8 @@ from app.picows.flush import Flusher
 from app.picows.takeover import takeover_of
 from app.transports.asgi import serve_websocket
 from app.transports.endpoint import Endpoint
+from app.transports.opening import WebSocketOptions
 from app.transports.picows import serve_picows
-from app.transports.websocket import WebSocketOptions
 
 
 class WebSockets:

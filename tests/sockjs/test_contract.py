@@ -21,8 +21,8 @@ from app.sockjs.protocol.paths import Action
 from app.sockjs.protocol.receivers import RECEIVERS
 from app.sockjs.session import MAX_WAITING_SENDS
 from app.timing.clock import SystemClock
+from app.transports.opening import WebSocketOptions
 from app.transports.stomp_text import frame_as_text
-from app.transports.websocket import WebSocketOptions
 from tests.client import StompClient
 from tests.eventually import eventually
 from tests.gateway.conversation import Stage, settle

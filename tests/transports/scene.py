@@ -13,7 +13,7 @@ from websockets.typing import Subprotocol
 from app.gateway.routing import AppMessage, DestinationRoutes
 from app.hub.outbox import OutboxLimits
 from app.hub.session import Session
-from app.transports.websocket import WebSocketOptions
+from app.transports.opening import WebSocketOptions
 from app.transports.websockets import WebSockets
 from tests.eventually import eventually
 from tests.frames import TEXT, RawClient, masked, raw_client

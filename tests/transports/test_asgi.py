@@ -11,7 +11,7 @@ from app.gateway.gateway import Gateway
 from app.gateway.routing import AppMessage, DestinationRoutes
 from app.hub.outbox import OutboxLimits
 from app.transports.asgi import serve_websocket
-from app.transports.websocket import WebSocketOptions
+from app.transports.opening import WebSocketOptions
 from tests.gateway.conversation import Stage, settle
 from tests.transports.asgi_server import Server
 

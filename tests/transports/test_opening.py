@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.transports.websocket import WebSocketOptions
+from app.transports.opening import WebSocketOptions
 
 
 @pytest.mark.parametrize(

@@ -3,17 +3,14 @@
 import asyncio
 from typing import cast
 
-import pytest
-from picows import WSMsgType
-
 from app.disconnects import NORMAL, RESTART
 from app.hub.outbox import OutboxLimits
 from app.picows.flush import MAX_WRITES, Flusher, write_all
 from app.picows.frames import BINARY, TEXT, encode
 from app.picows.receiver import Receiver
 from app.picows.socket import PicowsSocket
+from app.transports.opening import WebSocketOptions
 from app.transports.picows import GATHERED_BYTES, PicowsTransport
-from app.transports.websocket import WebSocketOptions
 
 
 class Wire:
@@ -166,11 +163,3 @@ async def test_frame_is_encoded_once_for_all_receivers() -> None:
     assert flusher.frame(data) is flusher.frame(data)
     assert flusher.frame(b"y") == text(b"y")
     assert flusher.frame(data) == text(data)
-
-
-@pytest.mark.parametrize("size", [0, 125, 126, 65_535, 65_536])
-def test_frame_header_has_the_payload_size(size: int) -> None:
-    frame = encode(WSMsgType.TEXT, bytes(size))
-    flag, head = frame[1], 2 if size < 126 else 4 if size < 65_536 else 10
-    assert (frame[0], len(frame)) == (0x81, head + size)
-    assert (flag if head == 2 else int.from_bytes(frame[2:head], "big")) == size
