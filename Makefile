@@ -4,8 +4,8 @@ PYTHON ?= python3
 PROCESSES ?= 3
 VENV := .venv
 BIN := $(VENV)/bin
-CORE_TESTS := tests/stomp tests/sockjs/protocol tests/hub tests/delivery tests/contracts tests/timing tests/cluster/test_redis_mailbox.py \
-	tests/cluster/test_redis_ledger.py tests/cluster/test_memory_mailbox.py
+CORE_TESTS := tests/stomp tests/sockjs/protocol tests/hub tests/delivery tests/contracts tests/timing tests/cluster/mailbox \
+	tests/cluster/ledger
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
 .PHONY: run cluster test coverage check soak chaos bench bench-peers format clean tools

@@ -6,10 +6,10 @@ import logging
 from collections.abc import Callable, Sequence
 
 from app.cluster.keys import CLEANER, EVERYBODY, NODES, node_channel
+from app.cluster.scripts import BEAT, BURY, CLEAN_LEDGER
 from app.cluster.wire import Kind, label
 from app.errors import Unavailable
 from app.redis.client import RedisClient
-from app.redis.scripts import BEAT, BURY, CLEAN_LEDGER
 
 BEATS_PER_LIFE = 3
 CLEANING_STEP = 200  # records that one step looks at: some ten microseconds of Redis

@@ -7,11 +7,12 @@ import socket
 from collections.abc import Sequence
 from secrets import token_hex
 
-from app.cluster.control import RedisControl
+from app.cluster import scripts
+from app.cluster.control.redis import RedisControl
 from app.cluster.members import Members
 from app.cluster.post import RedisPost
-from app.cluster.presence import RedisPresence
-from app.cluster.relay import RedisRelay
+from app.cluster.presence.redis import RedisPresence
+from app.cluster.relay.redis import RedisRelay
 from app.cluster.sockjs_owners import RedisOwners
 from app.cluster.wire import Kind, Parcel
 from app.errors import Unavailable
@@ -35,7 +36,7 @@ class ClusterNode:
         self, address: RedisAddress, *, name: str, life_ms: int, timeout_s: float, ledgers: Sequence[str]
     ) -> None:
         self.name = name
-        self.client = RedisClient(address, name=name, timeout_s=timeout_s)
+        self.client = RedisClient(address, name=name, timeout_s=timeout_s, scripts=scripts.ALL)
         self.members = Members(self.client, node=name, life_ms=life_ms, ledgers=ledgers)
         self.relay = RedisRelay(self.client, self.members, node=name)
         self.control = RedisControl(self.client, self.members, node=name)

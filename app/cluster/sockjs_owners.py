@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Iterable, Sequence
 
 from app.cluster.keys import sockjs_key
+from app.cluster.scripts import CLAIM, DISOWN
 from app.redis.client import RedisClient
-from app.redis.scripts import CLAIM, DISOWN
 from app.timing.write_behind import WriteBehind
 
 LIFE_MS = 60_000

@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from app.cluster.control import Control
 from app.delivery.ack_manager import AckManager
 from app.delivery.delivery import Delivery
 from app.delivery.log import Trace
 from app.delivery.mailbox import Mailbox
 from app.delivery.status import shared_status
 from app.errors import Unavailable
+from app.gateway.control import Control
 from app.gateway.gateway import Gateway
 from app.hub.hub import Hub
 from app.hub.session import Session

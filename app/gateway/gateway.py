@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from app.auth.ports import Authenticator
-from app.cluster.overdue import Verdict
 from app.connections.limits import ConnectionLimits, Kind
 from app.delivery.delivery import Delivery
 from app.disconnects import FORCED, HEARTBEAT_LOST, REPLACED, RESTART, DisconnectReason
 from app.gateway.connection import Connection
 from app.gateway.dispatch import Dispatcher
 from app.gateway.liveness import Silence, judge, look_after
+from app.gateway.overdue import Verdict
 from app.gateway.presence import Presence
 from app.gateway.routing import DestinationRoutes
 from app.gateway.services import ConnectionOptions, Services

@@ -3,8 +3,8 @@
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from app.cluster.overdue import ANSWER_S
 from app.disconnects import CONNECT_TIMEOUT, HEARTBEAT_LOST
+from app.gateway.overdue import ANSWER_S
 from app.hub.transport import Transport
 from app.stomp.codec import HEARTBEAT
 from app.stomp.heartbeat import LOST, SEND, Due, Heartbeat, HeartbeatTimer

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Protocol
 
-from app.cluster.overdue import EndOverdue
+from app.gateway.overdue import EndOverdue
 
 
 class Presence(Protocol):

@@ -11,9 +11,9 @@ from hiredis import ReplyError
 
 from app.errors import Unavailable
 from app.redis.address import Host, RedisAddress
-from app.redis.channels import Channels
-from app.redis.link import Argument, Link, OnMessage, OnReply, forget, open_link, pack, unavailable
+from app.redis.connection import Argument, Link, OnMessage, OnReply, forget, open_link, pack, unavailable
 from app.redis.scripts import Script
+from app.redis.subscriptions import Channels
 from app.redis.topology import ClusterTopology, SingleTopology, Topology, host_of_redirection, prepare
 
 FIRST_DELAY_S, LONGEST_DELAY_S = 0.05, 2.0
@@ -34,13 +34,17 @@ class RedisClient:
     """`run` must be running: it connects, and after a loss connects again.
 
     Everything raises Unavailable while its server is away, at once, and when a server does not answer within
-    `timeout_s`. What was sent before that may have been done or not.
+    `timeout_s`. What was sent before that may have been done or not. Servers are given `scripts` when they are
+    connected; any other script is sent with its source the first time.
     """
 
-    def __init__(self, address: RedisAddress, *, name: str, timeout_s: float = 3.0) -> None:
+    def __init__(
+        self, address: RedisAddress, *, name: str, timeout_s: float = 3.0, scripts: Sequence[Script] = ()
+    ) -> None:
         self._address = address
         self._name = name
         self._timeout_s = timeout_s
+        self._scripts = scripts
         topology = ClusterTopology if address.kind == "cluster" else SingleTopology
         self._topology: Topology = topology(address, timeout_s)
         *verbs, self.publish_verb = self._topology.channel_verbs
@@ -277,7 +281,7 @@ class RedisClient:
                     on_lost=self._lost,
                     on_dropped=self.channels.drop,
                 )
-                await prepare(link)
+                await prepare(link, self._scripts)
         except (Unavailable, OSError, TimeoutError, ReplyError) as error:
             logger.info("Redis at %s:%d cannot be had: %s", *host, error)
             return False

@@ -2,15 +2,15 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 from hiredis import ReplyError
 
 from app.errors import Unavailable
 from app.redis.address import Host, RedisAddress
-from app.redis.link import Link, open_link, unavailable
-from app.redis.scripts import ALL
+from app.redis.connection import Link, open_link, unavailable
+from app.redis.scripts import Script
 
 SLOTS = 16_384
 
@@ -140,10 +140,10 @@ class ClusterTopology:
         return host
 
 
-async def prepare(link: Link) -> None:
+async def prepare(link: Link, scripts: Iterable[Script]) -> None:
     """Ends the link unless it can be used. Raises ReplyError, or Unavailable if it is not the one to write to."""
     try:
-        await asyncio.gather(*(link.send("SCRIPT", "LOAD", script.source) for script in ALL))
+        await asyncio.gather(*(link.send("SCRIPT", "LOAD", script.source) for script in scripts))
         if (await link.send("ROLE"))[0] != b"master":
             raise unavailable("it is a replica")
     except BaseException:

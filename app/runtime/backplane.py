@@ -6,17 +6,20 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.cluster.control import Control, LocalControl
+from app.cluster.control.memory import MemoryControl
 from app.cluster.keys import ledger_keys
-from app.cluster.memory import MemoryBus, MemoryPresence
-from app.cluster.memory_mailbox import MemoryMailbox, MemoryStore
+from app.cluster.ledger.memory import MemoryLedger
+from app.cluster.ledger.redis import RedisLedger
+from app.cluster.mailbox.memory import MemoryMailbox, MemoryStore
+from app.cluster.mailbox.redis import RedisMailbox
 from app.cluster.node import PATIENCE_S, ClusterNode, unique_node_name
-from app.cluster.redis_ledger import RedisLedger
-from app.cluster.redis_mailbox import RedisMailbox
-from app.delivery.ledger import Ledger, MemoryLedger
+from app.cluster.presence.memory import MemoryPresence
+from app.cluster.relay.memory import MemoryBus
+from app.delivery.ledger import Ledger
 from app.delivery.mailbox import Mailbox, MailboxLimits
 from app.delivery.relay import Relay
 from app.errors import Unavailable
+from app.gateway.control import Control
 from app.gateway.presence import Presence
 from app.redis.address import parse_redis_url
 from app.settings import Settings
@@ -71,7 +74,7 @@ def build_backplane(settings: Settings, clock: Clock) -> Backplane:
             ledger=MemoryLedger(),
             relay=MemoryBus().relay(),
             presence=MemoryPresence(),
-            control=LocalControl(),
+            control=MemoryControl(),
         )
     partitions = settings.ack_redis_partitions
     cluster = ClusterNode(

@@ -4,8 +4,8 @@ import asyncio
 import time
 from collections.abc import Iterator
 
+from app.cluster.ledger.memory import MemoryLedger
 from app.delivery.ack_manager import AckManager
-from app.delivery.ledger import MemoryLedger
 from app.delivery.log import Record, Trace
 from app.delivery.retry import RetryPolicy
 from app.hub.hub import Hub

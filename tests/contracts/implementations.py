@@ -8,11 +8,13 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
 from app.cluster.keys import PENDING
-from app.cluster.memory import MemoryBus, MemoryPresence
-from app.cluster.memory_mailbox import MemoryMailbox, MemoryStore
-from app.cluster.redis_ledger import RedisLedger
-from app.cluster.redis_mailbox import RedisMailbox
-from app.delivery.ledger import Ledger, MemoryLedger
+from app.cluster.ledger.memory import MemoryLedger
+from app.cluster.ledger.redis import RedisLedger
+from app.cluster.mailbox.memory import MemoryMailbox, MemoryStore
+from app.cluster.mailbox.redis import RedisMailbox
+from app.cluster.presence.memory import MemoryPresence
+from app.cluster.relay.memory import MemoryBus
+from app.delivery.ledger import Ledger
 from app.delivery.mailbox import Mailbox, MailboxLimits
 from app.delivery.relay import Relay
 from app.gateway.presence import Presence

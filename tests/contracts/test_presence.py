@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from app.cluster.overdue import Verdict
 from app.errors import SessionLimit
+from app.gateway.overdue import Verdict
 from app.gateway.presence import Presence
 from tests.contracts.implementations import PRESENCES
 
@@ -151,7 +151,7 @@ async def test_who_is_at_the_limit_gets_the_place_of_who_is_overdue(presences: S
 async def test_who_was_asked_has_the_time_to_answer(
     presences: Sequence[Presence], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.cluster.overdue.LOOK_AGAIN_S", 0.01)
+    monkeypatch.setattr("app.gateway.overdue.LOOK_AGAIN_S", 0.01)
     here, _ = presences
     judge = Judge(here, None, "s0", None, "")
     for n in range(LIMIT):

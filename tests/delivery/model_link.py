@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from app.redis.channels import Channels
-from app.redis.link import unavailable
+from app.redis.connection import unavailable
+from app.redis.subscriptions import Channels
 from tests.delivery.model_server import Server
 
 TICK_S = 0.001  # that a command takes

@@ -10,7 +10,7 @@ from app.cluster.keys import user_channel
 from app.delivery.mailbox import Fate, Keep, Kind, Missed, Placed
 from app.errors import Unavailable
 from app.messages.message import Envelope
-from app.redis.link import unavailable
+from app.redis.connection import unavailable
 from tests.delivery.model_link import Client
 from tests.delivery.model_server import Server
 

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from app.cluster.relay import RedisRelay
+from app.cluster.relay.redis import RedisRelay
 from app.cluster.wire import encode_publication
 from app.delivery.streams import Stream
 from app.disconnects import RESTART, DisconnectReason

@@ -7,7 +7,7 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from app.cluster.keys import EVERYBODY, user_channel
-from app.cluster.memory_mailbox import MemoryStore
+from app.cluster.mailbox.memory import MemoryStore
 from app.cluster.wire import Kind as Parcel
 from app.cluster.wire import encode_envelope, label
 from app.delivery.mailbox import Keep, Kind, MailboxLimits, Missed, Placed

@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app.cluster.memory import MemoryBus
-from app.cluster.memory_mailbox import MemoryMailbox, MemoryStore
+from app.cluster.ledger.memory import MemoryLedger
+from app.cluster.mailbox.memory import MemoryMailbox, MemoryStore
+from app.cluster.relay.memory import MemoryBus
 from app.delivery.ack_manager import AckManager
 from app.delivery.delivery import Delivery
-from app.delivery.ledger import Ledger, MemoryLedger
+from app.delivery.ledger import Ledger
 from app.delivery.log import DeliveryLog, PushOutcome, Trace
 from app.delivery.mailbox import Mailbox, MailboxLimits
 from app.delivery.relay import Relay

@@ -3,8 +3,8 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from app.cluster.memory import MemoryBus, MemoryRelay
-from app.cluster.memory_mailbox import MemoryMailbox, MemoryStore
+from app.cluster.mailbox.memory import MemoryMailbox, MemoryStore
+from app.cluster.relay.memory import MemoryBus, MemoryRelay
 from app.delivery.mailbox import MailboxLimits
 from tests.clock import FakeClock
 from tests.delivery.node import Node

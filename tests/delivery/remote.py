@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 
-from app.cluster.memory_mailbox import MemoryMailbox, MemoryStore
+from app.cluster.mailbox.memory import MemoryMailbox, MemoryStore
 from app.delivery.mailbox import Keep, Kind, MailboxLimits, Placed
 from app.errors import Unavailable
 from app.messages.message import Envelope

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from app.cluster.memory import MemoryBus, MemoryRelay
+from app.cluster.relay.memory import MemoryBus, MemoryRelay
 from app.delivery.log import PushOutcome
 from app.errors import IdConflict, Unavailable
 from app.hub.publication import Publication, Published

@@ -8,8 +8,8 @@ from functools import partial
 import pytest
 
 import app.delivery.replay
+from app.cluster.mailbox.redis import RedisMailbox
 from app.cluster.node import ClusterNode
-from app.cluster.redis_mailbox import RedisMailbox
 from app.delivery import streams
 from app.delivery.archive import NoArchive
 from app.delivery.mailbox import MailboxLimits

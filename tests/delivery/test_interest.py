@@ -2,7 +2,7 @@ from collections.abc import Awaitable
 
 import pytest
 
-from app.cluster.memory import MemoryBus, MemoryRelay
+from app.cluster.relay.memory import MemoryBus, MemoryRelay
 from app.hub.session import Session
 from app.messages.destinations import USER_ERRORS, USER_MESSAGES
 from app.stomp.events import Subscription

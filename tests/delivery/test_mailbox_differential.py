@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from redis.client import PubSub
 
 from app.cluster.keys import acknowledged_key, head_key, inbox_key, known_key, log_key, user_channel
-from app.cluster.memory_mailbox import MemoryMailbox, MemoryStore
-from app.cluster.redis_mailbox import RedisMailbox
+from app.cluster.mailbox.memory import MemoryMailbox, MemoryStore
+from app.cluster.mailbox.redis import RedisMailbox
 from app.delivery.mailbox import Keep, Kind, Mailbox, MailboxLimits, Missed
 from app.errors import InboxFull
 from app.messages.message import Envelope, MessageEncoder, NotifyMessage

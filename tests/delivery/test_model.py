@@ -9,8 +9,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from app.cluster.memory_mailbox import MemoryMailbox, MemoryStore
-from app.delivery.ledger import MemoryLedger
+from app.cluster.ledger.memory import MemoryLedger
+from app.cluster.mailbox.memory import MemoryMailbox, MemoryStore
 from app.delivery.mailbox import MailboxLimits
 from app.delivery.retry import RetryPolicy
 from app.errors import InboxFull

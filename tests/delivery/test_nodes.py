@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from app.cluster.memory import MemoryBus
+from app.cluster.relay.memory import MemoryBus
 from app.errors import IdConflict, Unavailable
 from app.hub.publication import Publication
 from app.messages.destinations import USER_MESSAGES

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 import app.delivery.replay
-from app.cluster.memory_mailbox import MemoryMailbox
+from app.cluster.mailbox.memory import MemoryMailbox
 from app.cluster.wire import UNORDERED
 from app.delivery.retry import RetryPolicy
 from app.hub.publication import Publication

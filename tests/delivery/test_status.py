@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from app.cluster.memory_mailbox import MemoryMailbox, MemoryStore
+from app.cluster.mailbox.memory import MemoryMailbox, MemoryStore
 from app.delivery import status as status_module
 from app.delivery.log import DeliveryLog, Trace
 from app.delivery.mailbox import Fate, MailboxLimits

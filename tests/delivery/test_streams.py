@@ -4,8 +4,8 @@ from collections.abc import Awaitable, Callable, Container
 
 import pytest
 
-from app.cluster.memory import MemoryBus, MemoryRelay
-from app.cluster.memory_mailbox import MemoryMailbox, MemoryStore
+from app.cluster.mailbox.memory import MemoryMailbox, MemoryStore
+from app.cluster.relay.memory import MemoryBus, MemoryRelay
 from app.delivery import streams as streams_module
 from app.delivery.mailbox import MailboxLimits, Missed
 from app.delivery.streams import Streams

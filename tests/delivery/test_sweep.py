@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import pytest
 
+from app.cluster.ledger.memory import MemoryLedger
 from app.delivery.ack_manager import SWEEP_SLICE
-from app.delivery.ledger import MemoryLedger
 from app.delivery.log import Record
 from app.delivery.retry import RetryPolicy
 from tests.delivery.node import Device, Node

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 from app.auth.ports import Authenticator
-from app.cluster.memory import MemoryBus, MemoryPresence
-from app.cluster.memory_mailbox import MemoryMailbox, MemoryStore
+from app.cluster.ledger.memory import MemoryLedger
+from app.cluster.mailbox.memory import MemoryMailbox, MemoryStore
+from app.cluster.presence.memory import MemoryPresence
+from app.cluster.relay.memory import MemoryBus
 from app.connections.limits import ConnectionLimits, LimitOptions
 from app.delivery.ack_manager import AckManager
 from app.delivery.delivery import Delivery
-from app.delivery.ledger import MemoryLedger
 from app.delivery.log import DeliveryLog, PushOutcome
 from app.delivery.mailbox import Mailbox, MailboxLimits
 from app.delivery.relay import Relay

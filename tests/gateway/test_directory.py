@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from pydantic_core import from_json, to_json
 
-from app.cluster.control import Answers, Handler, Question
 from app.errors import Unavailable
+from app.gateway.control import Answers, Handler, Question
 from app.gateway.directory import Directory
 from tests.gateway.conversation import Peer, Stage, settle
 

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from app.cluster.memory import MemoryBus, MemoryRelay
+from app.cluster.relay.memory import MemoryBus, MemoryRelay
 from app.delivery.relay import Relay
 from app.disconnects import (
     BAD_REQUEST,

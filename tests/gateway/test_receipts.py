@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import pytest
 
 import app.delivery.replay
-from app.cluster.memory_mailbox import MemoryMailbox, MemoryStore
+from app.cluster.mailbox.memory import MemoryMailbox, MemoryStore
 from app.delivery.archive import NoArchive
 from app.delivery.mailbox import MailboxLimits
 from app.errors import Unavailable

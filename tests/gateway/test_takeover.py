@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from app.cluster.memory import MemoryPresence
+from app.cluster.presence.memory import MemoryPresence
 from app.gateway.routing import AppMessage, DestinationRoutes
 from app.stomp.frames import Frame, Version
 from tests.gateway.conversation import Peer, Stage, settle

@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Iterator
 
 import pytest
 
-from app.cluster.memory import MemoryBus, MemoryPresence, MemoryRelay
+from app.cluster.presence.memory import MemoryPresence
+from app.cluster.relay.memory import MemoryBus, MemoryRelay
 from app.disconnects import FORCED
 from app.errors import ServiceError, SessionLimit, Unavailable
 from tests.gateway.conversation import Peer, Stage, settle

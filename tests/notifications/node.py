@@ -8,12 +8,12 @@ from typing import Any
 
 from sqlalchemy import text
 
-from app.cluster.memory import MemoryBus
-from app.cluster.memory_mailbox import MemoryMailbox, MemoryStore
+from app.cluster.ledger.memory import MemoryLedger
+from app.cluster.mailbox.memory import MemoryMailbox, MemoryStore
+from app.cluster.relay.memory import MemoryBus
 from app.db.database import Database
 from app.delivery.ack_manager import AckManager
 from app.delivery.delivery import Delivery
-from app.delivery.ledger import MemoryLedger
 from app.delivery.log import DeliveryLog, PushOutcome
 from app.delivery.mailbox import MailboxLimits
 from app.delivery.retry import RetryPolicy

@@ -4,11 +4,12 @@ import asyncio
 
 import pytest
 
+from app.cluster.scripts import BEAT
 from app.errors import Unavailable
-from app.redis import channels as channels_module
+from app.redis import subscriptions as subscriptions_module
 from app.redis.address import parse_redis_url
 from app.redis.client import AWAY, RedisClient
-from app.redis.scripts import BEAT, Script
+from app.redis.scripts import Script
 from tests.eventually import eventually
 from tests.nodes import running
 from tests.proxy import Proxy, running_proxy
@@ -177,7 +178,7 @@ async def test_channels_are_subscribed_again_and_told(server: Valkey, proxy: Pro
 async def test_many_channels_are_subscribed_again(
     server: Valkey, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(channels_module, "CHANNELS_UNDER_WAY", 1_500)
+    monkeypatch.setattr(subscriptions_module, "CHANNELS_UNDER_WAY", 1_500)
     async with connected(url_of(proxy.port)) as client:
         await asyncio.gather(*(subscribed(client, f"c{n}") for n in range(4_000)))
         proxy.cut()
@@ -191,10 +192,11 @@ async def test_many_channels_are_subscribed_again(
 
 
 async def test_a_user_who_may_not_do_all_leaves_no_connections_behind() -> None:
-    """Each new try would be one more, for ever."""
+    """A connection that may not load the scripts is closed before the next attempt."""
     with running_valkey() as server:
         server.command("ACL", "SETUSER", "half", "on", ">sEcret", "~*", "&*", "+@all", "-script")
-        client = RedisClient(parse_redis_url(f"redis://half:sEcret@127.0.0.1:{server.port}"), name="test")
+        url, scripts = f"redis://half:sEcret@127.0.0.1:{server.port}", [Script("return 1")]
+        client = RedisClient(parse_redis_url(url), name="test", scripts=scripts)
         async with running(client.run):
             await client.wait_until_up(0.5)
             assert not client.is_up

@@ -8,7 +8,7 @@ import pytest
 from redis.crc import key_slot
 
 from app.cluster.keys import EVERYBODY, user_channel
-from app.cluster.redis_mailbox import RedisMailbox
+from app.cluster.mailbox.redis import RedisMailbox
 from app.delivery.mailbox import Fate, Kind, MailboxLimits, Missed
 from app.errors import Unavailable
 from app.messages.message import Envelope, MessageEncoder, NotifyMessage

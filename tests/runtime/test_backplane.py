@@ -7,15 +7,17 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from app.cluster.control import LocalControl, RedisControl
+from app.cluster.control.memory import MemoryControl
+from app.cluster.control.redis import RedisControl
 from app.cluster.keys import NODES, PENDING, inbox_key, sessions_key
-from app.cluster.memory import MemoryPresence, MemoryRelay
-from app.cluster.memory_mailbox import MemoryMailbox
-from app.cluster.presence import RedisPresence
-from app.cluster.redis_ledger import RedisLedger
-from app.cluster.redis_mailbox import RedisMailbox
-from app.cluster.relay import RedisRelay
-from app.delivery.ledger import MemoryLedger
+from app.cluster.ledger.memory import MemoryLedger
+from app.cluster.ledger.redis import RedisLedger
+from app.cluster.mailbox.memory import MemoryMailbox
+from app.cluster.mailbox.redis import RedisMailbox
+from app.cluster.presence.memory import MemoryPresence
+from app.cluster.presence.redis import RedisPresence
+from app.cluster.relay.memory import MemoryRelay
+from app.cluster.relay.redis import RedisRelay
 from app.delivery.log import Record, Trace
 from app.errors import ConfigurationError
 from app.messages.message import Envelope, MessageEncoder, NotifyMessage
@@ -66,7 +68,7 @@ async def test_without_redis_everything_is_in_memory_and_nothing_has_to_run() ->
     assert isinstance(backplane.ledger, MemoryLedger)
     assert isinstance(backplane.relay, MemoryRelay)
     assert isinstance(backplane.presence, MemoryPresence)
-    assert isinstance(backplane.control, LocalControl)
+    assert isinstance(backplane.control, MemoryControl)
     assert (backplane.jobs, backplane.writers, backplane.cluster) == ((), (), None)
     assert backplane.node.startswith("web-")
     await backplane.wait_until_up()

@@ -6,14 +6,15 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from app.cluster.control import Answer, Question, RedisControl
+from app.cluster.control.redis import RedisControl
 from app.cluster.keys import devices_key, head_key, sessions_key
 from app.cluster.members import Members
-from app.cluster.overdue import EndOverdue, Verdict, all_are_alive, look_twice
+from app.cluster.scripts import JOIN, REFRESH
 from app.errors import SessionLimit, Unavailable
+from app.gateway.control import Question
+from app.gateway.overdue import EndOverdue, Verdict, all_are_alive, look_twice
 from app.redis.client import RedisClient
-from app.redis.link import Argument, forget, unavailable
-from app.redis.scripts import JOIN, REFRESH
+from app.redis.connection import Argument, forget, unavailable
 from app.timing.write_behind import WriteBehind
 
 REFRESHES_PER_LIFE = 3
@@ -97,7 +98,7 @@ class RedisPresence:
             await self._control.tell(node, REPLACED, {"session": session_id})
         return None
 
-    def _answer_replaced(self, question: Question) -> Answer:
+    def _answer_replaced(self, question: Question) -> list[Any]:
         self.on_replaced(question["session"])
         return []
 
@@ -132,7 +133,7 @@ class RedisPresence:
         verdict = self.end_overdue(user, again)
         return verdict._replace(ended=[self._member(session_id) for session_id in verdict.ended])
 
-    def _answer_overdue(self, question: Question) -> Answer:
+    def _answer_overdue(self, question: Question) -> list[Any]:
         return [self._overdue_here(question["user"], question["again"])._asdict()]
 
     # The life of entries

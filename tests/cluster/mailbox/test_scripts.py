@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from redis.exceptions import OutOfMemoryError, ResponseError
 
-from app.redis.scripts import ACKNOWLEDGE, CATCH_UP, PUT, READ, REFRESH, Script
+from app.cluster.scripts import ACKNOWLEDGE, CATCH_UP, PUT, READ, REFRESH
+from app.redis.scripts import Script
 from tests.valkey import Valkey, calls, running_valkey
 
 INBOX, FULL_MARK, LOG, HEAD, KNOWN, ACKNOWLEDGED, CHANNEL = (

@@ -9,7 +9,7 @@ from typing import Any
 from hiredis import ReplyError
 
 from app.errors import Unavailable
-from app.redis.link import Link
+from app.redis.connection import Link
 
 CHANNELS_UNDER_WAY = 10_000  # that wait for their confirmation at the same time
 

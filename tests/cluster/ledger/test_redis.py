@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from app.cluster import redis_ledger
 from app.cluster.keys import NODES, PENDING, ledger_keys
+from app.cluster.ledger import redis as redis_ledger
+from app.cluster.ledger.redis import RedisLedger
 from app.cluster.node import ClusterNode
-from app.cluster.redis_ledger import RedisLedger
 from app.delivery.log import Record, Trace
 from app.errors import Unavailable
 from app.messages.message import Envelope, MessageEncoder, NotifyMessage

@@ -5,8 +5,8 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from app.cluster.keys import ledger_field, ledger_keys, ledger_partition
+from app.cluster.ledger.memory import MemoryLedger
 from app.cluster.node import ClusterNode
-from app.delivery.ledger import MemoryLedger
 from app.delivery.log import Record
 from app.timing.write_behind import WriteBehind
 

@@ -7,10 +7,11 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from app.cluster import redis_mailbox, redis_puts, redis_replies
 from app.cluster.keys import DESCRIPTIONS, head_key, inbox_key, log_key, message_key, user_channel
+from app.cluster.mailbox import puts, replies
+from app.cluster.mailbox import redis as redis_mailbox
+from app.cluster.mailbox.redis import RedisMailbox
 from app.cluster.node import ClusterNode
-from app.cluster.redis_mailbox import RedisMailbox
 from app.cluster.wire import decode_envelope, open_parcel
 from app.delivery.mailbox import Described, Keep, Kind, MailboxLimits, Missed, Placed
 from app.delivery.status import shared_status
@@ -230,7 +231,7 @@ async def test_what_goes_away_while_a_large_inbox_is_read_is_passed_over(
     mailbox = mailbox_of(node)
     for n in range(3):
         await mailbox.put(new_envelope(f"m{n}", data="x" * 300))
-    parts = redis_replies.parts
+    parts = replies.parts
 
     def parts_after_one_went(sizes: Sequence[tuple[bytes, int]], most_bytes: int) -> Iterable[list[bytes]]:
         valkey().command("HDEL", KEY, "m2")
@@ -451,7 +452,7 @@ async def test_messages_of_one_moment_share_a_script(node: ClusterNode) -> None:
 
 
 async def test_redis_begins_while_a_long_turn_goes_on(node: ClusterNode) -> None:
-    mailbox = mailbox_of(node, most=300, clock=SteppingClock(redis_puts.FLUSH_S / 10))
+    mailbox = mailbox_of(node, most=300, clock=SteppingClock(puts.FLUSH_S / 10))
     before = calls("evalsha")
     placed = await asyncio.gather(*(mailbox.put(new_envelope(f"m{n}", receiver=f"u{n % 5}")) for n in range(50)))
     assert calls("evalsha") - before == 5
@@ -464,8 +465,8 @@ async def test_redis_begins_while_a_long_turn_goes_on(node: ClusterNode) -> None
 async def test_a_script_takes_so_many_messages_or_bytes_as_redis_has_time_for(
     node: ClusterNode, monkeypatch: pytest.MonkeyPatch, users: int, count: int, size: int, scripts: int
 ) -> None:
-    monkeypatch.setattr(redis_puts, "PUTS_AT_ONCE", 10)
-    monkeypatch.setattr(redis_puts, "BYTES_AT_ONCE", 3_000)
+    monkeypatch.setattr(puts, "PUTS_AT_ONCE", 10)
+    monkeypatch.setattr(puts, "BYTES_AT_ONCE", 3_000)
     mailbox = mailbox_of(node, most=300)
     before = calls("evalsha")
     envelopes = [new_envelope(f"m{n}", receiver=f"u{n % users}", data="x" * size) for n in range(count)]

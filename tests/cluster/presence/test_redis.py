@@ -7,8 +7,8 @@ import pytest
 
 from app.cluster.keys import NODES, devices_key, sessions_key
 from app.cluster.node import ClusterNode
+from app.cluster.scripts import JOIN
 from app.errors import SessionLimit, Unavailable
-from app.redis.scripts import JOIN
 from tests.contracts.test_presence import Judge
 from tests.eventually import eventually
 from tests.nodes import proxied_node, running_node
@@ -349,7 +349,7 @@ async def test_garbage_among_the_sessions_does_not_count_and_breaks_nothing() ->
 
 
 async def test_a_key_that_is_no_set_of_sessions_concerns_its_user_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.cluster.presence.SLICE", 1)
+    monkeypatch.setattr("app.cluster.presence.redis.SLICE", 1)
     with fresh_database() as url:
         async with running_node(url, "n1", life_ms=300) as node:
             await joined(node, "s1")

@@ -16,15 +16,15 @@ from app.cluster.keys import (
     message_key,
     user_keys,
 )
-from app.cluster.redis_puts import Put, RedisPuts
-from app.cluster.redis_replies import decoded, missed, parts
+from app.cluster.mailbox.puts import Put, RedisPuts
+from app.cluster.mailbox.replies import decoded, missed, parts
+from app.cluster.scripts import ACKNOWLEDGE, CATCH_UP, READ
 from app.delivery.description import described_by, description
 from app.delivery.mailbox import Described, Fate, Keep, Kind, MailboxLimits, Missed, Placed, inbox_full
 from app.errors import Unavailable
 from app.messages.message import Envelope
 from app.redis.client import RedisClient
-from app.redis.link import Argument
-from app.redis.scripts import ACKNOWLEDGE, CATCH_UP, READ
+from app.redis.connection import Argument
 from app.timing.clock import Clock
 from app.timing.write_behind import PartlyWritten, WriteBehind
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from app.redis.address import Host, parse_redis_url
 from app.redis.client import RedisClient
-from app.redis.link import Link
+from app.redis.connection import Link
 from tests.e2e.backend import eventually
 from tests.proxy import running_proxy
 from tests.valkey import running_valkey

@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 from app.cluster.keys import EVERYBODY, broadcast_mark_key
 from app.cluster.members import Members, count_of
+from app.cluster.scripts import BROADCAST
 from app.errors import IdConflict, Unavailable
 from app.hub.publication import Published
 from app.redis.client import RedisClient
-from app.redis.link import unavailable
-from app.redis.scripts import BROADCAST
+from app.redis.connection import unavailable
 
 MARK_LIFE_MS = 3_600_000  # retries come within minutes; the final answer to an Idempotency-Key is stored for longer
 OUTCOME = " unreached:"

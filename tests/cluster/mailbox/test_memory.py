@@ -4,8 +4,8 @@ import tracemalloc
 
 import pytest
 
-from app.cluster import memory_mailbox
-from app.cluster.memory_mailbox import OVERHEAD_BYTES, MemoryMailbox, MemoryStore
+from app.cluster.mailbox import memory as memory_mailbox
+from app.cluster.mailbox.memory import OVERHEAD_BYTES, MemoryMailbox, MemoryStore
 from app.delivery.mailbox import Keep, Kind, MailboxLimits, Missed, Placed
 from app.errors import Unavailable
 from app.messages.message import Envelope, MessageEncoder, NotifyMessage

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from app.cluster.control import PART, LocalControl, RedisControl
+from app.cluster.control.memory import MemoryControl
+from app.cluster.control.redis import PART, RedisControl
 from app.cluster.keys import NODES, node_channel
 from app.cluster.wire import Kind, Parcel, label
 from tests.eventually import eventually
@@ -20,7 +21,7 @@ def answer(control: RedisControl, *items: Any) -> None:
 
 
 async def test_who_is_alone_has_no_one_to_ask() -> None:
-    local = LocalControl()
+    local = MemoryControl()
     local.on(NAME, lambda question: ["x"])
     assert (await local.ask(NAME, {})).items == []
     with fresh_database() as url:

@@ -14,6 +14,7 @@ from typing import Any
 from hiredis import ReplyError
 
 from app.cluster.keys import DESCRIPTIONS, known_key, user_keys
+from app.cluster.scripts import PUT
 from app.cluster.wire import Kind as Parcel
 from app.cluster.wire import encode_envelope, label
 from app.delivery.description import description
@@ -21,8 +22,7 @@ from app.delivery.mailbox import GIVEN, Keep, Kind, MailboxLimits, Placed
 from app.errors import Unavailable
 from app.messages.message import Envelope
 from app.redis.client import RedisClient
-from app.redis.link import Argument
-from app.redis.scripts import PUT
+from app.redis.connection import Argument
 from app.timing.clock import Clock
 
 KNOWN = -1

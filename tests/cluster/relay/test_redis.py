@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from app.cluster import relay as relay_module
 from app.cluster.keys import EVERYBODY, user_channel
-from app.cluster.relay import RedisRelay
+from app.cluster.relay import redis as relay_module
+from app.cluster.relay.redis import RedisRelay
 from app.cluster.wire import Kind, Parcel, encode_envelope, encode_publication, label
 from app.hub.publication import Notice, Publication
 from app.messages.destinations import USER_MESSAGES

@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from app.redis import link as link_module
+from app.redis import connection as connection_module
 from app.redis.client import RedisClient
 from tests.eventually import eventually
 from tests.redis.clients import Ear, connected, listeners, subscribed
@@ -63,7 +63,7 @@ async def test_a_subscription_that_the_server_does_not_keep_up_with_comes_later(
 ) -> None:
     ear = Ear(client)
     with monkeypatch.context() as patch:
-        patch.setattr(link_module, "MAX_WAITING", 0)
+        patch.setattr(connection_module, "MAX_WAITING", 0)
         assert client.channels.subscribe("a") is None
     await eventually(lambda: ear.back == [["a"]])
     assert ("a" in client.channels, listeners(server, "a")) == (True, 1)
@@ -75,7 +75,7 @@ async def test_a_confirmation_that_comes_with_the_loss_of_the_connection_does_no
     assert pending is not None
     (link,) = client._links.values()
     done = link._waiting[-1]
-    assert isinstance(done, link_module._Channels)
+    assert isinstance(done, connection_module._Channels)
     done.done.set_result(None)
     link.abort()
     await pending

@@ -9,8 +9,8 @@ import pytest
 from hiredis import ReplyError
 
 from app.errors import Unavailable
-from app.redis import link as link_module
-from app.redis.link import Link, open_link, pack
+from app.redis import connection as connection_module
+from app.redis.connection import Link, open_link, pack
 from tests.eventually import eventually
 from tests.redis.scripted import OK, ScriptedServer
 from tests.valkey import fresh_database, valkey
@@ -177,7 +177,7 @@ async def test_what_no_redis_would_say_ends_the_connection(scripted: ScriptedSer
 async def test_more_than_a_server_keeps_up_with_is_refused(
     scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(link_module, "MAX_WAITING", 3)
+    monkeypatch.setattr(connection_module, "MAX_WAITING", 3)
     async with opened(scripted.port) as link:
         scripted.answers[b"GET"] = None
         for _ in range(3):
@@ -191,7 +191,7 @@ async def test_more_than_a_server_keeps_up_with_is_refused(
 
 
 async def test_what_a_server_does_not_take_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(link_module, "MAX_UNSENT_BYTES", 1_000_000)
+    monkeypatch.setattr(connection_module, "MAX_UNSENT_BYTES", 1_000_000)
     with fresh_database():
         async with opened(valkey().port) as link:
             transport = link._transport

@@ -2,10 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any, Protocol
+from typing import Any
 
 from pydantic_core import from_json, to_json
 
@@ -13,44 +13,14 @@ from app.cluster.keys import EVERYBODY, node_channel
 from app.cluster.members import Members
 from app.cluster.wire import Kind, Parcel, label
 from app.errors import Unavailable
+from app.gateway.control import Answers, Handler, Question
 from app.redis.client import RedisClient
 from app.timing.tasks import TaskOwner
 
 PATIENCE_S = 0.5
 PART = 500  # items of one answer: Redis cuts off subscribers for whom it has to buffer too much
 
-Question = dict[str, Any]
-Answer = list[Any]
-Handler = Callable[[Question], Iterable[Any]]
-"""Answers a question with JSON values; what it says must not wait."""
-
 logger = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class Answers:
-    """What the other nodes said, all together, and the nodes that did not answer in time."""
-
-    items: list[Any] = field(default_factory=list)
-    unanswered: list[str] = field(default_factory=list)
-
-
-class Control(Protocol):
-    def on(self, name: str, handler: Handler) -> None:
-        """`handler` answers the questions of this name that other nodes ask."""
-
-    async def ask(self, name: str, question: Question, *, enough: int | None = None) -> Answers:
-        """Asks all other nodes, and waits for `enough` items or for all nodes, at most PATIENCE_S."""
-
-
-class LocalControl:
-    """There are no other nodes."""
-
-    def on(self, name: str, handler: Handler) -> None:
-        pass
-
-    async def ask(self, name: str, question: Question, *, enough: int | None = None) -> Answers:
-        return Answers()
 
 
 @dataclass(slots=True)

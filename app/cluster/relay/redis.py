@@ -5,9 +5,9 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
-from app.cluster.broadcaster import Broadcaster, Once
 from app.cluster.keys import EVERYBODY, topic_channel, user_channel
 from app.cluster.members import Members
+from app.cluster.relay.broadcaster import Broadcaster, Once
 from app.cluster.wire import (
     Kind,
     Parcel,

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from app.cluster import broadcaster as broadcaster_module
-from app.cluster.broadcaster import Broadcaster
 from app.cluster.keys import EVERYBODY, NODES, broadcast_mark_key, topic_channel
 from app.cluster.node import ClusterNode
+from app.cluster.relay import broadcaster as broadcaster_module
+from app.cluster.relay.broadcaster import Broadcaster
 from app.errors import Unavailable
 from app.hub.publication import Publication, Published
 from app.messages.destinations import USER_MESSAGES

@@ -1,11 +1,9 @@
-"""Nodes in one process: what a single node runs on, and what tests of several nodes share."""
+"""A relay within one process: of the single node, and of tests with several nodes."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
 
-from app.cluster.overdue import EndOverdue, Verdict, all_are_alive, look_twice
 from app.delivery.receiver import Receiver
-from app.errors import IdConflict, SessionLimit
+from app.errors import IdConflict
 from app.hub.publication import Notice, Publication, Published
 from app.messages.destinations import TOPIC_PREFIX
 from app.messages.message import Envelope
@@ -93,39 +91,3 @@ class MemoryRelay:
 
     def _others(self) -> Sequence[tuple["MemoryRelay", Receiver]]:
         return [(relay, relay._receiver) for relay in self._bus.relays if relay is not self and relay._receiver]
-
-
-class MemoryPresence:
-    """The sessions of one node, which are all there are."""
-
-    def __init__(self) -> None:
-        self._users: dict[str, dict[str, str | None]] = {}
-        self._devices: dict[tuple[str, str], str] = {}
-        self.on_replaced: Callable[[str], None] = lambda session_id: None
-        self.end_overdue: EndOverdue = all_are_alive
-
-    async def join(self, user: str, session_id: str, limit: int, client_id: str | None = None) -> str | None:
-        while (replaced := self._devices.get((user, client_id or ""))) is None:
-            if len(self._users.get(user, ())) < limit:
-                break
-            if not await look_twice(partial(self._look, user)):
-                raise SessionLimit(f"{user} has {limit} sessions, the limit")
-        if replaced is not None:
-            self.leave(user, replaced)
-        self._users.setdefault(user, {})[session_id] = client_id
-        if client_id is not None:
-            self._devices[user, client_id] = session_id
-        return replaced
-
-    async def _look(self, user: str, again: bool) -> Verdict:
-        return self.end_overdue(user, again)
-
-    def leave(self, user: str, session_id: str) -> None:
-        sessions = self._users.get(user)
-        if sessions is None or session_id not in sessions:
-            return
-        client_id = sessions.pop(session_id)
-        if client_id is not None:
-            del self._devices[user, client_id]
-        if not sessions:
-            del self._users[user]

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-import app.redis.scripts
-from app.redis.scripts import ALL, BEAT, BURY, CLEAN_LEDGER, JOIN, REFRESH, Script
+import app.cluster.scripts
+from app.cluster.scripts import ALL, BEAT, BURY, CLEAN_LEDGER, JOIN, REFRESH
+from app.redis.scripts import Script
 from tests.valkey import Valkey
 
 DEAD = '"node":"dead"}'
@@ -25,7 +26,7 @@ def life_ms(server: Valkey, key: str) -> int:
 
 
 def test_every_file_is_a_script_that_is_loaded_and_has_the_digest_that_the_server_knows(server: Valkey) -> None:
-    files = Path(app.redis.scripts.__file__).with_name("lua").glob("*.lua")
+    files = Path(app.cluster.scripts.__file__).with_name("lua").glob("*.lua")
     assert sorted(script.source for script in ALL) == sorted(file.read_text() for file in files)
     for script in ALL:
         assert server.command("SCRIPT", "LOAD", script.source) == script.digest
