@@ -16,7 +16,7 @@ EXPIRED_PER_TURN = 50  # connections that are closed in one turn of the event lo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpLimits:
-    """Limits of one connection. A body must arrive at `min_body_rate` bytes per second, after `body_timeout_s`."""
+    """Limits of one connection. A body has `body_timeout_s`, and a second for each `min_body_rate` bytes."""
 
     max_request_line_bytes: int = 8_192
     max_head_bytes: int = 65_536
@@ -77,7 +77,7 @@ class HttpWatch:
         self._connections.discard(connection)
 
     def sweep(self) -> None:
-        """Called by the timer."""
+        """Expire the connections that are due. Called by the timer."""
         self.tick += 1
         now = self.tick
         self._expire([one for one in self._connections if one.expires_tick <= now])

@@ -1,4 +1,4 @@
-"""Attach a picows reader to a connection that is a WebSocket already. It only reads; writing and closing stay ours."""
+"""Attach a picows reader to a connection that is a WebSocket already. It only reads; the caller writes and closes."""
 
 import asyncio
 import logging
@@ -80,7 +80,7 @@ class Monitored(Protocol):
 
 
 class ReadMonitor(asyncio.BufferedProtocol):
-    """Stand between a transport and its reader to note when bytes arrive. Most connections do without it.
+    """A protocol before a reader that notes when bytes arrive. Most connections do without it.
 
     Reads a bounded number of bytes at once. Otherwise the buffer of the reader would grow to hold all that has
     arrived, and never shrink.
@@ -115,7 +115,7 @@ class ReadMonitor(asyncio.BufferedProtocol):
 
 
 class DiscardInput(asyncio.Protocol):
-    """Discard input until the peer closes.
+    """A protocol that discards input until the peer closes.
 
     To close a socket with unread bytes resets the connection, and the peer would lose the close frame.
     """
@@ -159,7 +159,7 @@ class _EngineTransport:
 
 
 class _NoSocket:
-    """Save six system calls: picows sets options, and reads them for its log. Ours are inherited from the listener."""
+    """A socket without options. It saves six system calls: picows sets options, and reads them for its log."""
 
     def fileno(self) -> int:
         return -1
@@ -182,7 +182,7 @@ class _NoResponse(WSUpgradeResponse):
 
 
 class _QuietLog(logging.LoggerAdapter[logging.Logger]):
-    """Drop the info lines of picows, which are logged elsewhere, and log mistakes of peers at level debug."""
+    """The log of picows, without its info lines, which repeat others, and with mistakes of peers at level debug."""
 
     def info(self, msg: object, *args: object, **kwargs: Any) -> None: ...
 

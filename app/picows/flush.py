@@ -35,7 +35,7 @@ class Flusher:
         self._text = self._framed = b""
 
     def add(self, writer: FlushSource) -> None:
-        """Write what it has gathered at the end of this turn."""
+        """Write the frames of `writer` at the end of this turn of the event loop."""
         if not self._writers:
             asyncio.get_running_loop().call_soon(self._write)
         self._writers.append(writer)

@@ -1,4 +1,4 @@
-"""Heart-beats (1.2, "Heart-beating"): negotiate intervals, and tell what is due."""
+"""Heart-beats (1.2, "Heart-beating"): negotiate intervals, and find what is due."""
 
 import math
 from dataclasses import dataclass

@@ -205,7 +205,7 @@ class ServerSession:
         return self._join(frame, event) if "transaction" in frame.headers else event
 
     def _acked(self, frame: Frame) -> tuple[str, Subscription | None]:
-        """Return message id and subscription. 1.2 sends the `ack_id` of the MESSAGE, 1.1 and 1.0 send both ids."""
+        """Return message id and subscription. 1.2 sends the `ack_id`, 1.1 both ids, 1.0 at least the first."""
         if self.version is Version.V12:
             message_id, _, key = frame.required("id").partition("/")
         else:
