@@ -10,23 +10,28 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import httpx
 
+from tests.forked import ForkedProcess
+
 _LISTENING = re.compile(r"(?:listening|running) on http://127\.0\.0\.1:(\d+)")
-START_TIMEOUT_S = 20
+START_TIMEOUT_S = 60
+SERVICE = ("-m", "app")
 
 
 class Server:
-    """`env` are the settings; the environment of the test run and its .env play no part.
+    """The service in a process of its own, in a directory of its own that holds `files`, by name.
 
-    `program` is what Python runs in place of the service itself; `files` lie in the working directory, by name.
+    `env` are the settings; the environment and the .env of the test run do not count. The service itself is forked from
+    a template; any other `program` is run by a new process of Python.
     """
 
     def __init__(
         self,
         env: dict[str, str] | None = None,
-        program: Sequence[str] = ("-m", "app"),
+        program: Sequence[str] = SERVICE,
         arguments: Sequence[str] = ("serve",),
         files: Mapping[str, str] | None = None,
     ) -> None:
@@ -34,7 +39,7 @@ class Server:
         self._log = Path(self._directory.name) / "log"
         inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
         self._env = inherited | {"PYTHONPATH": str(Path(__file__).parent.parent)} | (env or {})
-        self._command = [sys.executable, *program, *arguments]
+        self._program, self._arguments = program, arguments
         for name, text in (files or {}).items():
             (Path(self._directory.name) / name).write_text(text)
         self.port = 0
@@ -43,13 +48,14 @@ class Server:
     def start(self) -> None:
         """Again after `stop`: in the same directory, with the same database, on the same port."""
         with self._log.open("ab") as log:
-            self.process = subprocess.Popen(
-                self._command,
-                cwd=self._directory.name,
-                env={"PORT": str(self.port)} | self._env,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
+            self.process = self._start(log)
+
+    def _start(self, log: BinaryIO) -> ForkedProcess | subprocess.Popen[bytes]:
+        cwd, env = self._directory.name, {"PORT": str(self.port)} | self._env
+        if self._program == SERVICE:
+            return ForkedProcess(self._arguments, cwd=cwd, env=env, output=log.fileno())
+        command = [sys.executable, *self._program, *self._arguments]
+        return subprocess.Popen(command, cwd=cwd, env=env, stdout=log, stderr=subprocess.STDOUT)
 
     def wait_until_ready(self, path: str = "/readyz") -> None:
         deadline = time.monotonic() + START_TIMEOUT_S
@@ -94,7 +100,7 @@ class Server:
             self._directory.cleanup()
 
 
-def running_server(program: Sequence[str] = ("-m", "app"), **env: str) -> AbstractContextManager[Server]:
+def running_server(program: Sequence[str] = SERVICE, **env: str) -> AbstractContextManager[Server]:
     """Run the service with these settings."""
     return running(Server(env, program))
 
