@@ -1,14 +1,14 @@
 # Two commands on a fresh machine: `make run` and `make test`. Each makes what it needs, in .venv.
 
 PYTHON ?= python3
-PROCESSES ?= 3
+PROCESSES ?= 5
 VENV := .venv
 BIN := $(VENV)/bin
 CORE_TESTS := tests/stomp tests/sockjs/protocol tests/hub tests/delivery tests/contracts tests/timing tests/cluster/mailbox \
 	tests/cluster/ledger
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: run cluster test coverage check soak chaos bench bench-peers format clean tools
+.PHONY: run cluster test test-fast coverage check soak chaos bench bench-peers format clean tools
 
 run: $(VENV)/.run
 	$(BIN)/stomp-notify serve
@@ -19,6 +19,10 @@ cluster: $(VENV)/.dev
 
 test: $(VENV)/.dev tools
 	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
+
+# The tests that start no server and no other process.
+test-fast: $(VENV)/.dev
+	$(BIN)/python -m pytest --fast --numprocesses 3 -r fE
 
 # The pure core is held to full branch coverage; apart from `test`, because watching every line takes its time.
 coverage: $(VENV)/.dev

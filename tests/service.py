@@ -25,7 +25,7 @@ class Server:
     """The service in a process of its own, in a directory of its own that holds `files`, by name.
 
     `env` are the settings; the environment and the .env of the test run do not count. The service itself is forked from
-    a template; any other `program` is run by a new process of Python.
+    a template; any other `program`, and the service with a preloaded library, is run by a new process of Python.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Server:
 
     def _start(self, log: BinaryIO) -> ForkedProcess | subprocess.Popen[bytes]:
         cwd, env = self._directory.name, {"PORT": str(self.port)} | self._env
-        if self._program == SERVICE:
+        if self._program == SERVICE and "LD_PRELOAD" not in env:
             return ForkedProcess(self._arguments, cwd=cwd, env=env, output=log.fileno())
         command = [sys.executable, *self._program, *self._arguments]
         return subprocess.Popen(command, cwd=cwd, env=env, stdout=log, stderr=subprocess.STDOUT)
