@@ -27,11 +27,11 @@ async def running(*jobs: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterat
 
 @asynccontextmanager
 async def running_node(
-    url: str, name: str = "n1", *, life_ms: int = 15_000, timeout_s: float = 3.0, partitions: int = 1
+    url: str, name: str = "n1", *, ttl_ms: int = 15_000, timeout_s: float = 3.0, partitions: int = 1
 ) -> AsyncIterator[ClusterNode]:
     """Connected, or at least so long under way as a service waits for it."""
     node = ClusterNode(
-        parse_redis_url(url), name=name, life_ms=life_ms, timeout_s=timeout_s, ledgers=ledger_keys(partitions)
+        parse_redis_url(url), name=name, ttl_ms=ttl_ms, timeout_s=timeout_s, ledgers=ledger_keys(partitions)
     )
     async with running(node.run):
         await node.wait_until_up()

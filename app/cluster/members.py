@@ -11,10 +11,10 @@ from app.cluster.wire import Kind, label
 from app.errors import Unavailable
 from app.redis.client import RedisClient
 
-BEATS_PER_LIFE = 3
+BEATS_PER_TTL = 3
 CLEANING_STEP = 200  # records that one step looks at: some ten microseconds of Redis
 CLEANING_PAUSE_S = 0.01
-CLEANER_LIFE_MS = 10_000
+CLEANER_TTL_MS = 10_000
 
 logger = logging.getLogger(__name__)
 
@@ -22,26 +22,26 @@ logger = logging.getLogger(__name__)
 class Members:
     """`run` must be running: this node is there as long as it says so. `ledgers` are the keys to clean."""
 
-    def __init__(self, client: RedisClient, *, node: str, life_ms: int, ledgers: Sequence[str]) -> None:
+    def __init__(self, client: RedisClient, *, node: str, ttl_ms: int, ledgers: Sequence[str]) -> None:
         self._client = client
         self._node = node
-        self._life_ms = life_ms
+        self._ttl_ms = ttl_ms
         self._ledgers = ledgers
         self._living: Sequence[str] = (node,)
         self._dead: Sequence[bytes] = ()
         self._silent: Sequence[str] = ()
         self._beat_now = asyncio.Event()
         self._some_died = asyncio.Event()
-        self._on_lapse: list[Callable[[], None]] = []
+        self._on_lease_lost: list[Callable[[], None]] = []
         self._on_departed: list[Callable[[], None]] = []
         self.cleaned = 0
         self._absent: set[str] = set()
         self._absent_until_s = 0.0
         client.on_up(lambda channels: self._resume())
 
-    def on_lapse(self, call: Callable[[], None]) -> None:
+    def on_lease_lost(self, call: Callable[[], None]) -> None:
         """Called when this node had been taken for dead, and its entries may be gone."""
-        self._on_lapse.append(call)
+        self._on_lease_lost.append(call)
 
     def on_departed(self, call: Callable[[], None]) -> None:
         """Called when a node is seen to have left or died."""
@@ -54,7 +54,7 @@ class Members:
 
     @property
     def expected(self) -> Sequence[str]:
-        """`others`, and for `life_ms` those that may be reconnecting: members known before a loss of Redis, and members
+        """`others`, and for `ttl_ms` those that may be reconnecting: members known before a loss of Redis, and members
         that stopped saying that they live.
         """
         silent = set(self._silent)
@@ -65,14 +65,14 @@ class Members:
     def _resume(self) -> None:
         """Remember the members known before Redis was lost: no node could beat, so the list may lack live ones."""
         self._absent = set(self.expected)
-        self._absent_until_s = asyncio.get_running_loop().time() + self._life_ms / 1000
+        self._absent_until_s = asyncio.get_running_loop().time() + self._ttl_ms / 1000
         self.beat_soon()
 
     def beat_soon(self) -> None:
         """Say that this node lives, and ask for the others, within this turn of the loop."""
         self._beat_now.set()
 
-    async def look(self) -> Sequence[str]:
+    async def poll(self) -> Sequence[str]:
         """As `others`, asked now. Raises Unavailable."""
         await self._beat()
         return self.others
@@ -83,7 +83,7 @@ class Members:
         """
         if not nodes:
             return ()
-        others, answering = await asyncio.gather(self.look(), self.answering(nodes))
+        others, answering = await asyncio.gather(self.poll(), self.answering(nodes))
         return [node for node in answering if node in others]
 
     async def answering(self, nodes: Sequence[str]) -> Sequence[str]:
@@ -103,7 +103,7 @@ class Members:
     async def _keep_beating(self) -> None:
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._life_ms / 1000 / BEATS_PER_LIFE):
+                async with asyncio.timeout(self._ttl_ms / 1000 / BEATS_PER_TTL):
                     await self._beat_now.wait()
             self._beat_now.clear()
             try:
@@ -117,7 +117,7 @@ class Members:
         await self._announce()
 
     async def _beat(self) -> None:
-        lapsed, living, self._dead, buried = await self._client.run_script(BEAT, (NODES,), self._node, self._life_ms)
+        lease_lost, living, self._dead, buried = await self._client.run_script(BEAT, (NODES,), self._node, self._ttl_ms)
         before, self._living = self._living, _names(living)
         self._silent = _names([*self._dead, *buried])
         self._absent.difference_update(self._living)
@@ -126,8 +126,8 @@ class Members:
                 departed()
         if self._dead:
             self._some_died.set()
-        if lapsed:
-            for call in self._on_lapse:
+        if lease_lost:
+            for call in self._on_lease_lost:
                 call()
             await self._announce()
 
@@ -151,7 +151,7 @@ class Members:
 
     async def _may_clean(self) -> bool:
         """One node at a time; another takes over if it dies over it."""
-        taken = await self._client.call(CLEANER, "SET", CLEANER, self._node, "NX", "PX", CLEANER_LIFE_MS)
+        taken = await self._client.call(CLEANER, "SET", CLEANER, self._node, "NX", "PX", CLEANER_TTL_MS)
         return taken is not None
 
     async def _clean(self, dead: Sequence[bytes]) -> None:
@@ -171,7 +171,7 @@ class Members:
             removed += int(reply[1])
             if cursor == "0":
                 return removed
-            await self._client.call(CLEANER, "PEXPIRE", CLEANER, CLEANER_LIFE_MS)
+            await self._client.call(CLEANER, "PEXPIRE", CLEANER, CLEANER_TTL_MS)
             await asyncio.sleep(CLEANING_PAUSE_S)
 
 

@@ -14,12 +14,12 @@ from app.cluster.post import RedisPost
 from app.cluster.presence.redis import RedisPresence
 from app.cluster.relay.redis import RedisRelay
 from app.cluster.sockjs_owners import RedisOwners
-from app.cluster.wire import Kind, Parcel
+from app.cluster.wire import Kind, NodeMessage
 from app.errors import Unavailable
 from app.redis.address import RedisAddress
 from app.redis.client import RedisClient
 
-PATIENCE_S = 2.0  # for Redis to be there when the service starts, and to be told when it ends
+LIFECYCLE_TIMEOUT_S = 2.0  # for Redis to be there when the service starts, and to be told when it ends
 MAX_NAME_LENGTH = 48
 
 
@@ -30,30 +30,28 @@ def unique_node_name(name: str | None) -> str:
 
 
 class ClusterNode:
-    """`run` must be running. `life_ms`: so long does it count as there after its last sign of life."""
+    """`run` must be running. `ttl_ms`: so long does it count as there after its last sign of life."""
 
     def __init__(
-        self, address: RedisAddress, *, name: str, life_ms: int, timeout_s: float, ledgers: Sequence[str]
+        self, address: RedisAddress, *, name: str, ttl_ms: int, timeout_s: float, ledgers: Sequence[str]
     ) -> None:
         self.name = name
         self.client = RedisClient(address, name=name, timeout_s=timeout_s, scripts=scripts.ALL)
-        self.members = Members(self.client, node=name, life_ms=life_ms, ledgers=ledgers)
+        self.members = Members(self.client, node=name, ttl_ms=ttl_ms, ledgers=ledgers)
         self.relay = RedisRelay(self.client, self.members, node=name)
         self.control = RedisControl(self.client, self.members, node=name)
-        self.presence = RedisPresence(
-            self.client, node=name, life_ms=life_ms, members=self.members, control=self.control
-        )
+        self.presence = RedisPresence(self.client, node=name, ttl_ms=ttl_ms, members=self.members, control=self.control)
         self.post = RedisPost(self.client, node=name)
         self.owners = RedisOwners(self.client, node=name)
         self.relay.on_other = self._receive
-        self.members.on_lapse(self.presence.refresh_soon)
+        self.members.on_lease_lost(self.presence.refresh_soon)
 
-    def _receive(self, parcel: Parcel) -> None:
-        if parcel.kind is Kind.MEMBERS:
+    def _receive(self, message: NodeMessage) -> None:
+        if message.kind is Kind.MEMBERS:
             self.members.beat_soon()
             return
-        receiver = self.post if parcel.kind is Kind.LETTER else self.control
-        receiver.receive(parcel)
+        receiver = self.post if message.kind is Kind.DIRECT else self.control
+        receiver.receive(message)
 
     async def run(self) -> None:
         """Until it is cancelled."""
@@ -63,12 +61,12 @@ class ClusterNode:
 
     async def wait_until_up(self) -> None:
         """Not for ever: a node that starts without Redis serves as soon as it is there."""
-        await self.client.wait_until_up(PATIENCE_S)
+        await self.client.wait_until_up(LIFECYCLE_TIMEOUT_S)
 
     async def leave(self) -> None:
         """Says goodbye, if Redis is there to hear it. `run` is still running."""
         await self.control.aclose()
         with contextlib.suppress(Unavailable, TimeoutError):
-            async with asyncio.timeout(PATIENCE_S):
+            async with asyncio.timeout(LIFECYCLE_TIMEOUT_S):
                 await self.presence.flush()
                 await self.members.leave()

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from app.cluster.keys import node_channel
-from app.cluster.wire import Kind, Parcel, label
+from app.cluster.wire import Kind, NodeMessage, label
 from app.redis.client import RedisClient
 
 
@@ -13,7 +13,7 @@ class RedisPost:
     def __init__(self, client: RedisClient, *, node: str) -> None:
         self.node = node
         self._client = client
-        self._label = label(Kind.LETTER, node)
+        self._label = label(Kind.DIRECT, node)
         self._receive: Callable[[str, bytes], None] = lambda sender, content: None
 
     async def send(self, node: str, content: bytes) -> bool:
@@ -23,6 +23,6 @@ class RedisPost:
     def listen(self, receive: Callable[[str, bytes], None]) -> None:
         self._receive = receive
 
-    def receive(self, parcel: Parcel) -> None:
+    def receive(self, message: NodeMessage) -> None:
         """For `RedisRelay.on_other`."""
-        self._receive(parcel.sender, parcel.content)
+        self._receive(message.sender, message.content)

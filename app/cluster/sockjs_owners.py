@@ -8,7 +8,7 @@ from app.cluster.scripts import CLAIM, DISOWN
 from app.redis.client import RedisClient
 from app.timing.write_behind import WriteBehind
 
-LIFE_MS = 60_000
+TTL_MS = 60_000
 REFRESH_S = 20.0
 SLICE = 200  # sessions that are refreshed before the loop gets a turn
 
@@ -22,7 +22,7 @@ class RedisOwners:
         self._disowned: WriteBehind[str] = WriteBehind(self._disown)
 
     async def claim(self, session: str, *, instead_of: str = "") -> str:
-        owner: bytes = await self._client.run_script(CLAIM, (sockjs_key(session),), self._node, LIFE_MS, instead_of)
+        owner: bytes = await self._client.run_script(CLAIM, (sockjs_key(session),), self._node, TTL_MS, instead_of)
         return owner.decode(errors="replace")
 
     async def find(self, session: str) -> str | None:

@@ -20,13 +20,13 @@ class Kind(Enum):
     """For all who listen to a destination: a `Publication`."""
     QUESTION = b"Q"
     ANSWER = b"A"
-    LETTER = b"L"
+    DIRECT = b"L"
     """For one node, see `post`."""
     MEMBERS = b"H"
     """For all nodes: the sender has joined or is leaving, and the others should look who is there."""
 
 
-class Parcel(NamedTuple):
+class NodeMessage(NamedTuple):
     kind: Kind
     sender: str
     content: bytes
@@ -37,12 +37,12 @@ def label(kind: Kind, sender: str) -> bytes:
     return b"%b%b\n" % (kind.value, sender.encode())
 
 
-def open_parcel(data: bytes) -> Parcel:
+def parse_node_message(data: bytes) -> NodeMessage:
     """Raises ValueError for what no node of this service sent."""
     head, end, content = data.partition(b"\n")
     if not end:
         raise ValueError("the label has no end")
-    return Parcel(Kind(head[:1]), head[1:].decode(), content)
+    return NodeMessage(Kind(head[:1]), head[1:].decode(), content)
 
 
 # A message in its inbox, and on its way there

@@ -11,13 +11,22 @@ from hiredis import ReplyError
 
 from app.errors import Unavailable
 from app.redis.address import Host, RedisAddress
-from app.redis.connection import Argument, Link, OnMessage, OnReply, forget, open_link, pack, unavailable
+from app.redis.connection import (
+    Argument,
+    Connection,
+    OnMessage,
+    OnReply,
+    ignore_result,
+    open_connection,
+    pack,
+    unavailable,
+)
 from app.redis.scripts import Script
-from app.redis.subscriptions import Channels
+from app.redis.subscriptions import Subscriptions
 from app.redis.topology import ClusterTopology, SingleTopology, Topology, host_of_redirection, prepare
 
 FIRST_DELAY_S, LONGEST_DELAY_S = 0.05, 2.0
-LOOKS_PER_TIMEOUT = 4
+CHECKS_PER_TIMEOUT = 4
 MAX_REDIRECTIONS = 5
 LONGEST_WAIT_MS = 1000  # for replicas: all that is sent behind waits as well
 # A server that answers so is not the one to write to, or not yet: READONLY it is a replica now.
@@ -50,19 +59,19 @@ class RedisClient:
         *verbs, self.publish_verb = self._topology.channel_verbs
         self.is_sharded = address.kind == "cluster"
         """Whether this is a Redis Cluster, where a script may use the keys of one slot only."""
-        self._links: dict[Host, Link] = {}
+        self._connections: dict[Host, Connection] = {}
         self._stale = asyncio.Event()
         self._changed = asyncio.Event()
         self._on_message: OnMessage = lambda channel, payload: None
         self._on_up: list[OnUp] = []
-        self._replicated: dict[Link, asyncio.Future[Any]] = {}
+        self._replicated: dict[Connection, asyncio.Future[Any]] = {}
         self._was_up = True
         self.is_up = False
-        self.channels = Channels(
+        self.subscriptions = Subscriptions(
             (verbs[0], verbs[1]),
             at_once=self._topology.channels_at_once,
-            link_of=self._link_of,
-            look_again=self._stale.set,
+            connection_of=self._connection_of,
+            request_restore=self._stale.set,
         )
 
     def listen(self, on_message: OnMessage) -> None:
@@ -82,25 +91,25 @@ class RedisClient:
     @property
     def commands(self) -> int:
         """How many were sent by the connections that are there."""
-        return sum(link.commands for link in self._links.values())
+        return sum(connection.commands for connection in self._connections.values())
 
     # Commands
 
     async def call(self, key: str, *command: Argument) -> Any:
         """To the server that has the key. Commands of one turn of the loop leave together, in their order."""
         try:
-            return await self._link_of(key).send(*command)
+            return await self._connection_of(key).send(*command)
         except ReplyError as error:
             return await self._recover(key, pack(*command), error)
 
     def send(self, key: str, *command: Argument) -> None:
         """Send a command and ignore its reply, even an error. Raises Unavailable if the server is away."""
-        self._link_of(key).send(*command).add_done_callback(forget)
+        self._connection_of(key).send(*command).add_done_callback(ignore_result)
 
     async def run_script(
         self, script: Script, keys: Sequence[str], *arguments: Argument, on_reply: OnReply | None = None
     ) -> Any:
-        """`keys` are in one slot. `on_reply`: see `Link.send_packed`."""
+        """`keys` are in one slot. `on_reply`: see `Connection.send_packed`."""
         try:
             return await self.send_script(script, keys, *arguments, on_reply=on_reply)
         except ReplyError as error:
@@ -113,20 +122,20 @@ class RedisClient:
     ) -> "asyncio.Future[Any]":
         """Send a script once, and return the future of its reply. It may raise ReplyError; `run_script` retries."""
         packed = pack("EVALSHA", script.digest, len(keys), *keys, *arguments)
-        return self._link_of(keys[0]).send_packed(packed, on_reply)
+        return self._connection_of(keys[0]).send_packed(packed, on_reply)
 
     async def replicated(self, key: str, replicas: int) -> None:
         """Returns once so many replicas have what was sent to the server of the key before. Raises Unavailable.
 
         All who ask in one turn of the loop share one WAIT.
         """
-        link = self._link_of(key)
-        waiting = self._replicated.get(link)
+        connection = self._connection_of(key)
+        waiting = self._replicated.get(connection)
         if waiting is None:
-            waiting = self._replicated[link] = link.send(
+            waiting = self._replicated[connection] = connection.send(
                 "WAIT", replicas, min(int(self._timeout_s * 500), LONGEST_WAIT_MS)
             )
-            asyncio.get_running_loop().call_soon(self._replicated.pop, link)
+            asyncio.get_running_loop().call_soon(self._replicated.pop, connection)
         try:
             taken = await asyncio.shield(waiting)  # who goes away must not end it for the others
         except ReplyError as error:  # the server has become a replica
@@ -142,41 +151,41 @@ class RedisClient:
     def reaches(self, key: str) -> bool:
         """Whether the server that has the key is connected."""
         try:
-            self._link_of(key)
+            self._connection_of(key)
         except Unavailable:
             return False
         return True
 
-    def _link_of(self, key: str) -> Link:
-        link = self._links.get(self._topology.host_of(key))
-        if link is None:
+    def _connection_of(self, key: str) -> Connection:
+        connection = self._connections.get(self._topology.host_of(key))
+        if connection is None:
             raise unavailable("Redis is away")
-        return link
+        return connection
 
     async def _recover(self, key: str, packed: bytes, error: ReplyError, on_reply: OnReply | None = None) -> Any:
         """The answer was no answer: where the command belongs elsewhere, or the script was forgotten, once more."""
         for _ in range(MAX_REDIRECTIONS):
             kind, _, detail = str(error).partition(" ")
             if kind == "MOVED":
-                await self._learn_anew()
+                await self._rediscover()
             elif kind == "TRYAGAIN":
                 await asyncio.sleep(FIRST_DELAY_S)
             elif kind in WRONG_SERVER:
-                self._link_of(key).abort()
+                self._connection_of(key).abort()
                 raise unavailable(f"Redis cannot do this now: {error}")
             elif kind not in ("ASK", "NOSCRIPT"):
                 raise unavailable(f"Redis refuses: {error}")
             try:
-                link = self._link_of(key)
+                connection = self._connection_of(key)
                 if kind == "ASK":
-                    link = self._links.get(host_of_redirection(detail)) or link
-                    link.send("ASKING")
-                return await link.send_packed(packed, on_reply)
+                    connection = self._connections.get(host_of_redirection(detail)) or connection
+                    connection.send("ASKING")
+                return await connection.send_packed(packed, on_reply)
             except ReplyError as again:
                 error = again
         raise unavailable(f"Redis sends this from one node to another: {error}")
 
-    async def _learn_anew(self) -> None:
+    async def _rediscover(self) -> None:
         """Until `run` has looked who has which slots."""
         self._changed.clear()
         self._stale.set()
@@ -189,12 +198,12 @@ class RedisClient:
     # Reading less
 
     def pause_reading(self) -> None:
-        for link in self._links.values():
-            link.pause_reading()
+        for connection in self._connections.values():
+            connection.pause_reading()
 
     def resume_reading(self) -> None:
-        for link in self._links.values():
-            link.resume_reading()
+        for connection in self._connections.values():
+            connection.resume_reading()
 
     # Connecting
 
@@ -205,8 +214,8 @@ class RedisClient:
                 group.create_task(self._keep_connected())
                 group.create_task(self._watch())
         finally:
-            for link in tuple(self._links.values()):
-                link.abort()
+            for connection in tuple(self._connections.values()):
+                connection.abort()
 
     async def wait_until_up(self, timeout_s: float) -> None:
         """Returns earlier when all servers are connected."""
@@ -241,35 +250,35 @@ class RedisClient:
     async def _watch(self) -> None:
         """A server that does not answer is given up: the connection may be dead though nobody closed it."""
         while True:
-            await asyncio.sleep(self._timeout_s / LOOKS_PER_TIMEOUT)
-            for link in tuple(self._links.values()):
-                if link.is_silent(self._timeout_s):
+            await asyncio.sleep(self._timeout_s / CHECKS_PER_TIMEOUT)
+            for connection in tuple(self._connections.values()):
+                if connection.is_silent(self._timeout_s):
                     logger.warning("Redis has not answered for %.1f s", self._timeout_s)
-                    link.abort()
+                    connection.abort()
 
     async def _connect_all(self) -> bool:
         """Whether every server that is needed is connected."""
         try:
-            await self._topology.discover(tuple(self._links.values()))
+            await self._topology.discover(tuple(self._connections.values()))
         except (Unavailable, OSError, TimeoutError, ReplyError) as error:
             logger.info("Redis is away: %s", error)
             return False
         wanted = set(self._topology.hosts)
-        for host in self._links.keys() - wanted:
-            self._links[host].abort()
-        opened = await asyncio.gather(*(self._connect(host) for host in wanted - self._links.keys()))
+        for host in self._connections.keys() - wanted:
+            self._connections[host].abort()
+        opened = await asyncio.gather(*(self._connect(host) for host in wanted - self._connections.keys()))
         self._changed.set()
-        back = await self.channels.restore()
+        back = await self.subscriptions.restore()
         if back or any(opened):
             for call in self._on_up:
                 call(back)
-        return self._links.keys() == wanted
+        return self._connections.keys() == wanted
 
     async def _connect(self, host: Host) -> bool:
         address = self._address
         try:
             async with asyncio.timeout(self._timeout_s):
-                link = await open_link(
+                connection = await open_connection(
                     *host,
                     tls=address.tls,
                     timeout_s=self._timeout_s,
@@ -279,22 +288,22 @@ class RedisClient:
                     db=address.db,
                     on_message=self._receive,
                     on_lost=self._lost,
-                    on_dropped=self.channels.drop,
+                    on_dropped=self.subscriptions.drop,
                 )
-                await prepare(link, self._scripts)
+                await prepare(connection, self._scripts)
         except (Unavailable, OSError, TimeoutError, ReplyError) as error:
             logger.info("Redis at %s:%d cannot be had: %s", *host, error)
             return False
-        self._links[host] = link
+        self._connections[host] = connection
         return True
 
     def _receive(self, channel: str, payload: bytes) -> None:
         self._on_message(channel, payload)
 
-    def _lost(self, link: Link) -> None:
-        for host, other in tuple(self._links.items()):
-            if other is link:
-                del self._links[host]
+    def _lost(self, connection: Connection) -> None:
+        for host, other in tuple(self._connections.items()):
+            if other is connection:
+                del self._connections[host]
                 self.is_up = False
-        self.channels.lose(link)
+        self.subscriptions.lose(connection)
         self._stale.set()

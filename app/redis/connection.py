@@ -28,7 +28,7 @@ OnReply = Callable[[Any], None]
 logger = logging.getLogger(__name__)
 
 
-class _Channels:
+class _SubscriptionChange:
     """SUBSCRIBE and its kin have no answer of their own: each channel is confirmed by a push."""
 
     __slots__ = ("channels", "done", "kind")
@@ -49,7 +49,7 @@ class _Observed:
         self.on_reply = on_reply
 
 
-class Link(asyncio.Protocol):
+class Connection(asyncio.Protocol):
     """All calls belong to the event loop of the connection. `on_lost` is called once, at its end.
 
     `on_message` gets the channel and what was published on it; `on_dropped` a channel that the server ended by itself.
@@ -59,7 +59,7 @@ class Link(asyncio.Protocol):
         self,
         *,
         on_message: OnMessage,
-        on_lost: Callable[["Link"], None],
+        on_lost: Callable[["Connection"], None],
         on_dropped: Callable[[str], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
@@ -67,7 +67,7 @@ class Link(asyncio.Protocol):
         self._on_lost = on_lost
         self._on_dropped = on_dropped
         self._reader = Reader(notEnoughData=_MORE)
-        self._waiting: deque[asyncio.Future[Any] | _Channels | _Observed] = deque()
+        self._waiting: deque[asyncio.Future[Any] | _SubscriptionChange | _Observed] = deque()
         self._unsent: list[bytes] = []
         self._congested = False
         self._paused = False
@@ -96,13 +96,13 @@ class Link(asyncio.Protocol):
         self._push(packed, done if on_reply is None else _Observed(done, on_reply))
         return done
 
-    def change_channels(self, verb: str, channels: Sequence[str]) -> "asyncio.Future[Any]":
+    def change_subscriptions(self, verb: str, channels: Sequence[str]) -> "asyncio.Future[Any]":
         """`verb` is SUBSCRIBE, UNSUBSCRIBE or one of the sharded kind; done when all channels are confirmed."""
         done: asyncio.Future[Any] = self._loop.create_future()
-        self._push(pack(verb, *channels), _Channels(done, verb, channels))
+        self._push(pack(verb, *channels), _SubscriptionChange(done, verb, channels))
         return done
 
-    def _push(self, packed: bytes, waiting: "asyncio.Future[Any] | _Channels | _Observed") -> None:
+    def _push(self, packed: bytes, waiting: "asyncio.Future[Any] | _SubscriptionChange | _Observed") -> None:
         if self.lost or self._congested or len(self._waiting) >= MAX_WAITING:
             raise unavailable("Redis is away" if self.lost else "Redis does not keep up")
         if not self._waiting:
@@ -119,12 +119,12 @@ class Link(asyncio.Protocol):
         self._unsent.clear()
 
     def is_silent(self, timeout_s: float) -> bool:
-        """Whether something has waited for an answer so long and nothing came. An idle link is asked something."""
+        """Return whether a command has waited `timeout_s` with nothing received. Sends PING if no command waits."""
         if self._paused:  # nothing can come, whatever the server does
             return False
         if not self._waiting:
             if not self.lost:
-                self.send("PING").add_done_callback(forget)
+                self.send("PING").add_done_callback(ignore_result)
             return False
         return self._loop.time() - self._silent_since_s > timeout_s
 
@@ -182,7 +182,7 @@ class Link(asyncio.Protocol):
             done = one if isinstance(one, asyncio.Future) else one.done
             if not done.done():
                 done.set_exception(unavailable(why))
-                done.add_done_callback(forget)
+                done.add_done_callback(ignore_result)
         self._on_lost(self)
 
     # Answers
@@ -197,7 +197,7 @@ class Link(asyncio.Protocol):
             return
         if isinstance(reply, ReplyError):
             done.set_exception(reply)
-            done.add_done_callback(forget)
+            done.add_done_callback(ignore_result)
         else:
             done.set_result(reply)
 
@@ -219,7 +219,7 @@ class Link(asyncio.Protocol):
 
     def _confirm(self, kind: bytes, channel: bytes) -> None:
         waiting = self._waiting[0] if self._waiting else None
-        if isinstance(waiting, _Channels) and waiting.kind == kind and channel in waiting.channels:
+        if isinstance(waiting, _SubscriptionChange) and waiting.kind == kind and channel in waiting.channels:
             waiting.channels.remove(channel)
             if not waiting.channels:
                 self._settle(None)
@@ -227,7 +227,7 @@ class Link(asyncio.Protocol):
             self._on_dropped(channel.decode(errors="replace"))
 
 
-async def open_link(
+async def open_connection(
     host: str,
     port: int,
     *,
@@ -238,37 +238,37 @@ async def open_link(
     name: str = "",
     db: int = 0,
     on_message: OnMessage = lambda channel, payload: None,
-    on_lost: Callable[[Link], None] = lambda link: None,
+    on_lost: Callable[[Connection], None] = lambda connection: None,
     on_dropped: Callable[[str], None] = lambda channel: None,
-) -> Link:
+) -> Connection:
     """Connected, greeted and answering. Raises OSError, TimeoutError, ReplyError or Unavailable."""
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(timeout_s):
-        _, link = await loop.create_connection(
-            lambda: Link(on_message=on_message, on_lost=on_lost, on_dropped=on_dropped),
+        _, connection = await loop.create_connection(
+            lambda: Connection(on_message=on_message, on_lost=on_lost, on_dropped=on_dropped),
             host,
             port,
             ssl=tls,
             server_hostname=host if tls else None,
         )
         try:
-            await _greet(link, username, password, name, db)
+            await _greet(connection, username, password, name, db)
         except BaseException:
-            link.abort()
+            connection.abort()
             raise
-    return link
+    return connection
 
 
-async def _greet(link: Link, username: str | None, password: str | None, name: str, db: int) -> None:
+async def _greet(connection: Connection, username: str | None, password: str | None, name: str, db: int) -> None:
     hello: list[Argument] = ["HELLO", 3]
     if password is not None:
         hello += ["AUTH", username or "default", password]
     if name:
         hello += ["SETNAME", name]
-    await link.send(*hello)
+    await connection.send(*hello)
     if db:
-        await link.send("SELECT", db)
-    await link.send("PING")  # a server that still loads its data refuses this
+        await connection.send("SELECT", db)
+    await connection.send("PING")  # a server that still loads its data refuses this
 
 
 def pack(*command: Argument) -> bytes:
@@ -280,7 +280,7 @@ def unavailable(detail: str) -> Unavailable:
     return Unavailable(detail, retry_after_s=RETRY_AFTER_S)
 
 
-def forget(done: "asyncio.Future[Any]") -> None:
+def ignore_result(done: "asyncio.Future[Any]") -> None:
     """Marks its error as seen: not everyone who sends waits for the answer."""
     if not done.cancelled():
         done.exception()

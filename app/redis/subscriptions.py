@@ -9,17 +9,17 @@ from typing import Any
 from hiredis import ReplyError
 
 from app.errors import Unavailable
-from app.redis.connection import Link
+from app.redis.connection import Connection
 
 CHANNELS_UNDER_WAY = 10_000  # that wait for their confirmation at the same time
 
 logger = logging.getLogger(__name__)
 
 
-class Channels:
-    """`verbs` subscribe and end that, `at_once` channels in one command. `look_again` asks for a `restore`.
+class Subscriptions:
+    """`verbs` subscribe and end that, `at_once` channels in one command. `request_restore` asks for a `restore`.
 
-    `link_of` answers the connection to the server of a channel, or raises Unavailable.
+    `connection_of` answers the connection to the server of a channel, or raises Unavailable.
     """
 
     def __init__(
@@ -27,15 +27,15 @@ class Channels:
         verbs: tuple[str, str],
         *,
         at_once: int,
-        link_of: Callable[[str], Link],
-        look_again: Callable[[], None],
+        connection_of: Callable[[str], Connection],
+        request_restore: Callable[[], None],
     ) -> None:
         self._subscribe, self._unsubscribe = verbs
         self._at_once = at_once
-        self._link_of = link_of
-        self._look_again = look_again
+        self._connection_of = connection_of
+        self._request_restore = request_restore
         self._wanted: set[str] = set()
-        self._confirmed: dict[str, Link] = {}
+        self._confirmed: dict[str, Connection] = {}
         self._missed: set[str] = set()  # something may have been published meanwhile, and nobody was told yet
         self._pending: dict[str, asyncio.Future[None]] = {}
         self.on_lost: Callable[[Sequence[str]], None] = lambda channels: None
@@ -68,18 +68,18 @@ class Channels:
 
     def renew(self, channel: str) -> None:
         """Subscribe again, in case the server lost the subscription without a notice."""
-        link = self._confirmed.get(channel)
-        if link is not None:
+        connection = self._confirmed.get(channel)
+        if connection is not None:
             with contextlib.suppress(Unavailable):
-                link.change_channels(self._subscribe, [channel])
+                connection.change_subscriptions(self._subscribe, [channel])
 
     def unsubscribe(self, channel: str) -> None:
         self._wanted.discard(channel)
         self._missed.discard(channel)
         self._pending.pop(channel, None)
-        link = self._confirmed.pop(channel, None)
+        connection = self._confirmed.pop(channel, None)
         with contextlib.suppress(Unavailable):  # also where the confirmation is still on its way
-            (link or self._link_of(channel)).change_channels(self._unsubscribe, [channel])
+            (connection or self._connection_of(channel)).change_subscriptions(self._unsubscribe, [channel])
 
     async def restore(self) -> Sequence[str]:
         """Subscribes all that is wanted and was lost; the channels on which something may have been missed.
@@ -97,40 +97,42 @@ class Channels:
 
     def _subscribe_all(self, channels: Sequence[str]) -> Sequence[Coroutine[Any, Any, None]]:
         """Sends it at once, so that an `unsubscribe` comes behind it; to be awaited until it is confirmed."""
-        by_link: dict[Link, list[str]] = {}
+        by_connection: dict[Connection, list[str]] = {}
         for channel in channels:
             with contextlib.suppress(Unavailable):
-                by_link.setdefault(self._link_of(channel), []).append(channel)
+                by_connection.setdefault(self._connection_of(channel), []).append(channel)
         subscribing = []
-        for link, of_link in by_link.items():
-            for start in range(0, len(of_link), self._at_once):
-                part = of_link[start : start + self._at_once]
+        for connection, of_connection in by_connection.items():
+            for start in range(0, len(of_connection), self._at_once):
+                part = of_connection[start : start + self._at_once]
                 try:
-                    subscribing.append(self._confirm(link, part, link.change_channels(self._subscribe, part)))
+                    subscribing.append(
+                        self._confirm(connection, part, connection.change_subscriptions(self._subscribe, part))
+                    )
                 except Unavailable:  # it does not keep up: later
-                    self._look_again()
+                    self._request_restore()
         return subscribing
 
-    async def _confirm(self, link: Link, channels: Sequence[str], done: "asyncio.Future[Any]") -> None:
+    async def _confirm(self, connection: Connection, channels: Sequence[str], done: "asyncio.Future[Any]") -> None:
         """A loss in between is no error: what is wanted is subscribed once the server is back."""
         try:
             await done
         except ReplyError as error:
             logger.warning("Redis refuses a subscription: %s", error)
-            self._look_again()
+            self._request_restore()
             if str(error).partition(" ")[0] not in ("MOVED", "ASK"):
-                link.abort()
+                connection.abort()
         except Unavailable:
             pass
         else:
-            if not link.lost:  # it may have been given up since the answer came
-                self._confirmed.update((channel, link) for channel in channels if channel in self._wanted)
+            if not connection.lost:  # it may have been given up since the answer came
+                self._confirmed.update((channel, connection) for channel in channels if channel in self._wanted)
 
     # Called for the connections
 
-    def lose(self, link: Link) -> None:
+    def lose(self, connection: Connection) -> None:
         """The connection has ended."""
-        channels = [channel for channel, other in self._confirmed.items() if other is link]
+        channels = [channel for channel, other in self._confirmed.items() if other is connection]
         for channel in channels:
             del self._confirmed[channel]
         self._miss(channels)
@@ -142,7 +144,7 @@ class Channels:
     def _forget(self, channel: str) -> None:
         if self._confirmed.pop(channel, None) is not None:
             self._miss([channel])
-            self._look_again()
+            self._request_restore()
 
     def _miss(self, channels: Sequence[str]) -> None:
         self._missed.update(channels)

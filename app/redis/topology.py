@@ -9,7 +9,7 @@ from hiredis import ReplyError
 
 from app.errors import Unavailable
 from app.redis.address import Host, RedisAddress
-from app.redis.connection import Link, open_link, unavailable
+from app.redis.connection import Connection, open_connection, unavailable
 from app.redis.scripts import Script
 
 SLOTS = 16_384
@@ -24,7 +24,7 @@ class Topology(Protocol):
     channels_at_once: int
     hosts: Sequence[Host]
 
-    async def discover(self, links: Sequence[Link]) -> None:
+    async def discover(self, connections: Sequence[Connection]) -> None:
         """Brings `hosts` up to date. Raises Unavailable, OSError or TimeoutError."""
 
     def host_of(self, key: str) -> Host:
@@ -42,7 +42,7 @@ class SingleTopology:
         self._address = address
         self._timeout_s = timeout_s
 
-    async def discover(self, links: Sequence[Link]) -> None:
+    async def discover(self, connections: Sequence[Connection]) -> None:
         address = self._address
         self.hosts = (await self._ask_sentinels(),) if address.kind == "sentinel" else address.hosts
 
@@ -62,7 +62,7 @@ class SingleTopology:
 
     async def _ask_sentinel(self, host: Host) -> Sequence[bytes] | None:
         address = self._address
-        link = await open_link(
+        connection = await open_connection(
             *host,
             tls=address.tls,
             timeout_s=self._timeout_s,
@@ -71,10 +71,12 @@ class SingleTopology:
         )
         try:
             async with asyncio.timeout(self._timeout_s):
-                found: Sequence[bytes] | None = await link.send("SENTINEL", "GET-MASTER-ADDR-BY-NAME", address.service)
+                found: Sequence[bytes] | None = await connection.send(
+                    "SENTINEL", "GET-MASTER-ADDR-BY-NAME", address.service
+                )
                 return found
         finally:
-            link.abort()
+            connection.abort()
 
     def host_of(self, key: str) -> Host:
         if not self.hosts:
@@ -97,11 +99,11 @@ class ClusterTopology:
         self._timeout_s = timeout_s
         self._slots: list[Host | None] = [None] * SLOTS
 
-    async def discover(self, links: Sequence[Link]) -> None:
+    async def discover(self, connections: Sequence[Connection]) -> None:
         """Asks who is connected, then whoever is known."""
-        for link in links:
+        for connection in connections:
             try:
-                self._learn(await link.send("CLUSTER", "SLOTS"), None)
+                self._learn(await connection.send("CLUSTER", "SLOTS"), None)
                 return
             except (ReplyError, Unavailable):
                 continue
@@ -115,14 +117,14 @@ class ClusterTopology:
 
     async def _ask(self, host: Host) -> None:
         address = self._address
-        link = await open_link(
+        connection = await open_connection(
             *host, tls=address.tls, timeout_s=self._timeout_s, username=address.username, password=address.password
         )
         try:
             async with asyncio.timeout(self._timeout_s):
-                self._learn(await link.send("CLUSTER", "SLOTS"), host[0])
+                self._learn(await connection.send("CLUSTER", "SLOTS"), host[0])
         finally:
-            link.abort()
+            connection.abort()
 
     def _learn(self, ranges: Sequence[Any], asked: str | None) -> None:
         """`ranges` are [first, last, [host, port, …], replica, …]; without a host it is the one that was asked."""
@@ -140,14 +142,14 @@ class ClusterTopology:
         return host
 
 
-async def prepare(link: Link, scripts: Iterable[Script]) -> None:
-    """Ends the link unless it can be used. Raises ReplyError, or Unavailable if it is not the one to write to."""
+async def prepare(connection: Connection, scripts: Iterable[Script]) -> None:
+    """Ends the connection unless it can be used. Raises ReplyError, or Unavailable if it is not the one to write to."""
     try:
-        await asyncio.gather(*(link.send("SCRIPT", "LOAD", script.source) for script in scripts))
-        if (await link.send("ROLE"))[0] != b"master":
+        await asyncio.gather(*(connection.send("SCRIPT", "LOAD", script.source) for script in scripts))
+        if (await connection.send("ROLE"))[0] != b"master":
             raise unavailable("it is a replica")
     except BaseException:
-        link.abort()
+        connection.abort()
         raise
 
 

@@ -12,7 +12,7 @@ from app.cluster.ledger.memory import MemoryLedger
 from app.cluster.ledger.redis import RedisLedger
 from app.cluster.mailbox.memory import MemoryMailbox, MemoryStore
 from app.cluster.mailbox.redis import RedisMailbox
-from app.cluster.node import PATIENCE_S, ClusterNode, unique_node_name
+from app.cluster.node import LIFECYCLE_TIMEOUT_S, ClusterNode, unique_node_name
 from app.cluster.presence.memory import MemoryPresence
 from app.cluster.relay.memory import MemoryBus
 from app.delivery.ledger import Ledger
@@ -50,7 +50,7 @@ class Backplane:
         """What Redis cannot be told in time comes again as duplicates, or fades."""
         for writer in self.writers:
             try:
-                async with asyncio.timeout(PATIENCE_S):
+                async with asyncio.timeout(LIFECYCLE_TIMEOUT_S):
                     await writer.flush()
             except (Unavailable, TimeoutError) as error:
                 logger.warning("%d changes were not written: %s", writer.unapplied, error or "Redis does not answer")
@@ -80,7 +80,7 @@ def build_backplane(settings: Settings, clock: Clock) -> Backplane:
     cluster = ClusterNode(
         parse_redis_url(settings.redis_url),
         name=name,
-        life_ms=settings.node_ttl_ms,
+        ttl_ms=settings.node_ttl_ms,
         timeout_s=settings.redis_timeout_ms / 1000,
         ledgers=ledger_keys(partitions),
     )

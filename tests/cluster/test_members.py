@@ -34,23 +34,23 @@ def nodes() -> Sequence[str]:
 async def test_nodes_see_each_other_while_they_are_there() -> None:
     with fresh_database() as url:
         async with running_node(url, "n1") as one:
-            assert await one.members.look() == []
+            assert await one.members.poll() == []
             async with running_node(url, "n2") as two:
                 await eventually(lambda: "n2" in nodes())
-                assert await one.members.look() == ["n2"]
-                assert await two.members.look() == ["n1"]
+                assert await one.members.poll() == ["n2"]
+                assert await two.members.poll() == ["n1"]
                 assert one.members.others == ["n2"]
-            assert await one.members.look() == [], "it said goodbye"
+            assert await one.members.poll() == [], "it said goodbye"
 
 
 async def test_a_node_that_says_nothing_is_there_no_more_after_its_time() -> None:
     with fresh_database() as url:
         async with AsyncExitStack() as stack:
-            one = await stack.enter_async_context(running_node(url, "n1", life_ms=300))
+            one = await stack.enter_async_context(running_node(url, "n1", ttl_ms=300))
             valkey().command("ZADD", NODES, 9_999_999_999_999, "n2")
-            assert await one.members.look() == ["n2"]
+            assert await one.members.poll() == ["n2"]
             die("n2")
-            assert await one.members.look() == []
+            assert await one.members.poll() == []
 
 
 async def test_those_live_that_say_so_and_hold_a_connection() -> None:
@@ -67,25 +67,25 @@ async def test_those_live_that_say_so_and_hold_a_connection() -> None:
 async def test_a_node_that_was_taken_for_dead_tells_those_who_have_entries() -> None:
     with fresh_database() as url:
         async with running_node(url, "n1") as node:
-            await node.members.look()  # behind the first beat, which found it missing
-            lapses: list[None] = []
-            node.members.on_lapse(lambda: lapses.append(None))
-            await node.members.look()
-            assert lapses == []
+            await node.members.poll()  # behind the first beat, which found it missing
+            losses: list[None] = []
+            node.members.on_lease_lost(lambda: losses.append(None))
+            await node.members.poll()
+            assert losses == []
             die("n1")
-            await node.members.look()
-            assert len(lapses) == 1
+            await node.members.poll()
+            assert len(losses) == 1
 
 
 async def test_without_redis_the_others_are_those_of_before() -> None:
     async with proxied_node() as (proxy, node):
         valkey().command("ZADD", NODES, 9_999_999_999_999, "n2")
-        await node.members.look()
+        await node.members.poll()
         proxy.refuse()
         proxy.cut()
         await eventually(lambda: not node.client.is_up)
         with pytest.raises(Unavailable):
-            await node.members.look()
+            await node.members.poll()
         assert node.members.others == ["n2"]
         valkey().command("DEL", NODES)
         await proxy.allow()
@@ -96,10 +96,10 @@ async def test_after_a_loss_of_redis_those_of_before_are_expected_for_a_life() -
     with fresh_database():
         async with (
             running_proxy(valkey().port) as proxy,
-            running_node(f"redis://127.0.0.1:{proxy.port}", "n1", life_ms=1_000) as node,
+            running_node(f"redis://127.0.0.1:{proxy.port}", "n1", ttl_ms=1_000) as node,
         ):
             valkey().command("ZADD", NODES, 9_999_999_999_999, "n2", 9_999_999_999_999, "n3")
-            await node.members.look()
+            await node.members.poll()
             valkey().command("DEL", NODES)
             for _ in range(2):  # the second loss forgets nothing
                 proxy.refuse()
@@ -107,13 +107,13 @@ async def test_after_a_loss_of_redis_those_of_before_are_expected_for_a_life() -
                 await eventually(lambda: not node.client.is_up)
                 await proxy.allow()
                 await eventually(lambda: node.client.is_up)
-                await node.members.look()
+                await node.members.poll()
                 assert (node.members.others, node.members.expected) == ([], ["n2", "n3"])
             valkey().command("ZADD", NODES, 9_999_999_999_999, "n3")
-            assert await node.members.look() == ["n3"]
+            assert await node.members.poll() == ["n3"]
             assert node.members.expected == ["n3", "n2"]
             valkey().command("ZREM", NODES, "n3")
-            await node.members.look()
+            await node.members.poll()
             assert node.members.expected == ["n2"], "the one that was back has left"
             await eventually(lambda: node.members.expected == [])
 
@@ -129,7 +129,7 @@ async def test_the_records_of_dead_nodes_are_removed_and_those_of_others_stay(pa
             records_of("dead", 700, ledger)
             records_of("n2", 10, ledger)
         die("dead", "dead2")
-        async with running_node(url, "n1", life_ms=300, partitions=partitions) as node:
+        async with running_node(url, "n1", ttl_ms=300, partitions=partitions) as node:
             await eventually(lambda: nodes() == ["n1"])
             assert [valkey().command("HLEN", ledger) for ledger in ledgers] == [10] * partitions
             await eventually(lambda: node.members.cleaned == 700 * partitions)
@@ -141,7 +141,7 @@ async def test_one_node_cleans_at_a_time_and_another_takes_over() -> None:
         records_of("dead", 5)
         die("dead")
         valkey().command("SET", CLEANER, "n0", "PX", 100)
-        async with running_node(url, "n1", life_ms=300):
+        async with running_node(url, "n1", ttl_ms=300):
             await asyncio.sleep(0.05)
             assert valkey().command("HLEN", LEDGER) == 5
             await eventually(lambda: valkey().command("HLEN", LEDGER) == 0)
@@ -153,7 +153,7 @@ async def test_who_cleans_a_large_ledger_goes_on_saying_that_it_lives(monkeypatc
     with fresh_database() as url:
         records_of("dead", 3_000)
         die("dead")
-        async with running_node(url, "n1", life_ms=300):
+        async with running_node(url, "n1", ttl_ms=300):
             await eventually(lambda: valkey().command("EXISTS", CLEANER))
             for _ in range(10):
                 await asyncio.sleep(0.05)
@@ -168,28 +168,28 @@ async def test_who_comes_back_while_it_is_cleaned_up_behind_stays(monkeypatch: p
     with fresh_database() as url:
         records_of("late", 2_000)
         die("late", "dead")
-        async with running_node(url, "n1", life_ms=300) as node:
+        async with running_node(url, "n1", ttl_ms=300) as node:
             await eventually(lambda: valkey().command("EXISTS", CLEANER))
             valkey().command("ZADD", NODES, 9_999_999_999_999, "late")
             await eventually(lambda: "dead" not in nodes())
             assert set(nodes()) == {"n1", "late"}
-            assert await node.members.look() == ["late"]
+            assert await node.members.poll() == ["late"]
 
 
 async def test_garbage_among_the_nodes_is_cleared_away() -> None:
     with fresh_database() as url:
         valkey().client().zadd(NODES, {b"\xff\xfe": 1, b"": 1})
-        async with running_node(url, "n1", life_ms=300) as node:
+        async with running_node(url, "n1", ttl_ms=300) as node:
             await eventually(lambda: valkey().command("ZCARD", NODES) == 1)
             valkey().client().zadd(NODES, {b"\xff\xfe": 9_999_999_999_999})
-            assert len(await node.members.look()) == 1
+            assert len(await node.members.poll()) == 1
 
 
 async def test_a_ledger_that_is_none_is_left_alone() -> None:
     with fresh_database() as url:
         valkey().command("SET", LEDGER, "garbage")
         die("dead")
-        async with running_node(url, "n1", life_ms=300) as node:
+        async with running_node(url, "n1", ttl_ms=300) as node:
             await asyncio.sleep(0.2)
             assert node.client.is_up
             assert await still_beats(node)
@@ -203,32 +203,32 @@ async def still_beats(node: ClusterNode) -> bool:
 
 async def test_a_node_that_another_cleans_up_behind_is_expected_as_well() -> None:
     with fresh_database() as url:
-        async with running_node(url, "n1", life_ms=5_000) as one, running_node(url, "n2", life_ms=5_000) as two:
+        async with running_node(url, "n1", ttl_ms=5_000) as one, running_node(url, "n2", ttl_ms=5_000) as two:
             await eventually(lambda: one.members.others == ["n2"] and two.members.others == ["n1"])
             seconds = int(valkey().command("TIME")[0])
             valkey().command("ZADD", NODES, seconds * 1_000 - 1_000, "silent")
-            await two.members.look()
+            await two.members.poll()
             await eventually(lambda: float(str(valkey().command("ZSCORE", NODES, "silent"))) < 0)
-            await one.members.look()
+            await one.members.poll()
             assert one.members.expected == ["n2", "silent"]
             valkey().command("ZADD", NODES, 6_000 - seconds * 1_000, "silent")
-            await one.members.look()
+            await one.members.poll()
             assert one.members.expected == ["n2"]
 
 
 async def test_nodes_know_one_another_as_soon_as_they_are_there() -> None:
     """Beats alone would take 20 s."""
     with fresh_database() as url:
-        async with running_node(url, "n1", life_ms=60_000) as one, running_node(url, "n2", life_ms=60_000) as two:
+        async with running_node(url, "n1", ttl_ms=60_000) as one, running_node(url, "n2", ttl_ms=60_000) as two:
             await eventually(lambda: one.members.others == ["n2"] and two.members.others == ["n1"])
 
 
 async def test_a_node_that_stopped_saying_that_it_lives_is_expected_for_one_more_life() -> None:
     """It may only have been cut off from Redis, and its sessions are waiting."""
     with fresh_database() as url:
-        async with running_node(url, "n1", life_ms=600) as node:
+        async with running_node(url, "n1", ttl_ms=600) as node:
             valkey().command("ZADD", NODES, 1, "silent")
-            await node.members.look()
+            await node.members.poll()
             assert "silent" not in node.members.others
             assert "silent" in node.members.expected
             await eventually(lambda: "silent" not in node.members.expected)

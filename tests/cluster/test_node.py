@@ -15,7 +15,7 @@ from tests.valkey import fresh_database, running_valkey, valkey
 
 
 def new_node(url: str) -> ClusterNode:
-    return ClusterNode(parse_redis_url(url), name="n1", life_ms=15_000, timeout_s=3.0, ledgers=("ledger",))
+    return ClusterNode(parse_redis_url(url), name="n1", ttl_ms=15_000, timeout_s=3.0, ledgers=("ledger",))
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ async def test_a_node_that_leaves_takes_its_entries_along() -> None:
 
 
 async def test_a_node_starts_without_redis_and_serves_once_it_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(node_module, "PATIENCE_S", 0.05)
+    monkeypatch.setattr(node_module, "LIFECYCLE_TIMEOUT_S", 0.05)
     with fresh_database():
         async with running_proxy(valkey().port) as proxy:
             proxy.refuse()
@@ -67,7 +67,7 @@ async def test_a_node_starts_without_redis_and_serves_once_it_is_there(monkeypat
 
 @pytest.mark.parametrize("how", ["gone", "hung"])
 async def test_a_node_that_cannot_say_goodbye_ends_all_the_same(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(node_module, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(node_module, "LIFECYCLE_TIMEOUT_S", 0.1)
     async with proxied_node() as (proxy, node):
         node.presence.leave("ann", "s1")
         if how == "gone":

@@ -18,7 +18,7 @@ def run(server: Valkey, script: Script, keys: list[str], *arguments: str | int) 
     return server.command("EVAL", script.source, len(keys), *keys, *arguments)
 
 
-def life_ms(server: Valkey, key: str) -> int:
+def ttl_ms(server: Valkey, key: str) -> int:
     return int(server.command("PTTL", key))
 
 
@@ -38,9 +38,9 @@ def test_every_file_is_a_script_that_is_loaded_and_has_the_digest_that_the_serve
 SESSIONS, DEVICES, HEAD = "sessions::{ann}", "devices::{ann}", "head::{ann}"
 
 
-def join(server: Valkey, member: str, most: int = 2, device: str = "", *ended: str, life_ms: int = 5_000) -> Any:
+def join(server: Valkey, member: str, most: int = 2, device: str = "", *ended: str, ttl_ms: int = 5_000) -> Any:
     """Without the turn: the member that was replaced, or who is there."""
-    came, *_, last = run(server, JOIN, [SESSIONS, DEVICES], member, most, life_ms, device, *ended)
+    came, *_, last = run(server, JOIN, [SESSIONS, DEVICES], member, most, ttl_ms, device, *ended)
     assert came == isinstance(last, str)
     return last
 
@@ -58,7 +58,7 @@ def test_a_session_joins_below_the_limit_and_is_told_who_is_there_above_it(serve
     assert join(server, "n2::b") == ""
     assert join(server, "n1::c") == ["n1::a", "n2::b"]
     assert join(server, "n1::a") == "", "who is there already is no more of them"
-    assert 4_000 < life_ms(server, SESSIONS) <= 5_000
+    assert 4_000 < ttl_ms(server, SESSIONS) <= 5_000
     assert server.command("EXISTS", DEVICES) == 0
 
 
@@ -81,7 +81,7 @@ def test_a_session_takes_the_place_of_the_one_before_it_on_its_device(server: Va
     assert join(server, "n2::b", 1, "phone") == "", "it is there already"
     assert join(server, "n2::c", 1, "desk") == ["n2::b"]
     assert members(server) == ["n2::b"]
-    assert 4_000 < life_ms(server, DEVICES) <= 5_000
+    assert 4_000 < ttl_ms(server, DEVICES) <= 5_000
     server.command("ZADD", SESSIONS, "+inf", "n3::more")
     assert join(server, "n1::d", 1, "phone") == "n2::b", "one for one, also above the limit"
 
@@ -102,7 +102,7 @@ def test_refreshing_keeps_sessions_and_brings_back_lost_ones(server: Valkey) -> 
         score = float(server.command("ZSCORE", SESSIONS, member))
         assert score == pytest.approx(time.time() * 1_000 + 5_000, abs=1_000)
     assert server.command("HGETALL", DEVICES) == {"phone": "7 n1::b sure"}
-    assert 4_000 < life_ms(server, DEVICES) <= 5_000
+    assert 4_000 < ttl_ms(server, DEVICES) <= 5_000
 
 
 def test_refreshing_tells_what_was_replaced_and_takes_back_what_was_not(server: Valkey) -> None:
@@ -117,7 +117,7 @@ def test_refreshing_tells_what_was_replaced_and_takes_back_what_was_not(server: 
 def test_refreshing_tells_the_latest_message_of_the_user_and_keeps_its_history(server: Valkey) -> None:
     server.command("SET", HEAD, "1700000000000001 5 0 0 0", "PX", 1_000)
     assert refresh(server, "n1::a", "", 0) == [[], 1_700_000_000_000_001]
-    assert 3_500_000 < life_ms(server, HEAD) <= 3_600_000
+    assert 3_500_000 < ttl_ms(server, HEAD) <= 3_600_000
     server.command("SET", HEAD, "garbage")
     assert refresh(server, "n1::a", "", 0) == [[], 0]
 
@@ -140,8 +140,8 @@ def test_dead_nodes_are_buried_once_and_remembered_for_one_life(server: Valkey) 
     assert float(server.command("ZSCORE", "nodes", "dead")) == 1_000 - now_ms
     run(server, BURY, ["nodes"], "dead")
     assert float(server.command("ZSCORE", "nodes", "dead")) == 1_000 - now_ms
-    lapsed, living, dead, buried = run(server, BEAT, ["nodes"], "n1", 30_000)
-    assert (lapsed, set(living), dead, buried) == (1, {"n1", "returned"}, [], ["dead"])
+    lease_lost, living, dead, buried = run(server, BEAT, ["nodes"], "n1", 30_000)
+    assert (lease_lost, set(living), dead, buried) == (1, {"n1", "returned"}, [], ["dead"])
     assert run(server, BEAT, ["nodes"], "dead", 30_000)[0] == 1, "it had lapsed"
 
 

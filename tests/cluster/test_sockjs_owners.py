@@ -3,7 +3,7 @@
 import pytest
 
 from app.cluster.keys import node_channel
-from app.cluster.sockjs_owners import LIFE_MS, RedisOwners
+from app.cluster.sockjs_owners import TTL_MS, RedisOwners
 from app.redis.client import RedisClient
 from tests.eventually import eventually
 from tests.nodes import running_node
@@ -22,7 +22,7 @@ async def test_first_to_claim_has_it(owners: tuple[RedisOwners, RedisOwners], se
     assert await a.find("s") is None
     assert [await node.claim("s") for node in (a, b, a)] == ["a", "a", "a"]
     assert await b.find("s") == "a"
-    assert LIFE_MS - 5000 < int(server.command("PTTL", KEY)) <= LIFE_MS
+    assert TTL_MS - 5000 < int(server.command("PTTL", KEY)) <= TTL_MS
 
 
 async def test_owner_that_is_gone_is_replaced_unless_another_was_faster(

@@ -17,7 +17,7 @@ from app.cluster.wire import (
     encode_notice,
     encode_publication,
     label,
-    open_parcel,
+    parse_node_message,
 )
 from app.hub.publication import Notice, Publication
 from app.messages.message import Envelope, MessageEncoder, NotifyMessage
@@ -139,14 +139,14 @@ def test_a_field_of_another_type_is_a_value_error_or_the_right_type(name: str, v
 
 def test_a_parcel_has_its_kind_its_sender_and_all_of_its_content() -> None:
     for kind in Kind:
-        parcel = open_parcel(label(kind, "node-1.a") + b"con\ntent\n")
-        assert parcel == (kind, "node-1.a", b"con\ntent\n")
+        message = parse_node_message(label(kind, "node-1.a") + b"con\ntent\n")
+        assert message == (kind, "node-1.a", b"con\ntent\n")
 
 
 @pytest.mark.parametrize("data", [b"", b"hello", b"M", b"Xnode\ncontent", b"\n", b"M\xff\ncontent"])
 def test_what_no_node_sent_is_a_value_error(data: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
-        open_parcel(data)
+        parse_node_message(data)
 
 
 # Publications and notices

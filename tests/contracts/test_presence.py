@@ -11,7 +11,7 @@ from app.gateway.presence import Presence
 from tests.contracts.implementations import PRESENCES
 
 LIMIT = 3
-PATIENCE_S = 5
+TIMEOUT_S = 5
 
 
 @pytest.fixture(params=PRESENCES.values(), ids=[*PRESENCES])
@@ -58,7 +58,7 @@ async def test_who_leaves_makes_room_at_once_on_his_node_and_soon_on_all(presenc
     for n in range(LIMIT):
         await joins(here, f"s{n}")
     here.leave("ann", "s0")
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(TIMEOUT_S):
         while not await joins(there, "late"):  # noqa: ASYNC110 — the port has no event of it
             await asyncio.sleep(0.002)
     assert not await joins(here, "more")
@@ -151,7 +151,7 @@ async def test_who_is_at_the_limit_gets_the_place_of_who_is_overdue(presences: S
 async def test_who_was_asked_has_the_time_to_answer(
     presences: Sequence[Presence], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.gateway.overdue.LOOK_AGAIN_S", 0.01)
+    monkeypatch.setattr("app.gateway.overdue.RECHECK_DELAY_S", 0.01)
     here, _ = presences
     judge = Judge(here, None, "s0", None, "")
     for n in range(LIMIT):

@@ -13,7 +13,7 @@ from app.messages.message import Envelope
 from tests.contracts.implementations import RELAYS
 
 NODES = 3
-PATIENCE_S = 5
+TIMEOUT_S = 5
 
 
 class Ear:
@@ -43,7 +43,7 @@ class Ear:
 
     async def wait_for(self, message_id: str) -> list[str]:
         """The ids that were heard up to this one."""
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(TIMEOUT_S):
             while message_id not in self.ids:  # noqa: ASYNC110 — the port has no event of it
                 await asyncio.sleep(0.002)
         return self.ids

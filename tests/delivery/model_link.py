@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from app.redis.connection import unavailable
-from app.redis.subscriptions import Channels
+from app.redis.subscriptions import Subscriptions
 from tests.delivery.model_server import Server
 
 TICK_S = 0.001  # that a command takes
@@ -61,7 +61,7 @@ class Link:
         self.to_server.append(Request(execute, on_reply, done))
         return done
 
-    def change_channels(self, verb: str, channels: Sequence[str]) -> "asyncio.Future[Any]":
+    def change_subscriptions(self, verb: str, channels: Sequence[str]) -> "asyncio.Future[Any]":
         change = self.subscribed.update if verb == "SUBSCRIBE" else self.subscribed.difference_update
         return self.send(lambda: change(channels))
 
@@ -111,7 +111,9 @@ class Client:
         self._on_message: Callable[[str, bytes], None] = lambda channel, payload: None
         self._on_up: list[Callable[[Sequence[str]], None]] = []
         link_of: Any = self._link_of
-        self.channels = Channels(("SUBSCRIBE", "UNSUBSCRIBE"), at_once=100, link_of=link_of, look_again=self._stale.set)
+        self.subscriptions = Subscriptions(
+            ("SUBSCRIBE", "UNSUBSCRIBE"), at_once=100, connection_of=link_of, request_restore=self._stale.set
+        )
 
     @property
     def is_up(self) -> bool:
@@ -150,7 +152,7 @@ class Client:
             await self._stale.wait()
             self._stale.clear()
             is_new, self._is_new = self._is_new, False
-            back = await self.channels.restore()
+            back = await self.subscriptions.restore()
             if back or is_new:
                 for call in self._on_up:
                     call(back)
@@ -168,7 +170,7 @@ class Client:
             link, self.link = self.link, None
             link.abort()
             lost: Any = link
-            self.channels.lose(lost)
+            self.subscriptions.lose(lost)
             self._stale.set()
 
     def forget(self, channel: str, *, silently: bool) -> None:
@@ -176,4 +178,4 @@ class Client:
         if self.link is not None and channel in self.link.subscribed:
             self.link.subscribed.discard(channel)
             if not silently:
-                self.link.to_node.append(partial(self.channels.drop, channel))
+                self.link.to_node.append(partial(self.subscriptions.drop, channel))

@@ -56,7 +56,7 @@ class LinkMailbox:
         return self._placed(envelope, placed)._replace(unsafe=unsafe)
 
     def _placed(self, envelope: Envelope, placed: Placed) -> Placed:
-        own = user_channel(envelope.receiver) in self.client.channels
+        own = user_channel(envelope.receiver) in self.client.subscriptions
         return placed._replace(others=max(0, placed.others - own))
 
     async def _unsafe(self) -> Unavailable | None:

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from app.cluster.keys import EVERYBODY, user_channel
 from app.cluster.mailbox.memory import MemoryStore
-from app.cluster.wire import Kind as Parcel
+from app.cluster.wire import Kind as MessageKind
 from app.cluster.wire import encode_envelope, label
 from app.delivery.mailbox import Keep, Kind, MailboxLimits, Missed, Placed
 from app.messages.message import Envelope
@@ -178,4 +178,4 @@ def payload_of(sender: str, envelope: Envelope, previous: int) -> bytes:
     """As the script publishes it."""
     stamp = b',"accepted":%d,"previous":%d,"acked":%d,"expires_ms":%d}'
     stamp %= envelope.seq, previous, envelope.acked_ms, envelope.expires_ms
-    return label(Parcel.MESSAGE, sender) + encode_envelope(envelope)[:-1] + stamp
+    return label(MessageKind.MESSAGE, sender) + encode_envelope(envelope)[:-1] + stamp

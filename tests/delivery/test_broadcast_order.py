@@ -222,7 +222,7 @@ async def two_services() -> AsyncIterator[tuple[Service, Service, Proxy]]:
             service(f"redis://127.0.0.1:{proxy.port}", "n2") as far,
         ):
             for one in (near, far):
-                await one.cluster.members.look()
+                await one.cluster.members.poll()
             yield near, far, proxy
 
 

@@ -18,7 +18,7 @@ ANSWER_S = 1.0
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Time is in the hands of the test; nobody has to wait for it."""
-    monkeypatch.setattr("app.gateway.overdue.LOOK_AGAIN_S", 0.05)
+    monkeypatch.setattr("app.gateway.overdue.RECHECK_DELAY_S", 0.05)
 
 
 async def newcomer(stage: Stage, wait_s: float = 0.1) -> Peer:

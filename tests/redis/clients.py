@@ -26,7 +26,7 @@ async def connected(url: str, *, timeout_s: float = 3.0) -> AsyncIterator[RedisC
 
 
 async def subscribed(client: RedisClient, channel: str) -> None:
-    if (pending := client.channels.subscribe(channel)) is not None:
+    if (pending := client.subscriptions.subscribe(channel)) is not None:
         await pending
 
 

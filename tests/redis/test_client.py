@@ -163,13 +163,13 @@ async def test_channels_are_subscribed_again_and_told(server: Valkey, proxy: Pro
         ear = Ear(client)
         for channel in ("a", "b", "ended"):
             await subscribed(client, channel)
-        client.channels.unsubscribe("ended")
+        client.subscriptions.unsubscribe("ended")
         proxy.cut()
-        await eventually(lambda: "a" not in client.channels)
-        assert client.channels.subscribe("late") is None, "there is nobody to wait for"
+        await eventually(lambda: "a" not in client.subscriptions)
+        assert client.subscriptions.subscribe("late") is None, "there is nobody to wait for"
         await client.wait_until_up(5)
         assert [set(channels) for channels in ear.back] == [{"a", "b", "late"}]
-        assert client.channels.subscribe("late") is None
+        assert client.subscriptions.subscribe("late") is None
         assert [listeners(server, channel) for channel in ("a", "b", "late", "ended")] == [1, 1, 1, 0]
         assert await client.publish("late", b"x") == 1
         assert ear.heard == [b"x"]
@@ -184,7 +184,7 @@ async def test_many_channels_are_subscribed_again(
         proxy.cut()
         await eventually(lambda: not client.is_up)
         await client.wait_until_up(5)
-        await eventually(lambda: all(f"c{n}" in client.channels for n in range(4_000)))
+        await eventually(lambda: all(f"c{n}" in client.subscriptions for n in range(4_000)))
         assert [listeners(server, f"c{n}") for n in (0, 1_999, 3_999)] == [1, 1, 1]
 
 

@@ -13,20 +13,20 @@ from tests.valkey import Valkey, running_valkey
 
 
 async def test_a_channel_is_confirmed_once_for_all_who_want_it(server: Valkey, client: RedisClient) -> None:
-    one, other = client.channels.subscribe("a"), client.channels.subscribe("a")
+    one, other = client.subscriptions.subscribe("a"), client.subscriptions.subscribe("a")
     assert one is not None
     assert other is not None
-    assert "a" not in client.channels
+    assert "a" not in client.subscriptions
     await asyncio.gather(one, other)
-    assert ("a" in client.channels, listeners(server, "a"), client.channels.subscribe("a")) == (True, 1, None)
+    assert ("a" in client.subscriptions, listeners(server, "a"), client.subscriptions.subscribe("a")) == (True, 1, None)
 
 
 async def test_who_goes_away_does_not_end_the_subscription_of_others(client: RedisClient) -> None:
-    one, other = asyncio.ensure_future(client.channels.subscribe("a") or None), client.channels.subscribe("a")  # type: ignore[arg-type]
+    one, other = asyncio.ensure_future(client.subscriptions.subscribe("a") or None), client.subscriptions.subscribe("a")  # type: ignore[arg-type]
     one.cancel()
     assert other is not None
     await other
-    assert "a" in client.channels
+    assert "a" in client.subscriptions
 
 
 @pytest.mark.parametrize("turns", [0, 1, 2])
@@ -34,27 +34,27 @@ async def test_what_is_ended_while_it_is_being_subscribed_is_ended(
     server: Valkey, client: RedisClient, turns: int
 ) -> None:
     """Else the server would go on counting this node among those who listen."""
-    pending = client.channels.subscribe("a")
+    pending = client.subscriptions.subscribe("a")
     for _ in range(turns):
         await asyncio.sleep(0)
-    client.channels.unsubscribe("a")
+    client.subscriptions.unsubscribe("a")
     assert pending is not None
     await pending
     await client.call("k", "PING")
-    assert ("a" in client.channels, listeners(server, "a")) == (False, 0)
+    assert ("a" in client.subscriptions, listeners(server, "a")) == (False, 0)
 
 
 async def test_what_is_wanted_again_while_it_is_being_ended_is_subscribed(server: Valkey, client: RedisClient) -> None:
     for _ in range(3):
-        client.channels.subscribe("a")
-        client.channels.unsubscribe("a")
+        client.subscriptions.subscribe("a")
+        client.subscriptions.unsubscribe("a")
     await subscribed(client, "a")
     await client.call("k", "PING")
-    assert ("a" in client.channels, listeners(server, "a")) == (True, 1)
+    assert ("a" in client.subscriptions, listeners(server, "a")) == (True, 1)
 
 
 async def test_ending_what_was_never_subscribed_is_no_error(client: RedisClient) -> None:
-    client.channels.unsubscribe("never")
+    client.subscriptions.unsubscribe("never")
     assert await client.call("k", "PING") == b"PONG"
 
 
@@ -64,24 +64,24 @@ async def test_a_subscription_that_the_server_does_not_keep_up_with_comes_later(
     ear = Ear(client)
     with monkeypatch.context() as patch:
         patch.setattr(connection_module, "MAX_WAITING", 0)
-        assert client.channels.subscribe("a") is None
+        assert client.subscriptions.subscribe("a") is None
     await eventually(lambda: ear.back == [["a"]])
-    assert ("a" in client.channels, listeners(server, "a")) == (True, 1)
+    assert ("a" in client.subscriptions, listeners(server, "a")) == (True, 1)
 
 
 async def test_a_confirmation_that_comes_with_the_loss_of_the_connection_does_not_count(client: RedisClient) -> None:
     """It would never be subscribed again."""
-    pending = client.channels.subscribe("a")
+    pending = client.subscriptions.subscribe("a")
     assert pending is not None
-    (link,) = client._links.values()
-    done = link._waiting[-1]
-    assert isinstance(done, connection_module._Channels)
+    (connection,) = client._connections.values()
+    done = connection._waiting[-1]
+    assert isinstance(done, connection_module._SubscriptionChange)
     done.done.set_result(None)
-    link.abort()
+    connection.abort()
     await pending
-    assert "a" not in client.channels
+    assert "a" not in client.subscriptions
     await client.wait_until_up(5)
-    await eventually(lambda: "a" in client.channels)
+    await eventually(lambda: "a" in client.subscriptions)
 
 
 async def test_a_refused_channel_is_tried_again_and_told(caplog: pytest.LogCaptureFixture) -> None:
@@ -90,8 +90,8 @@ async def test_a_refused_channel_is_tried_again_and_told(caplog: pytest.LogCaptu
         async with connected(f"redis://half:sEcret@127.0.0.1:{server.port}") as client:
             with caplog.at_level(logging.WARNING):
                 await subscribed(client, "a")
-            assert "a" not in client.channels
+            assert "a" not in client.subscriptions
             assert "NOPERM" in caplog.text
             assert "sEcret" not in caplog.text
             server.command("ACL", "SETUSER", "half", "allchannels")
-            await eventually(lambda: "a" in client.channels)
+            await eventually(lambda: "a" in client.subscriptions)

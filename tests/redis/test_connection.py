@@ -10,7 +10,7 @@ from hiredis import ReplyError
 
 from app.errors import Unavailable
 from app.redis import connection as connection_module
-from app.redis.connection import Link, open_link, pack
+from app.redis.connection import Connection, open_connection, pack
 from tests.eventually import eventually
 from tests.redis.scripted import OK, ScriptedServer
 from tests.valkey import fresh_database, valkey
@@ -22,7 +22,7 @@ class Heard:
     def __init__(self) -> None:
         self.messages: list[tuple[str, bytes]] = []
         self.dropped: list[str] = []
-        self.lost: list[Link] = []
+        self.lost: list[Connection] = []
 
     def note(self, channel: str, payload: bytes) -> None:
         self.messages.append((channel, payload))
@@ -31,9 +31,9 @@ class Heard:
 @asynccontextmanager
 async def opened(
     port: int, heard: Heard | None = None, *, on_message: Callable[[str, bytes], None] | None = None
-) -> AsyncIterator[Link]:
+) -> AsyncIterator[Connection]:
     heard = heard or Heard()
-    link = await open_link(
+    connection = await open_connection(
         "127.0.0.1",
         port,
         tls=None,
@@ -44,9 +44,9 @@ async def opened(
         on_dropped=heard.dropped.append,
     )
     try:
-        yield link
+        yield connection
     finally:
-        link.abort()
+        connection.abort()
 
 
 # Opening
@@ -54,16 +54,16 @@ async def opened(
 
 async def test_a_link_greets_and_says_its_name() -> None:
     with fresh_database():
-        async with opened(valkey().port) as link:
-            assert b"name=test " in await link.send("CLIENT", "INFO")
-            assert await link.send("ECHO", "消息") == "消息".encode()
+        async with opened(valkey().port) as connection:
+            assert b"name=test " in await connection.send("CLIENT", "INFO")
+            assert await connection.send("ECHO", "消息") == "消息".encode()
 
 
 async def test_user_password_and_database_are_part_of_the_greeting(scripted: ScriptedServer) -> None:
-    link = await open_link(
+    connection = await open_connection(
         "127.0.0.1", scripted.port, tls=None, timeout_s=TIMEOUT_S, username="u", password="p", name="n", db=2
     )
-    link.abort()
+    connection.abort()
     assert scripted.commands == [
         [b"HELLO", b"3", b"AUTH", b"u", b"p", b"SETNAME", b"n"],
         [b"SELECT", b"2"],
@@ -72,8 +72,8 @@ async def test_user_password_and_database_are_part_of_the_greeting(scripted: Scr
 
 
 async def test_a_password_without_a_user_is_the_default_users(scripted: ScriptedServer) -> None:
-    link = await open_link("127.0.0.1", scripted.port, tls=None, timeout_s=TIMEOUT_S, password="p")
-    link.abort()
+    connection = await open_connection("127.0.0.1", scripted.port, tls=None, timeout_s=TIMEOUT_S, password="p")
+    connection.abort()
     assert scripted.commands[0] == [b"HELLO", b"3", b"AUTH", b"default", b"p"]
 
 
@@ -91,7 +91,7 @@ async def test_a_server_that_refuses_the_greeting_leaves_no_connection(
 ) -> None:
     scripted.answers[verb] = answer
     with pytest.raises(error):
-        await open_link("127.0.0.1", scripted.port, tls=None, timeout_s=TIMEOUT_S)
+        await open_connection("127.0.0.1", scripted.port, tls=None, timeout_s=TIMEOUT_S)
     await eventually(lambda: scripted.connections == 0)
 
 
@@ -101,7 +101,7 @@ async def test_a_server_that_says_nothing_is_waited_for_so_long_and_no_longer(
 ) -> None:
     scripted.answers[verb] = None
     with pytest.raises(TimeoutError):
-        await open_link("127.0.0.1", scripted.port, tls=None, timeout_s=0.05)
+        await open_connection("127.0.0.1", scripted.port, tls=None, timeout_s=0.05)
     await eventually(lambda: scripted.connections == 0)
 
 
@@ -110,34 +110,34 @@ async def test_a_server_that_says_nothing_is_waited_for_so_long_and_no_longer(
 
 async def test_commands_of_one_turn_are_answered_in_their_order() -> None:
     with fresh_database():
-        async with opened(valkey().port) as link:
-            replies = [link.send("ECHO", n) for n in range(100)]
+        async with opened(valkey().port) as connection:
+            replies = [connection.send("ECHO", n) for n in range(100)]
             assert await asyncio.gather(*replies) == [b"%d" % n for n in range(100)]
-            assert link.commands == 102
+            assert connection.commands == 102
 
 
 async def test_an_error_belongs_to_its_command_alone() -> None:
     with fresh_database():
-        async with opened(valkey().port) as link:
-            good, bad, after = link.send("ECHO", "1"), link.send("NONSENSE"), link.send("ECHO", "2")
+        async with opened(valkey().port) as connection:
+            good, bad, after = connection.send("ECHO", "1"), connection.send("NONSENSE"), connection.send("ECHO", "2")
             with pytest.raises(ReplyError, match="unknown command"):
                 await bad
             assert (await good, await after) == (b"1", b"2")
 
 
 async def test_who_goes_away_does_not_shift_the_answers_of_the_others(scripted: ScriptedServer) -> None:
-    async with opened(scripted.port) as link:
+    async with opened(scripted.port) as connection:
         scripted.answers[b"A"] = b"+a\r\n"
         scripted.answers[b"B"] = b"+b\r\n"
-        gone, stays = link.send("A"), link.send("B")
+        gone, stays = connection.send("A"), connection.send("B")
         gone.cancel()
         assert await stays == b"b"
 
 
 async def test_an_answer_that_comes_in_pieces_is_one(scripted: ScriptedServer) -> None:
-    async with opened(scripted.port) as link:
+    async with opened(scripted.port) as connection:
         scripted.answers[b"GET"] = None
-        reply = link.send("GET", "x")
+        reply = connection.send("GET", "x")
         await eventually(lambda: scripted.verbs[-1] == "GET")
         for byte in b"$5\r\nhe\r\no\r\n":
             scripted.say(bytes([byte]))
@@ -147,111 +147,111 @@ async def test_an_answer_that_comes_in_pieces_is_one(scripted: ScriptedServer) -
 
 async def test_the_end_of_the_connection_ends_all_that_waits(scripted: ScriptedServer) -> None:
     heard = Heard()
-    async with opened(scripted.port, heard) as link:
+    async with opened(scripted.port, heard) as connection:
         scripted.answers |= {b"GET": None, b"SUBSCRIBE": None}
-        replies = [link.send("GET", "x"), link.change_channels("SUBSCRIBE", ["a"])]
+        replies = [connection.send("GET", "x"), connection.change_subscriptions("SUBSCRIBE", ["a"])]
         await eventually(lambda: "GET" in scripted.verbs)
         scripted.writers[0].close()
         for reply in replies:
             with pytest.raises(Unavailable, match="lost") as caught:
                 await reply
             assert caught.value.retry_after_s is not None
-        assert heard.lost == [link]
+        assert heard.lost == [connection]
         with pytest.raises(Unavailable, match="away"):
-            link.send("GET", "x")
-        link.pause_reading()
-        link.resume_reading()
-        link.abort()
-    assert heard.lost == [link], "once"
+            connection.send("GET", "x")
+        connection.pause_reading()
+        connection.resume_reading()
+        connection.abort()
+    assert heard.lost == [connection], "once"
 
 
 @pytest.mark.parametrize("data", [b"HTTP/1.1 200 OK\r\n", b"\x00\r\n", b":x\r\n", b"+unasked\r\n"])
 async def test_what_no_redis_would_say_ends_the_connection(scripted: ScriptedServer, data: bytes) -> None:
     heard = Heard()
-    async with opened(scripted.port, heard) as link:
+    async with opened(scripted.port, heard) as connection:
         scripted.say(data)
-        await eventually(lambda: link.lost)
-        assert heard.lost == [link]
+        await eventually(lambda: connection.lost)
+        assert heard.lost == [connection]
 
 
 async def test_more_than_a_server_keeps_up_with_is_refused(
     scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connection_module, "MAX_WAITING", 3)
-    async with opened(scripted.port) as link:
+    async with opened(scripted.port) as connection:
         scripted.answers[b"GET"] = None
         for _ in range(3):
-            link.send("GET", "x")
+            connection.send("GET", "x")
         with pytest.raises(Unavailable, match="keep up"):
-            link.send("GET", "x")
+            connection.send("GET", "x")
         await eventually(lambda: scripted.verbs.count("GET") == 3)
         scripted.say(OK * 3)
-        await eventually(lambda: not link._waiting)
-        await asyncio.wait_for(asyncio.gather(link.send("PING")), TIMEOUT_S)
+        await eventually(lambda: not connection._waiting)
+        await asyncio.wait_for(asyncio.gather(connection.send("PING")), TIMEOUT_S)
 
 
 async def test_what_a_server_does_not_take_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection_module, "MAX_UNSENT_BYTES", 1_000_000)
     with fresh_database():
-        async with opened(valkey().port) as link:
-            transport = link._transport
+        async with opened(valkey().port) as connection:
+            transport = connection._transport
             assert transport is not None
-            link.send("SET", "big", b"x" * 30_000_000)
+            connection.send("SET", "big", b"x" * 30_000_000)
             await asyncio.sleep(0)
             await asyncio.sleep(0)
             with pytest.raises(Unavailable, match="keep up"):
-                link.send("PING")
-            await eventually(lambda: not link._congested)
-            assert await link.send("STRLEN", "big") == 30_000_000
+                connection.send("PING")
+            await eventually(lambda: not connection._congested)
+            assert await connection.send("STRLEN", "big") == 30_000_000
 
 
 # Silence
 
 
 async def test_a_server_that_does_not_answer_is_found_out(scripted: ScriptedServer) -> None:
-    async with opened(scripted.port) as link:
+    async with opened(scripted.port) as connection:
         scripted.answers[b"PING"] = None
-        assert not link.is_silent(0.02), "an idle link is asked"
+        assert not connection.is_silent(0.02), "an idle connection is asked"
         await asyncio.sleep(0.03)
-        assert link.is_silent(0.02)
-        assert not link.is_silent(10)
+        assert connection.is_silent(0.02)
+        assert not connection.is_silent(10)
         scripted.say(b"+PONG\r\n")
-        await eventually(lambda: not link.is_silent(0.02))
+        await eventually(lambda: not connection.is_silent(0.02))
 
 
 async def test_a_link_that_reads_nothing_on_purpose_does_not_blame_the_server(scripted: ScriptedServer) -> None:
-    async with opened(scripted.port) as link:
-        link.pause_reading()
-        reply = link.send("GET", "x")
+    async with opened(scripted.port) as connection:
+        connection.pause_reading()
+        reply = connection.send("GET", "x")
         await asyncio.sleep(0.03)
-        assert not link.is_silent(0.02)
-        link.resume_reading()
-        assert not link.is_silent(0.02)
+        assert not connection.is_silent(0.02)
+        connection.resume_reading()
+        assert not connection.is_silent(0.02)
         assert await reply == b"OK"
 
 
-# Channels
+# Subscriptions
 
 
 async def test_what_is_published_comes_in_its_order_among_the_answers() -> None:
     heard = Heard()
     with fresh_database():
-        async with opened(valkey().port, heard) as link:
-            await link.change_channels("SUBSCRIBE", ["a", "b"])
+        async with opened(valkey().port, heard) as connection:
+            await connection.change_subscriptions("SUBSCRIBE", ["a", "b"])
             for n in range(3):
-                await link.send("PUBLISH", "a", n)
+                await connection.send("PUBLISH", "a", n)
                 assert heard.messages[-1] == ("a", b"%d" % n), "before the answer"
-            await link.change_channels("UNSUBSCRIBE", ["a"])
-            assert await link.send("PUBLISH", "a", "x") == 0
+            await connection.change_subscriptions("UNSUBSCRIBE", ["a"])
+            assert await connection.send("PUBLISH", "a", "x") == 0
             assert len(heard.messages) == 3
 
 
 async def test_sharded_channels_are_heard_too() -> None:
     heard = Heard()
     with fresh_database():
-        async with opened(valkey().port, heard) as link:
-            await link.change_channels("SSUBSCRIBE", ["a"])
-            await link.send("SPUBLISH", "a", "x")
+        async with opened(valkey().port, heard) as connection:
+            await connection.change_subscriptions("SSUBSCRIBE", ["a"])
+            await connection.send("SPUBLISH", "a", "x")
             assert heard.messages == [("a", b"x")]
 
 
@@ -263,11 +263,11 @@ async def test_a_channel_that_the_server_ends_by_itself_is_told(scripted: Script
 
 
 async def test_a_subscription_that_is_refused_is_an_error(scripted: ScriptedServer) -> None:
-    async with opened(scripted.port) as link:
+    async with opened(scripted.port) as connection:
         scripted.answers[b"SSUBSCRIBE"] = b"-MOVED 1 127.0.0.1:7000\r\n"
         with pytest.raises(ReplyError, match="MOVED"):
-            await link.change_channels("SSUBSCRIBE", ["a"])
-        assert await link.send("PING") == b"PONG"
+            await connection.change_subscriptions("SSUBSCRIBE", ["a"])
+        assert await connection.send("PING") == b"PONG"
 
 
 async def test_a_message_that_cannot_be_handled_does_not_end_the_stream(
@@ -276,11 +276,11 @@ async def test_a_message_that_cannot_be_handled_does_not_end_the_stream(
     def fail(channel: str, payload: bytes) -> None:
         raise ValueError(payload)
 
-    async with opened(scripted.port, on_message=fail) as link:
+    async with opened(scripted.port, on_message=fail) as connection:
         scripted.say(b">3\r\n$7\r\nmessage\r\n$1\r\na\r\n$6\r\nsEcret\r\n")
         await eventually(lambda: "could not be handled" in caplog.text)
-        assert not link.lost
-        assert await link.send("PING") == b"PONG"
+        assert not connection.lost
+        assert await connection.send("PING") == b"PONG"
 
 
 async def test_pushes_of_other_kinds_are_passed_over(
@@ -288,9 +288,9 @@ async def test_pushes_of_other_kinds_are_passed_over(
 ) -> None:
     heard = Heard()
     with caplog.at_level(logging.WARNING):
-        async with opened(scripted.port, heard) as link:
+        async with opened(scripted.port, heard) as connection:
             scripted.say(b">2\r\n$10\r\ninvalidate\r\n*0\r\n")
-            assert await link.send("PING") == b"PONG"
+            assert await connection.send("PING") == b"PONG"
     assert (heard.messages, heard.dropped, caplog.text) == ([], [], "")
 
 
@@ -299,13 +299,13 @@ async def test_pushes_of_other_kinds_are_passed_over(
 
 async def test_a_reply_is_shown_in_its_place_among_what_is_published(scripted: ScriptedServer) -> None:
     seen: list[object] = []
-    async with opened(scripted.port, on_message=lambda channel, payload: seen.append(payload)) as link:
+    async with opened(scripted.port, on_message=lambda channel, payload: seen.append(payload)) as connection:
         scripted.answers[b"EVAL"] = (
             b">3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$6\r\nbefore\r\n"
             b"$5\r\nreply\r\n"
             b">3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$5\r\nafter\r\n"
         )
-        done = link.send_packed(pack("EVAL"), seen.append)
+        done = connection.send_packed(pack("EVAL"), seen.append)
         done.add_done_callback(lambda done: seen.append("awaited"))
         assert await done == b"reply"
     assert seen == [b"before", b"reply", b"after", "awaited"]
@@ -313,10 +313,10 @@ async def test_a_reply_is_shown_in_its_place_among_what_is_published(scripted: S
 
 async def test_an_error_is_not_shown(scripted: ScriptedServer) -> None:
     seen: list[object] = []
-    async with opened(scripted.port) as link:
+    async with opened(scripted.port) as connection:
         scripted.answers[b"EVAL"] = b"-ERR no\r\n"
         with pytest.raises(ReplyError, match="no"):
-            await link.send_packed(pack("EVAL"), seen.append)
+            await connection.send_packed(pack("EVAL"), seen.append)
     assert seen == []
 
 
@@ -326,30 +326,30 @@ async def test_a_reply_that_cannot_be_handled_ends_nothing(
     def fail(reply: object) -> None:
         raise ValueError("a defect")
 
-    async with opened(scripted.port) as link:
+    async with opened(scripted.port) as connection:
         scripted.answers[b"EVAL"] = b":7\r\n"
-        first, second = link.send_packed(pack("EVAL"), fail), link.send("EVAL")
+        first, second = connection.send_packed(pack("EVAL"), fail), connection.send("EVAL")
         assert [await first, await second] == [7, 7]
-        assert not link.lost
+        assert not connection.lost
     assert "a reply of Redis could not be handled" in caplog.text
 
 
 async def test_a_reply_is_shown_although_nobody_waits_for_it_any_more(scripted: ScriptedServer) -> None:
     """The message is accepted, and the sessions of this node get it from here alone."""
     seen: list[object] = []
-    async with opened(scripted.port) as link:
+    async with opened(scripted.port) as connection:
         scripted.answers[b"EVAL"] = b":7\r\n"
-        link.send_packed(pack("EVAL"), seen.append).cancel()
-        await link.send("PING")
+        connection.send_packed(pack("EVAL"), seen.append).cancel()
+        await connection.send("PING")
     assert seen == [7]
 
 
 async def test_what_waits_for_a_reply_to_be_shown_ends_with_the_connection(scripted: ScriptedServer) -> None:
     seen: list[object] = []
-    async with opened(scripted.port) as link:
+    async with opened(scripted.port) as connection:
         scripted.answers[b"EVAL"] = None
-        done = link.send_packed(pack("EVAL"), seen.append)
-        link.abort()
+        done = connection.send_packed(pack("EVAL"), seen.append)
+        connection.abort()
         with pytest.raises(Unavailable):
             await done
     assert seen == []

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from app.redis.address import Host, parse_redis_url
 from app.redis.client import RedisClient
-from app.redis.connection import Link
+from app.redis.connection import Connection
 from tests.e2e.backend import eventually
 from tests.proxy import running_proxy
 from tests.valkey import running_valkey
@@ -14,7 +14,7 @@ TIMEOUT_S = 0.5
 
 
 class TwoServers:
-    """Channels that begin with `far` are on a server of their own."""
+    """Subscriptions that begin with `far` are on a server of their own."""
 
     channel_verbs = ("SUBSCRIBE", "UNSUBSCRIBE", "PUBLISH")
     channels_at_once = 1
@@ -22,7 +22,7 @@ class TwoServers:
     def __init__(self, near: Host, far: Host) -> None:
         self.hosts: Sequence[Host] = (near, far)
 
-    async def discover(self, links: Sequence[Link]) -> None:
+    async def discover(self, connections: Sequence[Connection]) -> None:
         """They are always the same."""
 
     def host_of(self, key: str) -> Host:
@@ -36,10 +36,10 @@ async def test_channel_that_another_listener_brings_back_amid_a_reconnect_is_tol
             client._topology = TwoServers(("127.0.0.1", near.port), ("127.0.0.1", far.port))
             told: list[str] = []
             client.on_up(told.extend)
-            client.channels.subscribe("near")
+            client.subscriptions.subscribe("near")
 
             async def is_subscribed() -> bool:
-                return "near" in client.channels
+                return "near" in client.subscriptions
 
             running = asyncio.create_task(client.run())
             try:
@@ -49,10 +49,12 @@ async def test_channel_that_another_listener_brings_back_amid_a_reconnect_is_tol
                 told.clear()
                 near.cut()
                 await eventually(is_subscribed, lambda now: not now)
-                waiting = client.channels.subscribe("near")  # fails until the server is back, which it is before `far`
-                while waiting is None and "near" not in client.channels:
+                waiting = client.subscriptions.subscribe(
+                    "near"
+                )  # fails until the server is back, which it is before `far`
+                while waiting is None and "near" not in client.subscriptions:
                     await asyncio.sleep(0.001)
-                    waiting = client.channels.subscribe("near")
+                    waiting = client.subscriptions.subscribe("near")
                 if waiting is not None:
                     await waiting
 

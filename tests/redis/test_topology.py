@@ -166,10 +166,10 @@ async def test_channels_of_many_slots_are_subscribed_and_come_back_after_a_loss(
     client.listen(lambda channel, payload: heard.append(channel))
     channels = [EVERYBODY, *(user_channel(f"u{n}") for n in range(20))]
     for channel in channels:
-        client.channels.subscribe(channel)
+        client.subscriptions.subscribe(channel)
     async with running(client.run):
         await client.wait_until_up(5)
-        assert [channel for channel in channels if channel not in client.channels] == []
+        assert [channel for channel in channels if channel not in client.subscriptions] == []
         node.command("CLIENT", "KILL", "TYPE", "pubsub")
         await eventually(lambda: not client.is_up)
         await client.wait_until_up(5)

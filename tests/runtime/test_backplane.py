@@ -121,8 +121,8 @@ async def test_what_waits_is_written_at_the_end() -> None:
 async def test_without_redis_the_end_is_not_put_off(
     how: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(backplane_module, "PATIENCE_S", 0.1)
-    monkeypatch.setattr("app.cluster.node.PATIENCE_S", 0.1)
+    monkeypatch.setattr(backplane_module, "LIFECYCLE_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("app.cluster.node.LIFECYCLE_TIMEOUT_S", 0.1)
     async with proxied_backplane() as (proxy, backplane):
         if how == "gone":
             proxy.refuse()
@@ -140,6 +140,6 @@ async def test_without_redis_the_end_is_not_put_off(
 
 
 async def test_a_service_starts_without_redis_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.cluster.node.PATIENCE_S", 0.05)
+    monkeypatch.setattr("app.cluster.node.LIFECYCLE_TIMEOUT_S", 0.05)
     async with open_backplane(URL) as backplane:
         assert not backplane.relay.is_up

@@ -11,13 +11,13 @@ from pydantic_core import from_json, to_json
 
 from app.cluster.keys import EVERYBODY, node_channel
 from app.cluster.members import Members
-from app.cluster.wire import Kind, Parcel, label
+from app.cluster.wire import Kind, NodeMessage, label
 from app.errors import Unavailable
 from app.gateway.control import Answers, Handler, Question
 from app.redis.client import RedisClient
 from app.timing.tasks import TaskOwner
 
-PATIENCE_S = 0.5
+REPLY_TIMEOUT_S = 0.5
 PART = 500  # items of one answer: Redis cuts off subscribers for whom it has to buffer too much
 
 logger = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class RedisControl:
         self._asked: dict[int, _Asked] = {}
         self._numbers = count(1)
         self._tasks = TaskOwner()
-        client.channels.subscribe(node_channel(node))
+        client.subscriptions.subscribe(node_channel(node))
 
     def on(self, name: str, handler: Handler) -> None:
         self._handlers[name] = handler
@@ -54,9 +54,9 @@ class RedisControl:
         number = next(self._numbers)
         asked = self._asked[number] = _Asked(set(nodes or self._members.others), enough, asyncio.Event())
         try:
-            async with asyncio.timeout(PATIENCE_S):
+            async with asyncio.timeout(REPLY_TIMEOUT_S):
                 if nodes is None:
-                    asked.left = set(await self._members.look())
+                    asked.left = set(await self._members.poll())
                 if asked.left:
                     channels = [EVERYBODY] if nodes is None else map(node_channel, nodes)
                     await asyncio.gather(*(self._put(channel, number, name, question) for channel in channels))
@@ -78,13 +78,13 @@ class RedisControl:
         content = to_json({"number": number, "name": name, "question": question})
         await self._client.publish(channel, label(Kind.QUESTION, self._node) + content)
 
-    def receive(self, parcel: Parcel) -> None:
+    def receive(self, message: NodeMessage) -> None:
         """For `RedisRelay.on_other`."""
-        fields = from_json(parcel.content)
-        if parcel.kind is Kind.ANSWER:
-            self._note(parcel.sender, fields)
+        fields = from_json(message.content)
+        if message.kind is Kind.ANSWER:
+            self._note(message.sender, fields)
             return
-        self._tasks.start(self._answer(parcel.sender, fields), f"answer to node {parcel.sender}")
+        self._tasks.start(self._answer(message.sender, fields), f"answer to node {message.sender}")
 
     def _note(self, sender: str, fields: dict[str, Any]) -> None:
         asked = self._asked.get(fields["number"])

@@ -35,7 +35,7 @@ class RedisLedger(MemoryLedger):
         )
         self._written: set[tuple[str, str]] = set()
         cluster.client.on_up(lambda channels: self.write_all())
-        cluster.members.on_lapse(self.write_all)
+        cluster.members.on_lease_lost(self.write_all)
 
     async def run(self) -> None:
         """Until it is cancelled."""

@@ -15,7 +15,7 @@ from hiredis import ReplyError
 
 from app.cluster.keys import DESCRIPTIONS, known_key, user_keys
 from app.cluster.scripts import PUT
-from app.cluster.wire import Kind as Parcel
+from app.cluster.wire import Kind as MessageKind
 from app.cluster.wire import encode_envelope, label
 from app.delivery.description import description
 from app.delivery.mailbox import GIVEN, Keep, Kind, MailboxLimits, Placed
@@ -57,7 +57,7 @@ class RedisPuts:
         self._client = client
         self._limits = limits
         self._clock = clock
-        self._label = label(Parcel.MESSAGE, node)
+        self._label = label(MessageKind.MESSAGE, node)
         self._waiting: list[Put] = []
         self._due_s = 0.0
 
@@ -111,7 +111,7 @@ class RedisPuts:
         self, groups: Sequence[Sequence[Put]], *, may_skip_own: bool = True
     ) -> tuple[list[str], list[Argument]]:
         """Return the keys and arguments of the script; each group is of one user."""
-        limits, channels, now_ms = self._limits, self._client.channels, self._clock.epoch_ms()
+        limits, channels, now_ms = self._limits, self._client.subscriptions, self._clock.epoch_ms()
         keys: list[str] = [] if self._client.is_sharded else [*DESCRIPTIONS]
         items: list[Argument] = []
         arguments: list[Argument] = [self._client.publish_verb, self._label, limits.max_messages, limits.window_ms]
@@ -125,8 +125,8 @@ class RedisPuts:
                 message_id = envelope.message.id
                 if put.kind is GIVEN:
                     keys.append(known_key(envelope.receiver, message_id))
-                text, life_ms = encode_envelope(envelope)[:-1], envelope.expires_ms - now_ms
-                items += message_id, text, life_ms, put.keep, put.kind, put.digest, described
+                text, ttl_ms = encode_envelope(envelope)[:-1], envelope.expires_ms - now_ms
+                items += message_id, text, ttl_ms, put.keep, put.kind, put.digest, described
         return keys, arguments + items
 
     def _settle(self, puts: Sequence[Put], reply: Sequence[Any]) -> None:
@@ -148,7 +148,7 @@ class RedisPuts:
         envelope.seq = seq
         if acked_ms:
             envelope.acked_ms = acked_ms
-        is_heard_here = user_keys(envelope.receiver).channel in self._client.channels
+        is_heard_here = user_keys(envelope.receiver).channel in self._client.subscriptions
         placed = Placed(seq, previous, max(0, heard - is_heard_here), is_kept)
         try:
             put.on_accepted(placed)

@@ -104,7 +104,7 @@ class RedisMailbox:
 
     def _describe(self, envelope: Envelope, placed: Placed) -> None:
         key = message_key(envelope.message.id)
-        heard = placed.others + (user_keys(envelope.receiver).channel in self._client.channels)
+        heard = placed.others + (user_keys(envelope.receiver).channel in self._client.subscriptions)
         text = f"{description(envelope)}{heard}"
         with suppress(Unavailable):
             self._client.send(key, "SET", key, text, "PX", self._limits.remember_ms)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 
 from app.errors import SessionLimit
-from app.gateway.overdue import EndOverdue, Verdict, all_are_alive, look_twice
+from app.gateway.overdue import EndOverdue, Verdict, all_are_alive, check_twice
 
 
 class MemoryPresence:
@@ -20,7 +20,7 @@ class MemoryPresence:
         while (replaced := self._devices.get((user, client_id or ""))) is None:
             if len(self._users.get(user, ())) < limit:
                 break
-            if not await look_twice(partial(self._look, user)):
+            if not await check_twice(partial(self._check, user)):
                 raise SessionLimit(f"{user} has {limit} sessions, the limit")
         if replaced is not None:
             self.leave(user, replaced)
@@ -29,7 +29,7 @@ class MemoryPresence:
             self._devices[user, client_id] = session_id
         return replaced
 
-    async def _look(self, user: str, again: bool) -> Verdict:
+    async def _check(self, user: str, again: bool) -> Verdict:
         return self.end_overdue(user, again)
 
     def leave(self, user: str, session_id: str) -> None:

@@ -12,12 +12,12 @@ from app.cluster.members import Members
 from app.cluster.scripts import JOIN, REFRESH
 from app.errors import SessionLimit, Unavailable
 from app.gateway.control import Question
-from app.gateway.overdue import EndOverdue, Verdict, all_are_alive, look_twice
+from app.gateway.overdue import EndOverdue, Verdict, all_are_alive, check_twice
 from app.redis.client import RedisClient
-from app.redis.connection import Argument, forget, unavailable
+from app.redis.connection import Argument, ignore_result, unavailable
 from app.timing.write_behind import WriteBehind
 
-REFRESHES_PER_LIFE = 3
+REFRESHES_PER_TTL = 3
 SLICE = 200  # users that are refreshed before the loop gets a turn
 PAUSE_S = 0.005
 SEPARATOR = "::"
@@ -36,12 +36,10 @@ class Device(NamedTuple):
 class RedisPresence:
     """`run` must be running."""
 
-    def __init__(
-        self, client: RedisClient, *, node: str, life_ms: int, members: Members, control: RedisControl
-    ) -> None:
+    def __init__(self, client: RedisClient, *, node: str, ttl_ms: int, members: Members, control: RedisControl) -> None:
         self._client = client
         self._node = node
-        self._life_ms = life_ms
+        self._ttl_ms = ttl_ms
         self._nodes = members
         self._control = control
         self._users: dict[str, dict[str, Device | None]] = {}
@@ -82,7 +80,7 @@ class RedisPresence:
         keys = sessions_key(user), devices_key(user)
         member, device = self._member(session_id), client_id or ""
         try:
-            return await self._client.run_script(JOIN, keys, member, limit, self._life_ms, device, *ended)
+            return await self._client.run_script(JOIN, keys, member, limit, self._ttl_ms, device, *ended)
         except Unavailable:
             self._left.note((user, session_id))  # it may have been counted all the same
             raise
@@ -112,7 +110,7 @@ class RedisPresence:
         others = sorted({_node_of(member) for member in members} - {self._node})
         unanswered: list[str] = []
 
-        async def look(again: bool) -> Verdict:
+        async def check(again: bool) -> Verdict:
             here = self._overdue_here(user, again)
             if here.ended or not others:
                 return here
@@ -122,7 +120,7 @@ class RedisPresence:
             ended = [member for verdict in verdicts for member in verdict.ended]
             return Verdict(ended, any(verdict.asked for verdict in verdicts))
 
-        ended = await look_twice(look)
+        ended = await check_twice(check)
         if ended:
             return ended
         if unanswered:
@@ -162,7 +160,7 @@ class RedisPresence:
             group.create_task(self._keep_alive())
 
     async def _keep_alive(self) -> None:
-        period_s = self._life_ms / 1000 / REFRESHES_PER_LIFE
+        period_s = self._ttl_ms / 1000 / REFRESHES_PER_TTL
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(period_s):
@@ -191,7 +189,7 @@ class RedisPresence:
         """Say without waiting that the session of a device lives: only then does it end an older one elsewhere."""
         keys, arguments = _refresh_keys(user), self._refresh_arguments(user)
         with contextlib.suppress(Unavailable):
-            self._client.send_script(REFRESH, keys, self._life_ms, *arguments).add_done_callback(forget)
+            self._client.send_script(REFRESH, keys, self._ttl_ms, *arguments).add_done_callback(ignore_result)
 
     def _refresh_arguments(self, user: str) -> Sequence[Argument]:
         arguments: list[Argument] = []
@@ -203,7 +201,7 @@ class RedisPresence:
         if arguments := self._refresh_arguments(user):
             keys = _refresh_keys(user)
             replaced, _ = await self._client.run_script(
-                REFRESH, keys, self._life_ms, *arguments, on_reply=lambda reply: self.on_head(user, reply[1])
+                REFRESH, keys, self._ttl_ms, *arguments, on_reply=lambda reply: self.on_head(user, reply[1])
             )
             for member in replaced:
                 self.on_replaced(member.decode().partition(SEPARATOR)[2])

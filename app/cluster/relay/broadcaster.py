@@ -13,7 +13,7 @@ from app.hub.publication import Published
 from app.redis.client import RedisClient
 from app.redis.connection import unavailable
 
-MARK_LIFE_MS = 3_600_000  # retries come within minutes; the final answer to an Idempotency-Key is stored for longer
+MARK_TTL_MS = 3_600_000  # retries come within minutes; the final answer to an Idempotency-Key is stored for longer
 OUTCOME = " unreached:"
 RETURN_S = 5.0  # a live node reconnects within this time: the longest delay between attempts, and one attempt
 
@@ -84,7 +84,7 @@ class Broadcaster:
             BROADCAST,
             (broadcast_mark_key(channel, once.id if once else ""),),
             self._mark(once) if once else "",
-            MARK_LIFE_MS,
+            MARK_TTL_MS,
             channel,
             self._client.publish_verb,
             label + brace + b'"seq":',
@@ -113,7 +113,7 @@ class Broadcaster:
         """Let repeats on other nodes return the same. Not awaited: a repeat that finds no outcome names this node."""
         key = broadcast_mark_key(channel, once.id)
         with contextlib.suppress(Unavailable):
-            self._client.send(key, "SET", key, self._mark(once) + OUTCOME + ",".join(unreached), "PX", MARK_LIFE_MS)
+            self._client.send(key, "SET", key, self._mark(once) + OUTCOME + ",".join(unreached), "PX", MARK_TTL_MS)
 
     # Who hears
 
@@ -126,7 +126,7 @@ class Broadcaster:
 
         Raises Unavailable if only this node listens, and the others may reconnect soon.
         """
-        others = listeners - (EVERYBODY in self._client.channels)
+        others = listeners - (EVERYBODY in self._client.subscriptions)
         if others >= len(self._members.expected):
             self._silent_since_s.clear()
             return ()
@@ -146,7 +146,7 @@ class Broadcaster:
 
     async def _ask_members(self) -> tuple[Sequence[str], Sequence[str]]:
         """Return the current members, and those without a connection. The last beat may list some that left since."""
-        await self._members.look()
+        await self._members.poll()
         expected = self._members.expected
         answering = await self._members.answering(expected)
         return expected, [node for node in expected if node not in answering]

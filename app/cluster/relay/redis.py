@@ -10,14 +10,14 @@ from app.cluster.members import Members
 from app.cluster.relay.broadcaster import Broadcaster, Once
 from app.cluster.wire import (
     Kind,
-    Parcel,
+    NodeMessage,
     decode_envelope,
     decode_notice,
     decode_publication,
     encode_notice,
     encode_publication,
     label,
-    open_parcel,
+    parse_node_message,
 )
 from app.delivery.receiver import Receiver
 from app.errors import Unavailable
@@ -27,13 +27,13 @@ from app.redis.client import RedisClient
 from app.timing.clock import Clock, SystemClock
 from app.timing.tasks import TaskOwner
 
-MANY, FEW = 10_000, 5_000  # parcels that wait for a fan-out: when reading stops, and goes on
+HIGH_WATERMARK, LOW_WATERMARK = 10_000, 5_000  # messages that wait for a fan-out: when reading stops, and goes on
 
 logger = logging.getLogger(__name__)
 
 
 class RedisRelay:
-    """`run` must be running. `on_other` gets the parcels that are not the relay's own: questions, answers, letters."""
+    """`run` must be running. `on_other` gets the messages that are not the relay's own: questions, answers, letters."""
 
     def __init__(self, client: RedisClient, members: Members, *, node: str, clock: Clock | None = None) -> None:
         self._client = client
@@ -42,19 +42,19 @@ class RedisRelay:
         self._node = node
         self._receiver: Receiver | None = None
         self._users: dict[str, str] = {}  # by channel
-        self._waiting: deque[Parcel | asyncio.Future[None] | Callable[[], None]] = deque()
+        self._waiting: deque[NodeMessage | asyncio.Future[None] | Callable[[], None]] = deque()
         self._wake = asyncio.Event()
         self._busy = False
         self._paused = False
         self._tasks = TaskOwner()
         self._publications = label(Kind.PUBLICATION, node)
         self._notices = label(Kind.NOTICE, node)
-        self.on_other: Callable[[Parcel], None] = lambda parcel: None
+        self.on_other: Callable[[NodeMessage], None] = lambda message: None
         self.received = 0
         client.listen(self._receive)
         client.on_up(self._resume)
-        client.channels.on_lost = self._lose
-        client.channels.subscribe(EVERYBODY)
+        client.subscriptions.on_lost = self._lose
+        client.subscriptions.subscribe(EVERYBODY)
 
     @property
     def is_up(self) -> bool:
@@ -103,20 +103,20 @@ class RedisRelay:
     def watch_user(self, user: str) -> Awaitable[None] | None:
         channel = user_channel(user)
         self._users[channel] = user
-        return self._client.channels.subscribe(channel)
+        return self._client.subscriptions.subscribe(channel)
 
     def renew_user(self, user: str) -> None:
-        self._client.channels.renew(user_channel(user))
+        self._client.subscriptions.renew(user_channel(user))
 
     def unwatch_user(self, user: str) -> None:
         if self._users.pop(user_channel(user), None) is not None:
-            self._client.channels.unsubscribe(user_channel(user))
+            self._client.subscriptions.unsubscribe(user_channel(user))
 
     def watch_topic(self, destination: str) -> Awaitable[None] | None:
-        return self._client.channels.subscribe(topic_channel(destination))
+        return self._client.subscriptions.subscribe(topic_channel(destination))
 
     def unwatch_topic(self, destination: str) -> None:
-        self._client.channels.unsubscribe(topic_channel(destination))
+        self._client.subscriptions.unsubscribe(topic_channel(destination))
 
     def _lose(self, channels: Sequence[str]) -> None:
         if self._receiver is not None and (users := self._users_of(channels)):
@@ -133,26 +133,26 @@ class RedisRelay:
 
     def _receive(self, channel: str, payload: bytes) -> None:
         try:
-            parcel = open_parcel(payload)
+            message = parse_node_message(payload)
         except ValueError as error:  # others may publish there, too
             logger.debug("what came on %s is nobody's of us: %s", channel, error)
             return
-        if parcel.sender == self._node:
+        if message.sender == self._node:
             return
         self.received += 1
-        if parcel.kind in (Kind.QUESTION, Kind.ANSWER, Kind.LETTER, Kind.MEMBERS):
-            self.on_other(parcel)
-        elif self._busy or parcel.kind is Kind.PUBLICATION:
-            self._hold(parcel)
+        if message.kind in (Kind.QUESTION, Kind.ANSWER, Kind.DIRECT, Kind.MEMBERS):
+            self.on_other(message)
+        elif self._busy or message.kind is Kind.PUBLICATION:
+            self._hold(message)
         else:
-            self._deliver(parcel)
+            self._deliver(message)
 
-    def _hold(self, parcel: Parcel) -> None:
+    def _hold(self, message: NodeMessage) -> None:
         """A fan-out takes its time, and nothing may overtake it."""
         self._busy = True
-        self._waiting.append(parcel)
+        self._waiting.append(message)
         self._wake.set()
-        if len(self._waiting) >= MANY:
+        if len(self._waiting) >= HIGH_WATERMARK:
             self._paused = True  # said again to connections that came since
             self._client.pause_reading()
 
@@ -170,32 +170,32 @@ class RedisRelay:
             self._wake.clear()
             while self._waiting:
                 await self._handle(self._waiting.popleft())
-                if self._paused and len(self._waiting) <= FEW:
+                if self._paused and len(self._waiting) <= LOW_WATERMARK:
                     self._paused = False
                     self._client.resume_reading()
 
-    async def _handle(self, parcel: Parcel | asyncio.Future[None] | Callable[[], None]) -> None:
+    async def _handle(self, message: NodeMessage | asyncio.Future[None] | Callable[[], None]) -> None:
         try:
-            if isinstance(parcel, asyncio.Future):
-                if not parcel.done():  # who waited may have gone
-                    parcel.set_result(None)
+            if isinstance(message, asyncio.Future):
+                if not message.done():  # who waited may have gone
+                    message.set_result(None)
                     await asyncio.sleep(0)  # his turn, before what came after him
-            elif not isinstance(parcel, Parcel):
-                parcel()
-            elif parcel.kind is Kind.PUBLICATION and self._receiver is not None:
-                await self._receiver.receive_publication(decode_publication(parcel.content))
+            elif not isinstance(message, NodeMessage):
+                message()
+            elif message.kind is Kind.PUBLICATION and self._receiver is not None:
+                await self._receiver.receive_publication(decode_publication(message.content))
             else:
-                self._deliver(parcel)
-        except Exception:  # the outer edge: one parcel must not keep those behind it from their receivers
-            logger.exception("a parcel could not be handled")
+                self._deliver(message)
+        except Exception:  # the outer edge: one message must not keep those behind it from their receivers
+            logger.exception("a message could not be handled")
 
-    def _deliver(self, parcel: Parcel) -> None:
+    def _deliver(self, message: NodeMessage) -> None:
         if self._receiver is None:
             return
-        if parcel.kind is Kind.MESSAGE:
-            self._receiver.receive_message(*decode_envelope(parcel.content, self._clock.epoch_ms()))
-        elif parcel.kind is Kind.NOTICE:
-            self._receiver.receive_notice(decode_notice(parcel.content))
+        if message.kind is Kind.MESSAGE:
+            self._receiver.receive_message(*decode_envelope(message.content, self._clock.epoch_ms()))
+        elif message.kind is Kind.NOTICE:
+            self._receiver.receive_notice(decode_notice(message.content))
 
 
 def _channel(publication: Publication) -> str:

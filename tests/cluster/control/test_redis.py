@@ -8,7 +8,7 @@ import pytest
 from app.cluster.control.memory import MemoryControl
 from app.cluster.control.redis import PART, RedisControl
 from app.cluster.keys import NODES, node_channel
-from app.cluster.wire import Kind, Parcel, label
+from app.cluster.wire import Kind, NodeMessage, label
 from tests.eventually import eventually
 from tests.nodes import proxied_node, running_node
 from tests.valkey import fresh_database, running_valkey, valkey
@@ -142,7 +142,7 @@ async def test_a_question_that_is_none_is_logged_and_no_more(content: bytes, cap
     with fresh_database() as url:
         async with running_node(url, "n1") as node:
             answer(node.control)
-            node.control.receive(Parcel(Kind.QUESTION, "n2", content))
+            node.control.receive(NodeMessage(Kind.QUESTION, "n2", content))
             await eventually(lambda: not len(node.control._tasks))
     assert "a question of node n2 could not be answered" in caplog.text
     assert "never retrieved" not in caplog.text
@@ -162,7 +162,7 @@ async def test_answers_that_come_too_late_are_passed_over() -> None:
 async def test_without_redis_the_nodes_of_before_have_not_answered() -> None:
     async with proxied_node() as (proxy, node):
         valkey().command("ZADD", NODES, 9_999_999_999_999, "n2")
-        await node.members.look()
+        await node.members.poll()
         proxy.refuse()
         proxy.cut()
         await eventually(lambda: not node.client.is_up)
@@ -174,7 +174,7 @@ async def test_a_redis_that_hangs_is_waited_for_no_longer_than_nodes_are() -> No
     with running_valkey() as server:
         async with running_node(server.url) as node:
             server.command("ZADD", NODES, 9_999_999_999_999, "n2")
-            await node.members.look()
+            await node.members.poll()
             server.freeze()
             started_s = time.monotonic()
             answers = await node.control.ask(NAME, {})
@@ -187,7 +187,7 @@ async def test_answers_under_way_end_with_the_node() -> None:
     async with proxied_node() as (proxy, node):
         answer(node.control, "x")
         proxy.stall()
-        node.control.receive(Parcel(Kind.QUESTION, "n2", b'{"name":"who","question":{},"number":1}'))
+        node.control.receive(NodeMessage(Kind.QUESTION, "n2", b'{"name":"who","question":{},"number":1}'))
         await asyncio.sleep(0)
         assert len(node.control._tasks) == 1
         await node.control.aclose()
@@ -202,6 +202,6 @@ async def test_an_answer_that_cannot_be_sent_is_no_error(caplog: pytest.LogCaptu
         proxy.cut()
         await eventually(lambda: not node.client.is_up)
         with caplog.at_level(logging.WARNING):
-            node.control.receive(Parcel(Kind.QUESTION, "n2", b'{"name":"who","question":{},"number":1}'))
+            node.control.receive(NodeMessage(Kind.QUESTION, "n2", b'{"name":"who","question":{},"number":1}'))
             await eventually(lambda: not len(node.control._tasks))
         assert "could not be answered" not in caplog.text

@@ -23,7 +23,7 @@ from tests.valkey import calls, fresh_database, valkey
 async def node() -> AsyncIterator[ClusterNode]:
     with fresh_database() as url:
         async with running_node(url, "n1") as node:
-            await node.members.look()  # so that it has not just come
+            await node.members.poll()  # so that it has not just come
             yield node
 
 
@@ -178,7 +178,7 @@ async def test_a_node_that_was_taken_for_dead_writes_its_records_again(node: Clu
         await ledger.flush()
         valkey().command("DEL", PENDING)
         valkey().command("ZADD", NODES, 1, "n1")
-        await node.members.look()
+        await node.members.poll()
         await eventually(lambda: set(written()) == {"m1::s1"})
 
 

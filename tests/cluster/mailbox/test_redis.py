@@ -12,7 +12,7 @@ from app.cluster.mailbox import puts, replies
 from app.cluster.mailbox import redis as redis_mailbox
 from app.cluster.mailbox.redis import RedisMailbox
 from app.cluster.node import ClusterNode
-from app.cluster.wire import decode_envelope, open_parcel
+from app.cluster.wire import decode_envelope, parse_node_message
 from app.delivery.mailbox import Described, Keep, Kind, MailboxLimits, Missed, Placed
 from app.delivery.status import shared_status
 from app.errors import InboxFull, Unavailable
@@ -69,7 +69,7 @@ async def node() -> AsyncIterator[ClusterNode]:
 
 
 async def listen(node: ClusterNode) -> None:
-    if (pending := node.client.channels.subscribe(user_channel("ann"))) is not None:
+    if (pending := node.client.subscriptions.subscribe(user_channel("ann"))) is not None:
         await pending
 
 
@@ -118,7 +118,7 @@ async def test_what_nobody_heard_and_nobody_read_was_not_sent(node: ClusterNode)
     await mailbox.put(new_envelope("m1"))
     await listen(node)
     await mailbox.put(new_envelope("m2"))
-    node.client.channels.unsubscribe(user_channel("ann"))
+    node.client.subscriptions.unsubscribe(user_channel("ann"))
     assert await read(mailbox) == [("m1", False), ("m2", True)]
     await mailbox.put(new_envelope("m3"))
     assert await read(mailbox) == [("m1", True), ("m2", True), ("m3", False)]
@@ -256,7 +256,7 @@ async def test_the_head_comes_in_its_place_among_what_is_published(node: Cluster
     seen: list[int] = []
 
     def arrives(channel: str, payload: bytes) -> None:
-        seen.append(decode_envelope(open_parcel(payload).content, 0)[0].seq)
+        seen.append(decode_envelope(parse_node_message(payload).content, 0)[0].seq)
 
     node.client.listen(arrives)
     async with running_node(valkey().url, "n2") as other:

@@ -141,7 +141,7 @@ def unread(server: Valkey) -> int:
     return int(str(server.command("GET", HEAD)).split()[3])
 
 
-def life_ms(server: Valkey, key: str = INBOX) -> int:
+def ttl_ms(server: Valkey, key: str = INBOX) -> int:
     return int(server.command("PTTL", key))
 
 
@@ -212,22 +212,22 @@ def test_the_inbox_lives_as_long_as_its_newest_message_may(server: Valkey) -> No
     """And a little longer, so that the next one need not prolong it."""
     put(server, "long", ttl_ms=60_000)
     put(server, "short", ttl_ms=1_000)
-    assert 60_000 <= life_ms(server) <= 66_000
-    before = life_ms(server)
+    assert 60_000 <= ttl_ms(server) <= 66_000
+    before = ttl_ms(server)
     put(server, "next", ttl_ms=60_000)
-    assert life_ms(server) <= before
+    assert ttl_ms(server) <= before
     put(server, "longer", ttl_ms=90_000)
-    assert 90_000 <= life_ms(server) <= 99_000
+    assert 90_000 <= ttl_ms(server) <= 99_000
     put(server, "longest", ttl_ms=900_000)
-    assert 900_000 <= life_ms(server) <= 910_000
+    assert 900_000 <= ttl_ms(server) <= 910_000
 
 
 def test_the_log_lives_for_its_window_and_the_head_for_an_hour(server: Valkey) -> None:
     put(server, window_ms=5_000)
-    assert 5_000 <= life_ms(server, LOG) + 500 <= 6_000
-    assert 3_590_000 < life_ms(server, HEAD) <= 3_600_000
+    assert 5_000 <= ttl_ms(server, LOG) + 500 <= 6_000
+    assert 3_590_000 < ttl_ms(server, HEAD) <= 3_600_000
     put(server, window_ms=7_200_000)
-    assert 7_190_000 < life_ms(server, HEAD) <= 7_200_000
+    assert 7_190_000 < ttl_ms(server, HEAD) <= 7_200_000
 
 
 @pytest.mark.parametrize("keep", ["always", "unheard"])
@@ -235,13 +235,13 @@ def test_a_message_whose_time_is_over_leaves_nothing_in_the_inbox(server: Valkey
     """A key without an end would stay for ever."""
     put(server, ttl_ms=-1_000, keep=keep, kind="given", digest="1")
     assert server.command("EXISTS", INBOX) == 0
-    assert life_ms(server, f"{KNOWN}::m1") <= 1
+    assert ttl_ms(server, f"{KNOWN}::m1") <= 1
 
 
 def test_a_key_that_somebody_made_without_an_end_gets_one(server: Valkey) -> None:
     server.command("HSET", INBOX, "foreign", "garbage")
     put(server)
-    assert 0 < life_ms(server) <= 66_000
+    assert 0 < ttl_ms(server) <= 66_000
 
 
 @pytest.mark.parametrize("garbage", ["", "garbage", '{"expires_ms":"x"}', '{"expires_ms":-5}', '{"expires_ms":1e99}'])
@@ -267,7 +267,7 @@ def test_a_full_inbox_is_searched_at_most_once_a_second(server: Valkey) -> None:
     """It takes long, and pushes to somebody who is away may go on and on."""
     put(server, "m1", most=1)
     assert put(server, "m2", most=1) == (-2,)
-    assert 0 < life_ms(server, FULL_MARK) <= 1_000
+    assert 0 < ttl_ms(server, FULL_MARK) <= 1_000
     searched = calls("hgetall")
     server.command("HSET", INBOX, "m1", '{"expires_ms":1}')
     assert put(server, "m2", most=1) == (-2,)
@@ -445,7 +445,7 @@ def test_descriptions_live_as_long_as_they_have_to_whenever_they_are_written(ser
     """A hash is written to for 100 s; the last description in it is kept for 600 s."""
     put(server)
     (key,) = (key for key in RING if server.command("EXISTS", key))
-    assert 690_000 < life_ms(server, key) <= 700_000
+    assert 690_000 < ttl_ms(server, key) <= 700_000
     put(server, "m2", keep="never")
     assert set(described(server)) == {"m1", "m2"}
 
@@ -699,10 +699,10 @@ def test_the_first_message_that_nobody_was_sent_is_marked_until_it_is_read(serve
     assert read(server) == (0, "0", 1, [], [])
     first, second = put_many(server, "m1", "m2")
     assert unread(server) == first
-    before = life_ms(server, HEAD)
+    before = ttl_ms(server, HEAD)
     assert read(server) == (second, str(first), 1, ["m1", "m2"], [])
     assert (unread(server), read(server)[1]) == (0, "0")
-    assert before - 10_000 < life_ms(server, HEAD) <= before
+    assert before - 10_000 < ttl_ms(server, HEAD) <= before
     third = seq_of(put(server, "m3"))
     assert read(server)[1] == str(third)
 
@@ -711,10 +711,10 @@ def test_what_no_session_has_been_sent_is_known_for_as_long_as_it_waits(server: 
     put(server, "long", ttl_ms=90_000_000)
     put(server, "short", ttl_ms=1_000)
     run(server, REFRESH, ["sessions::{ann}", "devices::{ann}", HEAD], 5_000, "n1::s1", "", 0)
-    assert life_ms(server, HEAD) > 89_000_000
+    assert ttl_ms(server, HEAD) > 89_000_000
     read(server)
     put(server, "later", keep="never")
-    assert life_ms(server, HEAD) > 3_590_000
+    assert ttl_ms(server, HEAD) > 3_590_000
 
 
 def test_reading_finds_of_the_log_what_is_persisted_and_not_acknowledged(server: Valkey) -> None:
@@ -756,7 +756,7 @@ def test_what_is_acknowledged_leaves_the_inbox_and_stays_in_the_log(server: Valk
     assert log_ids(server) == ["m1", "m2", "m3"]
     assert head(server) == before
     assert server.command("ZRANGE", ACKNOWLEDGED, 0, -1) == ["m1", "m3", "unknown"]
-    assert 60_000 <= life_ms(server, ACKNOWLEDGED) <= 66_000
+    assert 60_000 <= ttl_ms(server, ACKNOWLEDGED) <= 66_000
 
 
 def test_acknowledgements_are_remembered_for_a_time_and_up_to_a_number(server: Valkey) -> None:

@@ -28,7 +28,7 @@ async def joined(node: ClusterNode, *session_ids: str, user: str = "ann", limit:
 
 async def test_a_session_is_an_entry_with_its_node_that_ends_with_it() -> None:
     with fresh_database() as url:
-        async with running_node(url, "n1", life_ms=5_000) as node:
+        async with running_node(url, "n1", ttl_ms=5_000) as node:
             await joined(node, "s1", "s2")
             assert entries() == ["n1::s1", "n1::s2"]
             assert 4_000 < int(valkey().command("PTTL", KEY)) <= 5_000
@@ -110,7 +110,7 @@ async def test_a_node_that_was_away_for_a_moment_counts_its_sessions_in_again() 
 
 async def test_sessions_of_a_node_that_runs_stay_and_those_of_a_dead_one_fade() -> None:
     with fresh_database() as url:
-        async with running_node(url, "n1", life_ms=300) as node:
+        async with running_node(url, "n1", ttl_ms=300) as node:
             await joined(node, "s1")
             valkey().command("ZADD", KEY, 1, "dead::s2")
             await asyncio.sleep(0.5)
@@ -153,7 +153,7 @@ async def test_a_session_of_another_node_is_ended_there_at_once() -> None:
 
 async def test_devices_are_forgotten_with_the_sessions_of_their_user() -> None:
     with fresh_database() as url:
-        async with running_node(url, "n1", life_ms=600) as node:
+        async with running_node(url, "n1", ttl_ms=600) as node:
             await node.presence.join("ann", "s1", 1, "phone")
             await asyncio.sleep(0.8)
             assert devices() == {"phone": "n1::s1"}, "they live as long"
@@ -284,7 +284,7 @@ async def test_who_has_a_session_on_a_node_that_does_not_answer_may_come_again()
     with fresh_database() as url:
         async with running_node(url, "n1") as node, running_node(url, "hung") as hung:
             await joined(hung, "s1")
-            hung.control.receive = lambda parcel: None  # type: ignore[method-assign]
+            hung.control.receive = lambda message: None  # type: ignore[method-assign]
             with pytest.raises(Unavailable, match="do not answer: hung"):
                 await joined(node, "s2", limit=1)
             await joined(node, "s2", limit=2)
@@ -351,7 +351,7 @@ async def test_garbage_among_the_sessions_does_not_count_and_breaks_nothing() ->
 async def test_a_key_that_is_no_set_of_sessions_concerns_its_user_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.cluster.presence.redis.SLICE", 1)
     with fresh_database() as url:
-        async with running_node(url, "n1", life_ms=300) as node:
+        async with running_node(url, "n1", ttl_ms=300) as node:
             await joined(node, "s1")
             await joined(node, "s2", user="bob")
             await joined(node, "s3", user="cat")
@@ -365,7 +365,7 @@ async def test_a_key_that_is_no_set_of_sessions_concerns_its_user_alone(monkeypa
 
 async def test_many_users_are_refreshed_in_slices() -> None:
     with fresh_database() as url:
-        async with running_node(url, "n1", life_ms=60_000) as node:
+        async with running_node(url, "n1", ttl_ms=60_000) as node:
             await asyncio.gather(*(joined(node, f"s{n}", user=f"u{n}") for n in range(450)))
             valkey().command("FLUSHALL")
             node.presence.refresh_soon()
@@ -376,7 +376,7 @@ async def test_many_users_are_refreshed_in_slices() -> None:
 async def test_who_was_counted_while_the_answer_was_lost_is_not_counted_for_long() -> None:
     with fresh_database() as url:
         async with running_node(url) as node:
-            (link,) = node.client._links.values()
+            (link,) = node.client._connections.values()
 
             async def lose_the_answer() -> None:
                 await eventually(entries)

@@ -79,7 +79,7 @@ async def remotes(port: int, *names: str) -> AsyncIterator[Sequence[Remote]]:
 
 async def see_each_other(*nodes: ClusterNode) -> None:
     for node in nodes:
-        await node.members.look()
+        await node.members.poll()
     assert {len(node.members.others) for node in nodes} == {len(nodes) - 1}
 
 
@@ -160,10 +160,10 @@ async def test_a_node_that_does_not_come_back_is_not_waited_for(
 async def test_a_node_that_died_is_named_until_it_leaves_the_list() -> None:
     async with two_nodes() as (a, b):
         valkey().command("ZADD", NODES, FOR_EVER, "dead")
-        await a.node.members.look()
+        await a.node.members.poll()
         assert unplaced(await a.node.relay.broadcast(news("m1"))) == Published(["dead"])
         valkey().command("ZREM", NODES, "dead")
-        await a.node.members.look()
+        await a.node.members.poll()
         assert unplaced(await a.node.relay.broadcast(news("m2"))) == Published()
         await eventually(lambda: b.ear.heard == ["m1", "m2"])
 
@@ -187,7 +187,7 @@ async def test_right_after_a_restart_of_redis_nothing_is_sent_to_nobody(forgets:
             if forgets:
                 await asyncio.to_thread(redis.command, "DEL", NODES)
             await a.return_to_redis()
-            await a.node.members.look()
+            await a.node.members.poll()
             with pytest.raises(Unavailable):
                 await a.node.relay.broadcast(news("m1"))
             with pytest.raises(Unavailable):
@@ -248,7 +248,7 @@ class ForgetfulMembers:
         self.expected = nodes
         self.is_away = False
 
-    async def look(self) -> Sequence[str]:
+    async def poll(self) -> Sequence[str]:
         if self.is_away:
             raise Unavailable("away")
         return self.expected
@@ -280,7 +280,7 @@ async def test_alone_a_node_tells_nobody_and_that_is_no_error() -> None:
                     published = await one.relay.broadcast(news(f"once-{number}", destination), once=1)
                     assert unplaced(published) == Published(is_repeat=is_repeat)
             key = broadcast_mark_key(EVERYBODY, "once-0")
-            assert 0 < int(str(valkey().command("PTTL", key))) <= broadcaster_module.MARK_LIFE_MS
+            assert 0 < int(str(valkey().command("PTTL", key))) <= broadcaster_module.MARK_TTL_MS
 
 
 async def test_in_a_cluster_of_redis_the_mark_lies_with_its_channel() -> None:

@@ -9,7 +9,7 @@ import pytest
 from app.cluster.keys import EVERYBODY, user_channel
 from app.cluster.relay import redis as relay_module
 from app.cluster.relay.redis import RedisRelay
-from app.cluster.wire import Kind, Parcel, encode_envelope, encode_publication, label
+from app.cluster.wire import Kind, NodeMessage, encode_envelope, encode_publication, label
 from app.hub.publication import Notice, Publication
 from app.messages.destinations import USER_MESSAGES
 from app.messages.message import Envelope, MessageEncoder, NotifyMessage
@@ -132,10 +132,10 @@ async def test_what_others_publish_there_does_no_harm(payload: bytes, caplog: py
 async def test_questions_and_answers_are_passed_on() -> None:
     with fresh_database() as url:
         async with running_node(url) as node:
-            passed: list[Parcel] = []
+            passed: list[NodeMessage] = []
             node.relay.on_other = passed.append
             await node.client.publish(EVERYBODY, label(Kind.QUESTION, "n2") + b"{}")
-            assert passed == [Parcel(Kind.QUESTION, "n2", b"{}")]
+            assert passed == [NodeMessage(Kind.QUESTION, "n2", b"{}")]
 
 
 async def test_a_publication_that_fails_does_not_keep_those_behind_it(caplog: pytest.LogCaptureFixture) -> None:
@@ -196,8 +196,8 @@ async def test_reading_stops_while_too_much_waits_and_the_server_is_not_blamed(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Longer than a server has to answer: what is still on its way is not to be lost."""
-    monkeypatch.setattr(relay_module, "MANY", 10)
-    monkeypatch.setattr(relay_module, "FEW", 5)
+    monkeypatch.setattr(relay_module, "HIGH_WATERMARK", 10)
+    monkeypatch.setattr(relay_module, "LOW_WATERMARK", 5)
     with fresh_database() as url:
         async with running_node(url, timeout_s=0.1) as node:
             ear = Ear(node.relay)
@@ -219,15 +219,15 @@ async def test_reading_stops_while_too_much_waits_and_the_server_is_not_blamed(
 async def test_a_connection_that_comes_while_too_much_waits_is_not_read_either(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(relay_module, "MANY", 10)
-    monkeypatch.setattr(relay_module, "FEW", 5)
+    monkeypatch.setattr(relay_module, "HIGH_WATERMARK", 10)
+    monkeypatch.setattr(relay_module, "LOW_WATERMARK", 5)
     async with proxied_node() as (_, node):
         ear = Ear(node.relay)
         ear.free.clear()
         for n in range(20):
             valkey().command("PUBLISH", EVERYBODY, news(f"m{n}").decode())
         await eventually(lambda: len(node.relay._waiting) >= 10)
-        (link,) = node.client._links.values()
+        (link,) = node.client._connections.values()
         link.abort()
         await eventually(lambda: node.relay.is_up)
         for n in range(3_000):
