@@ -25,6 +25,8 @@ ROOT = Path(__file__).parents[1]
 MAX_REQUEST_BYTES = 1 << 20
 _LIBRARIES = ("alembic.command", "alembic.runtime.migration", "sqlalchemy.dialects.sqlite.aiosqlite")  # imported late
 
+_one_at_a_time = threading.Lock()  # tests start several servers at once, in threads
+
 
 class ForkedProcess:
     """The part of `subprocess.Popen` that tests of the service use."""
@@ -34,7 +36,8 @@ class ForkedProcess:
         self.returncode: int | None = None
         self._status, theirs = os.pipe()
         try:
-            self.pid = _template().fork({"arguments": [*arguments], "cwd": cwd, "env": {**env}}, output, theirs)
+            with _one_at_a_time:
+                self.pid = _template().fork({"arguments": [*arguments], "cwd": cwd, "env": {**env}}, output, theirs)
         finally:
             os.close(theirs)
 
@@ -69,7 +72,6 @@ class _Template:
     """The process that forks, seen from the test run. It ends when the test run does."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             env = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
@@ -81,9 +83,8 @@ class _Template:
 
     def fork(self, request: Mapping[str, object], *descriptors: int) -> int:
         """Return the process id of the child."""
-        with self._lock:
-            socket.send_fds(self._control, [json.dumps(request).encode()], [*descriptors])
-            return int(self._control.recv(16))
+        socket.send_fds(self._control, [json.dumps(request).encode()], [*descriptors])
+        return int(self._control.recv(16))
 
 
 @cache
