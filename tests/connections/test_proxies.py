@@ -53,7 +53,7 @@ def test_error_names_an_entry_that_is_neither_address_nor_network(entry: str) ->
         ([f"{NEAR}:4711"], (NEAR, 4711)),
         (["[2001:db8::1]:80"], ("2001:db8::1", 80)),
         (["::ffff:203.0.113.9"], (NEAR, 0)),
-        ([f"1.1.1.1, {NEAR}, 10.0.0.2"], (NEAR, 0)),  # what stands before an address that is no proxy's is a claim
+        ([f"1.1.1.1, {NEAR}, 10.0.0.2"], (NEAR, 0)),  # hops before an untrusted address are not trusted
         ([f"1.1.1.1, {NEAR}", "10.0.0.2 , 192.0.2.7"], (NEAR, 0)),
         (["10.0.0.3, 10.0.0.2"], ("10.0.0.3", 0)),  # the client is inside of the trusted network
         (["1.1.1.1, unknown"], None),
@@ -103,7 +103,7 @@ def test_header_as_long_as_a_head_is_read_in_milliseconds(start: str, text: str)
         PROXIES.client_of([value], [value])
         return time.process_time() - began_s
 
-    assert min(measure(65_536) for _ in range(3)) < 0.5  # what takes a quadratic time takes 7 s and more
+    assert min(measure(65_536) for _ in range(3)) < 0.5  # quadratic time would be 7 s or more
 
 
 def test_long_hosts_are_not_cached() -> None:

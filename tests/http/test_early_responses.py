@@ -35,7 +35,7 @@ async def test_early_last_response_is_not_overtaken_by_a_reset(gate: Gate) -> No
     await send(wire, [HALF_BODY])
     assert (statuses(wire.written), wire.has_ended, wire.is_closing()) == ([200], True, False)
 
-    await send(wire, [b"x" * 200_000 + GET % 1])  # is read, and left at that
+    await send(wire, [b"x" * 200_000 + GET % 1])  # is read and discarded
     assert gate.started == ["/"]
     await sweep(clock, 3)
     assert wire.is_closing()

@@ -11,7 +11,7 @@ from app.http.protocol import HttpProtocol
 from tests.http.connections import BROKEN, EARLY, GET, HALF_BODY, HALF_HEAD, Gate, SlowWire, sweep, watch
 from tests.http.wire import Recorder, connect, hang_up, ours, send, settle, statuses
 
-# Time
+# Timeouts
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ async def test_many_expired_connections_are_closed_a_few_per_turn() -> None:
     assert len(clock) == 0
 
 
-# What is left
+# Memory after a lost connection
 
 
 @pytest.mark.parametrize("error", [None, ConnectionResetError()])

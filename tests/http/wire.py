@@ -71,7 +71,7 @@ class Wire(asyncio.Transport):
 
 
 def ours(watch: HttpWatch | None = None) -> MakeProtocol:
-    chosen = HttpWatch(HttpLimits()) if watch is None else watch  # an empty one is false
+    chosen = HttpWatch(HttpLimits()) if watch is None else watch  # a watch without connections is falsy
     return lambda config: HttpProtocol(config, ServerState(), {}, watch=chosen)
 
 

@@ -59,9 +59,6 @@ def as_client(data: bytes, version: str = "1.2") -> Frame:
     return frame
 
 
-# "Size Limits"
-
-
 SMALL = SessionLimits(
     connecting=FrameLimits(max_frame_bytes=60, max_headers=2, max_header_bytes=30),
     connected=FrameLimits(max_frame_bytes=120, max_headers=4, max_header_bytes=60),
@@ -70,8 +67,6 @@ SMALL = SessionLimits(
     max_transaction_bytes=4096,
 )
 
-
-# Whatever comes
 
 HOSTILE = st.binary(max_size=40) | st.lists(
     st.sampled_from(

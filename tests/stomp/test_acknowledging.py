@@ -34,7 +34,7 @@ def test_a_1_0_client_acknowledges_by_the_message_id_alone() -> None:
     session = open_session("1.0")
     receive(session, "SUBSCRIBE\nid:0\ndestination:/a\nack:client\n\n\0")
     assert receive(session, "ACK\nmessage-id: m1\nreceipt:r\n\n\0") == [Ack("m1", None, "r")]
-    # Not in 1.0, and of use where it comes.
+    # 1.0 does not define it, but clients send it and it helps.
     assert receive(session, "ACK\nmessage-id:m1\nsubscription:0\n\n\0") == [
         Ack("m1", Subscription("0", "/a", AckMode.CLIENT))
     ]

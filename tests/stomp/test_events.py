@@ -17,6 +17,6 @@ def test_an_ack_of_an_unknown_subscription_covers_its_message_only() -> None:
 
 
 def test_a_nack_is_an_ack_that_equals_none() -> None:
-    # So `match` has to try Nack before Ack.
+    # `match` must try Nack before Ack.
     assert isinstance(Nack("m1"), Ack)
     assert Nack("m1") != Ack("m1")

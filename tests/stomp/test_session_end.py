@@ -54,7 +54,7 @@ def test_an_error_ends_the_session_and_its_transactions() -> None:
     assert not session._transactions
 
 
-# "RECEIPT", "ERROR": what comes back from a client goes back to it, and stays one header
+# "RECEIPT", "ERROR": values from a client are returned to it, each as one header
 
 
 RECEIPT_IDS = {

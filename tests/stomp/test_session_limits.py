@@ -74,7 +74,7 @@ def test_bytes_in_open_transactions_are_limited(end: str) -> None:
     receive(session, "BEGIN\ntransaction:t\n\n\0BEGIN\ntransaction:u\n\n\0")
     sends = [f"SEND\ndestination:/a\ntransaction:{name}\nreceipt:r\n\n\0" for name in "tu"]
     receive(session, sends[1])
-    for _ in range(20):  # an ended transaction gives back what it took, and no more
+    for _ in range(20):  # an ended transaction releases exactly the bytes that it took
         receive(session, sends[0], sends[0], f"{end}\ntransaction:t\n\n\0BEGIN\ntransaction:t\n\n\0")
     receive(session, sends[0], sends[0], sends[1])
     error = refusal(session, sends[1])
@@ -108,7 +108,7 @@ def test_memory_of_open_transactions_is_limited(frame: str) -> None:
         gathered, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    # The bound is 1 MiB of text; one emoji makes Python keep four bytes for each character beside it.
+    # The bound is 1 MiB of text; with one emoji in it, Python stores every character in four bytes.
     assert gathered < (5 if "😀" in frame else 2) * 1_048_576
 
 

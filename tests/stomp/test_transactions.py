@@ -26,7 +26,7 @@ def test_commit_returns_the_frames_of_the_transaction_in_order(version: str) -> 
     assert receive(session, "COMMIT\ntransaction:t\nreceipt:r3\n\n\0") == [
         Commit(
             (
-                # Its receipt was answered when it joined: a Send with one would have it answered twice.
+                # Its receipt was sent when it joined; a Send with a receipt would send it twice.
                 Send("/a", {"destination": "/a", "transaction": "t", "receipt": "r2"}, b"one", None),
                 Ack("m1", None, None),
             ),

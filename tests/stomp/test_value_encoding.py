@@ -85,7 +85,7 @@ def test_connect_frames_are_not_escaped(command: str, version: Version) -> None:
 
 @pytest.mark.parametrize("version", [V11, V12])
 def test_a_colon_in_a_value_needs_no_escape_to_be_read(version: Version) -> None:
-    # The grammar forbids it, half the clients do it, and it cannot be misread.
+    # The grammar forbids it, but many clients do it, and it is unambiguous.
     assert parse(b"SEND\nurl:http://a:1\n\n\0", version) == [Frame("SEND", {"url": "http://a:1"})]
 
 

@@ -90,7 +90,7 @@ async def test_client_may_vanish_at_any_step(frames: int, scene: Scene) -> None:
 async def test_ended_connection_leaves_no_reference_cycles(how: str, scene: Scene) -> None:
     gc.collect()
     gc.disable()
-    before = alive()  # of other tests, perhaps
+    before = alive()  # perhaps from other tests
     try:
         async with raw_client(scene.port) as client:
             await client.send(*(masked(TEXT, text.encode()) for text in (CONNECT, SUBSCRIBE)))
@@ -145,7 +145,7 @@ async def test_any_byte_of_the_client_counts_as_a_response_to_a_ping(answer: byt
     client = await scene.raw()
     transport = scene.session.transport
     assert not transport.is_asked
-    if scene.transport == "asgi":  # which has no word for it
+    if scene.transport == "asgi":  # ASGI has no pings
         assert not transport.ask()
         assert not transport.is_asked
         return
