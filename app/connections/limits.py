@@ -156,7 +156,7 @@ class ConnectionLimits:
         return None
 
     def enter(self, member: Member, remote: str | None, kind: int) -> Place:
-        """Count an open WebSocket or SockJS session. The caller must call `authenticated` or `settle`, then `leave`."""
+        """Count an open WebSocket or SockJS session. The caller must call `authenticated` or `exempt`, then `leave`."""
         key = limit_key(host_of(remote))
         self._open[kind] += 1
         if self._per_address:
@@ -170,7 +170,7 @@ class ConnectionLimits:
         self._budgets[kind].discard(member)
         self._attempts.give_back(key)
 
-    def settle(self, member: Member, place: Place) -> None:
+    def exempt(self, member: Member, place: Place) -> None:
         """Exempt a connection from displacement: it is about to end."""
         self._budgets[place[1]].discard(member)
 

@@ -123,7 +123,7 @@ class Gateway:
         self._schedule.discard(connection, self._connections.pop(connection))
         self.disconnects[reason] += 1
         if connection.session is None:
-            self._limits.settle(connection, connection.place)
+            self._limits.exempt(connection, connection.place)
 
     def _gone(self, connection: Connection) -> None:
         if connection not in self._transports:
