@@ -1,4 +1,4 @@
-"""What REDIS_URL says: one server, a Redis Cluster, or Sentinels that know the primary."""
+"""Parse REDIS_URL: one server, a Redis Cluster, or Sentinels."""
 
 import ssl
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ _OPTIONS = frozenset({"sentinel_username", "sentinel_password"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RedisAddress:
-    """`hosts` are the server, some of the cluster, or the Sentinels, which name the primary of `service`."""
+    """A parsed REDIS_URL. `hosts` are the server, some servers of the cluster, or the Sentinels of `service`."""
 
     kind: Kind
     hosts: tuple[Host, ...]
@@ -34,8 +34,8 @@ class RedisAddress:
 
 
 def parse_redis_url(url: str) -> RedisAddress:
-    """Raises ConfigurationError that says what was wrong, without the password."""
-    from redis.exceptions import RedisError  # takes 70 ms, here and below; not needed without Redis
+    """Raises ConfigurationError with the problem, never with the password."""
+    from redis.exceptions import RedisError  # importing redis-py takes 70 ms, wasted without Redis
 
     try:
         return _parse(url)
@@ -52,7 +52,7 @@ def _parse(url: str) -> RedisAddress:
     base, _, suffix = scheme.partition("+")
     kinds: dict[str, Kind] = {"": "single", "cluster": "cluster", "sentinel": "sentinel"}
     if base not in ("redis", "rediss") or suffix not in kinds:
-        raise ValueError(f"{scheme!r} is not a scheme of it")
+        raise ValueError(f"unknown scheme {scheme!r}")
     kind = kinds[suffix]
     authority, _, path_text = rest.partition("?")[0].partition("/")
     if "#" in rest or "@" in path_text:
@@ -60,7 +60,7 @@ def _parse(url: str) -> RedisAddress:
     hosts = _hosts(authority.rpartition("@")[2], DEFAULT_PORTS[kind])
     if kind == "single" and len(hosts) > 1:
         raise ValueError("several hosts need redis+cluster:// or redis+sentinel://")
-    # The one host of a URL of redis-py's own form, so that user, password, TLS and options mean what they always do.
+    # redis-py parses a URL with the first host only, so that user, password, TLS and options keep their usual meaning.
     first = authority.rpartition("@")[2].partition(",")[0]
     options: dict[str, Any] = dict(parse_url(f"{base}://{rest.replace(authority, _userinfo(authority) + first, 1)}"))
     path = [part for part in path_text.split("/") if part]
@@ -101,13 +101,13 @@ def _hosts(text: str, default_port: int) -> tuple[Host, ...]:
 def _port(host: str) -> int | None:
     try:
         return urlsplit(f"//{host}").port
-    except ValueError:  # its text quotes what may be a part of a password
-        raise ValueError("a port is no number from 0 to 65535") from None
+    except ValueError:  # the original text may quote a part of the password
+        raise ValueError("a port is not a number from 0 to 65535") from None
 
 
 def _number(text: str, what: str) -> int:
     if not text.isdecimal():
-        raise ValueError(f"the {what} is no number")
+        raise ValueError(f"the {what} is not a number")
     return int(text)
 
 
@@ -124,5 +124,5 @@ def _own_options(options: dict[str, Any]) -> dict[str, Any]:
     known = {"username", "password", "host", "port", "db", "connection_class"} | _OPTIONS
     for name in options:
         if name not in known and not name.startswith("ssl_"):
-            raise ValueError(f"the option {name!r} is not known; {', '.join(sorted(_OPTIONS))}, db and ssl_* are")
+            raise ValueError(f"unknown option {name!r}; known are {', '.join(sorted(_OPTIONS))}, db and ssl_*")
     return {name: options[name] for name in _OPTIONS & options.keys()}

@@ -1,4 +1,4 @@
-"""Redis as the rest of the node uses it: commands, scripts and channels, whatever happens to the servers behind."""
+"""A Redis client: commands, scripts and subscriptions on one connection per server, with automatic reconnection."""
 
 import asyncio
 import contextlib
@@ -28,8 +28,8 @@ from app.redis.topology import ClusterTopology, SingleTopology, Topology, host_o
 FIRST_DELAY_S, LONGEST_DELAY_S = 0.05, 2.0
 CHECKS_PER_TIMEOUT = 4
 MAX_REDIRECTIONS = 5
-LONGEST_WAIT_MS = 1000  # for replicas: all that is sent behind waits as well
-# A server that answers so is not the one to write to, or not yet: READONLY it is a replica now.
+LONGEST_WAIT_MS = 1000  # of WAIT, which blocks the commands sent after it on the same connection
+# Error codes of a server that cannot take writes now. READONLY: it has become a replica.
 WRONG_SERVER = ("READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN")
 
 AWAY = "Redis is away: pushes are refused until it is back"
@@ -40,11 +40,12 @@ logger = logging.getLogger(__name__)
 
 
 class RedisClient:
-    """`run` must be running: it connects, and after a loss connects again.
+    """A client of one server, of the primary that Sentinels name, or of a Redis Cluster.
 
-    Everything raises Unavailable while its server is away, at once, and when a server does not answer within
-    `timeout_s`. What was sent before that may have been done or not. Servers are given `scripts` when they are
-    connected; any other script is sent with its source the first time.
+    `run` must be running: it connects and reconnects, and loads `scripts` into each server.
+
+    Commands raise Unavailable at once while their server is not connected, and once a server has not replied for
+    `timeout_s`. A command that was sent before such a failure may have been executed.
     """
 
     def __init__(
@@ -75,28 +76,31 @@ class RedisClient:
         )
 
     def listen(self, on_message: OnMessage) -> None:
-        """What is published on the channels of this node, in the order of each channel's server."""
+        """Set the receiver of published messages. It is called in the order in which each server published them."""
         self._on_message = on_message
 
     def on_up(self, call: OnUp) -> None:
-        """Called with the channels that were subscribed (again) once a server is back: what was published on them
-        before is lost."""
+        """Add a callback for every reconnection. It gets the channels whose subscription was restored; messages
+        published on them in between are lost."""
         self._on_up.append(call)
 
     @property
     def count_verbs(self) -> tuple[str, str]:
-        """The command that counts the listeners of channels."""
+        """The command that counts the subscribers of channels, without the channels."""
         return "PUBSUB", "SHARDNUMSUB" if self.publish_verb == "SPUBLISH" else "NUMSUB"
 
     @property
     def commands(self) -> int:
-        """How many were sent by the connections that are there."""
+        """The number of commands sent on the open connections."""
         return sum(connection.commands for connection in self._connections.values())
 
     # Commands
 
     async def call(self, key: str, *command: Argument) -> Any:
-        """To the server that has the key. Commands of one turn of the loop leave together, in their order."""
+        """Send a command to the server of the key and return its reply.
+
+        Commands of one event-loop turn leave in one write, in order. Raises Unavailable.
+        """
         try:
             return await self._connection_of(key).send(*command)
         except ReplyError as error:
@@ -109,7 +113,10 @@ class RedisClient:
     async def run_script(
         self, script: Script, keys: Sequence[str], *arguments: Argument, on_reply: OnReply | None = None
     ) -> Any:
-        """`keys` are in one slot. `on_reply`: see `Connection.send_packed`."""
+        """Run a script and return its reply. `keys` share one slot; `on_reply`: see `Connection.send_packed`.
+
+        Raises Unavailable.
+        """
         try:
             return await self.send_script(script, keys, *arguments, on_reply=on_reply)
         except ReplyError as error:
@@ -125,9 +132,9 @@ class RedisClient:
         return self._connection_of(keys[0]).send_packed(packed, on_reply)
 
     async def replicated(self, key: str, replicas: int) -> None:
-        """Returns once so many replicas have what was sent to the server of the key before. Raises Unavailable.
+        """Wait until `replicas` replicas have everything sent so far to the server of the key. Raises Unavailable.
 
-        All who ask in one turn of the loop share one WAIT.
+        Callers of one event-loop turn share one WAIT.
         """
         connection = self._connection_of(key)
         waiting = self._replicated.get(connection)
@@ -137,19 +144,19 @@ class RedisClient:
             )
             asyncio.get_running_loop().call_soon(self._replicated.pop, connection)
         try:
-            taken = await asyncio.shield(waiting)  # who goes away must not end it for the others
+            taken = await asyncio.shield(waiting)  # a cancelled caller must not cancel it for the others
         except ReplyError as error:  # the server has become a replica
             raise unavailable(f"Redis refuses: {error}") from error
         if taken < replicas:
             raise unavailable("too few replicas of Redis have taken the message")
 
     async def publish(self, channel: str, payload: bytes) -> int:
-        """How many nodes listen (in a cluster of Redis, too)."""
+        """Publish a message and return the number of subscribers, in a Redis Cluster too. Raises Unavailable."""
         heard: int = await self.call(channel, self.publish_verb, channel, payload)
         return heard
 
     def reaches(self, key: str) -> bool:
-        """Whether the server that has the key is connected."""
+        """Return whether the server of the key is connected."""
         try:
             self._connection_of(key)
         except Unavailable:
@@ -163,7 +170,7 @@ class RedisClient:
         return connection
 
     async def _recover(self, key: str, packed: bytes, error: ReplyError, on_reply: OnReply | None = None) -> Any:
-        """The answer was no answer: where the command belongs elsewhere, or the script was forgotten, once more."""
+        """Send a command again after a redirection, a TRYAGAIN or a missing script. Raises Unavailable."""
         for _ in range(MAX_REDIRECTIONS):
             kind, _, detail = str(error).partition(" ")
             if kind == "MOVED":
@@ -172,7 +179,7 @@ class RedisClient:
                 await asyncio.sleep(FIRST_DELAY_S)
             elif kind in WRONG_SERVER:
                 self._connection_of(key).abort()
-                raise unavailable(f"Redis cannot do this now: {error}")
+                raise unavailable(f"Redis cannot execute the command now: {error}")
             elif kind not in ("ASK", "NOSCRIPT"):
                 raise unavailable(f"Redis refuses: {error}")
             try:
@@ -183,10 +190,10 @@ class RedisClient:
                 return await connection.send_packed(packed, on_reply)
             except ReplyError as again:
                 error = again
-        raise unavailable(f"Redis sends this from one node to another: {error}")
+        raise unavailable(f"too many redirections in the Redis Cluster: {error}")
 
     async def _rediscover(self) -> None:
-        """Until `run` has looked who has which slots."""
+        """Have `run` discover the slots again, and wait for it. Raises Unavailable after `timeout_s`."""
         self._changed.clear()
         self._stale.set()
         try:
@@ -195,20 +202,22 @@ class RedisClient:
         except TimeoutError:
             raise unavailable("the Redis Cluster is changing") from None
 
-    # Reading less
+    # Back-pressure
 
     def pause_reading(self) -> None:
+        """Stop reading from every connection."""
         for connection in self._connections.values():
             connection.pause_reading()
 
     def resume_reading(self) -> None:
+        """Undo `pause_reading`."""
         for connection in self._connections.values():
             connection.resume_reading()
 
     # Connecting
 
     async def run(self) -> None:
-        """Until it is cancelled; the connections end with it."""
+        """Keep all servers connected until cancelled; then close the connections."""
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._keep_connected())
@@ -218,7 +227,7 @@ class RedisClient:
                 connection.abort()
 
     async def wait_until_up(self, timeout_s: float) -> None:
-        """Returns earlier when all servers are connected."""
+        """Wait until all servers are connected, at most `timeout_s`."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 while not self.is_up:
@@ -234,12 +243,12 @@ class RedisClient:
                 await self._stale.wait()
                 if self._now_s() - up_since_s > LONGEST_DELAY_S:
                     delay_s = FIRST_DELAY_S
-            await asyncio.sleep(random.uniform(0, delay_s))  # nodes shall not come back all at once
+            await asyncio.sleep(random.uniform(0, delay_s))  # so that nodes do not reconnect all at once
             delay_s = min(2 * delay_s, LONGEST_DELAY_S)
 
     def _enter(self, is_up: bool) -> bool:
         if is_up != self._was_up:
-            logger.log(*((logging.INFO, "Redis is there") if is_up else (logging.WARNING, AWAY)))
+            logger.log(*((logging.INFO, "Redis is connected") if is_up else (logging.WARNING, AWAY)))
         self.is_up = self._was_up = is_up
         self._changed.set()
         return is_up
@@ -248,7 +257,7 @@ class RedisClient:
         return asyncio.get_running_loop().time()
 
     async def _watch(self) -> None:
-        """A server that does not answer is given up: the connection may be dead though nobody closed it."""
+        """Abort connections whose server does not reply: they may be half-open."""
         while True:
             await asyncio.sleep(self._timeout_s / CHECKS_PER_TIMEOUT)
             for connection in tuple(self._connections.values()):
@@ -257,7 +266,7 @@ class RedisClient:
                     connection.abort()
 
     async def _connect_all(self) -> bool:
-        """Whether every server that is needed is connected."""
+        """Connect to all servers and restore subscriptions. Return whether all are connected."""
         try:
             await self._topology.discover(tuple(self._connections.values()))
         except (Unavailable, OSError, TimeoutError, ReplyError) as error:
@@ -292,7 +301,7 @@ class RedisClient:
                 )
                 await prepare(connection, self._scripts)
         except (Unavailable, OSError, TimeoutError, ReplyError) as error:
-            logger.info("Redis at %s:%d cannot be had: %s", *host, error)
+            logger.info("Redis at %s:%d cannot be used: %s", *host, error)
             return False
         self._connections[host] = connection
         return True

@@ -1,8 +1,7 @@
-"""One connection to one Redis server: commands, their answers and what is published, all in one stream.
+"""One connection to one Redis server that carries commands, replies and published messages in one stream.
 
-RESP3 ("RESP3 specification", "Push type") lets a connection have commands and subscriptions at once. So what a command
-answers and what was published before it come in the order in which the server did them, and one look tells whether
-the connection lives.
+RESP3 ("RESP3 specification", "Push type") allows commands and subscriptions on the same connection. Replies and
+published messages therefore arrive in the order in which the server made them, and one timeout covers both.
 """
 
 import asyncio
@@ -16,8 +15,8 @@ from hiredis import HiredisError, PushNotification, Reader, ReplyError, pack_com
 
 from app.errors import Unavailable
 
-MAX_WAITING = 50_000  # commands without an answer
-MAX_UNSENT_BYTES = 67_108_864  # that a server does not take, before more is refused
+MAX_WAITING = 50_000  # commands without a reply
+MAX_UNSENT_BYTES = 67_108_864  # buffered for a slow server before commands are refused
 RETRY_AFTER_S = 2
 _MORE = object()
 
@@ -29,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 
 class _SubscriptionChange:
-    """SUBSCRIBE and its kin have no answer of their own: each channel is confirmed by a push."""
+    """A SUBSCRIBE or UNSUBSCRIBE that waits: it has no reply, the server confirms each channel by a push."""
 
     __slots__ = ("channels", "done", "kind")
 
@@ -40,7 +39,7 @@ class _SubscriptionChange:
 
 
 class _Observed:
-    """A command whose reply is shown to `on_reply` in its place in the stream."""
+    """A command whose reply is passed to `on_reply` in stream order."""
 
     __slots__ = ("done", "on_reply")
 
@@ -50,9 +49,10 @@ class _Observed:
 
 
 class Connection(asyncio.Protocol):
-    """All calls belong to the event loop of the connection. `on_lost` is called once, at its end.
+    """A RESP3 connection, to be used from its own event loop only.
 
-    `on_message` gets the channel and what was published on it; `on_dropped` a channel that the server ended by itself.
+    `on_message` gets each published message with its channel. `on_lost` is called once, when the connection ends.
+    `on_dropped` gets a channel whose subscription the server ended by itself.
     """
 
     def __init__(
@@ -79,32 +79,32 @@ class Connection(asyncio.Protocol):
     # Commands
 
     def send(self, *command: Argument) -> "asyncio.Future[Any]":
-        """Leaves at the end of this turn of the loop, together with all that is sent in it.
+        """Send a command and return the future of its reply. Commands of one event-loop turn share one write.
 
-        The future has what the server answers, or raises ReplyError, or Unavailable if the connection ends before.
-        Raises Unavailable at once if the server does not keep up.
+        The future fails with ReplyError if the server reports an error, and with Unavailable if the connection ends
+        first. Raises Unavailable at once if the connection has ended or the server is too slow.
         """
         return self.send_packed(pack(*command))
 
     def send_packed(self, packed: bytes, on_reply: OnReply | None = None) -> "asyncio.Future[Any]":
-        """As `send`, for what `pack` made.
+        """Send a command that `pack` encoded; otherwise like `send`.
 
-        `on_reply` is called with the reply, unless it is an error, at its place among what is published: who awaits
-        the future sees it a turn of the loop later. It is called also when the future was cancelled.
+        `on_reply` is called with a reply that is no error, in stream order with published messages. Code that awaits
+        the future runs one event-loop turn later. `on_reply` is called even if the future was cancelled.
         """
         done: asyncio.Future[Any] = self._loop.create_future()
         self._push(packed, done if on_reply is None else _Observed(done, on_reply))
         return done
 
     def change_subscriptions(self, verb: str, channels: Sequence[str]) -> "asyncio.Future[Any]":
-        """`verb` is SUBSCRIBE, UNSUBSCRIBE or one of the sharded kind; done when all channels are confirmed."""
+        """Send SUBSCRIBE, UNSUBSCRIBE or their sharded forms. The future is done when all channels are confirmed."""
         done: asyncio.Future[Any] = self._loop.create_future()
         self._push(pack(verb, *channels), _SubscriptionChange(done, verb, channels))
         return done
 
     def _push(self, packed: bytes, waiting: "asyncio.Future[Any] | _SubscriptionChange | _Observed") -> None:
         if self.lost or self._congested or len(self._waiting) >= MAX_WAITING:
-            raise unavailable("Redis is away" if self.lost else "Redis does not keep up")
+            raise unavailable("Redis is away" if self.lost else "Redis is too slow")
         if not self._waiting:
             self._silent_since_s = self._loop.time()
         if not self._unsent:
@@ -120,7 +120,7 @@ class Connection(asyncio.Protocol):
 
     def is_silent(self, timeout_s: float) -> bool:
         """Return whether a command has waited `timeout_s` with nothing received. Sends PING if no command waits."""
-        if self._paused:  # nothing can come, whatever the server does
+        if self._paused:  # nothing is read, whatever the server sends
             return False
         if not self._waiting:
             if not self.lost:
@@ -144,7 +144,7 @@ class Connection(asyncio.Protocol):
                 else:
                     self._settle(reply)
         except HiredisError:
-            logger.exception("Redis sent what is no RESP3")
+            logger.exception("Redis sent invalid RESP3")
             self.abort()
 
     def pause_writing(self) -> None:
@@ -157,10 +157,10 @@ class Connection(asyncio.Protocol):
         self._end(f"the connection to Redis was lost: {error or 'closed'}")
 
     def abort(self) -> None:
-        """At once; what waits for an answer is Unavailable."""
+        """Close the connection at once. Commands without a reply fail with Unavailable."""
         if self._transport is not None:
             self._transport.abort()
-        self._end("the connection to Redis was given up")
+        self._end("the connection to Redis was aborted")
 
     def pause_reading(self) -> None:
         if self._transport is not None and not self.lost:
@@ -185,15 +185,15 @@ class Connection(asyncio.Protocol):
                 done.add_done_callback(ignore_result)
         self._on_lost(self)
 
-    # Answers
+    # Replies
 
     def _settle(self, reply: Any) -> None:
-        """Answers come in the order of the commands."""
+        """Complete the oldest command: replies arrive in the order of the commands."""
         waiting = self._waiting.popleft()
         done = waiting if isinstance(waiting, asyncio.Future) else waiting.done
         if type(waiting) is _Observed and not isinstance(reply, ReplyError):
             self._show(waiting, reply)
-        if done.done():  # who asked has gone
+        if done.done():  # cancelled
             return
         if isinstance(reply, ReplyError):
             done.set_exception(reply)
@@ -204,16 +204,16 @@ class Connection(asyncio.Protocol):
     def _show(self, observed: _Observed, reply: Any) -> None:
         try:
             observed.on_reply(reply)
-        except Exception:  # the outer edge: a defect of one observer must not end the stream
-            logger.exception("a reply of Redis could not be handled")
+        except Exception:  # the outer edge: a failing callback must not end the stream
+            logger.exception("the callback of a Redis reply failed")
 
     def _receive_push(self, push: list[Any]) -> None:
         kind = push[0]
         if kind.endswith(b"message"):
             try:
                 self._on_message(push[1].decode(errors="replace"), push[2])
-            except Exception:  # the outer edge: one message that cannot be read must not end the stream
-                logger.exception("a message of %r could not be handled", push[1][:64])
+            except Exception:  # the outer edge: one bad message must not end the stream
+                logger.exception("a message on %r could not be handled", push[1][:64])
         elif kind.endswith(b"subscribe"):
             self._confirm(kind, push[1])
 
@@ -223,7 +223,7 @@ class Connection(asyncio.Protocol):
             waiting.channels.remove(channel)
             if not waiting.channels:
                 self._settle(None)
-        else:  # a cluster moves the slot of the channel elsewhere
+        else:  # the slot of the channel moves to another server of the cluster
             self._on_dropped(channel.decode(errors="replace"))
 
 
@@ -241,7 +241,10 @@ async def open_connection(
     on_lost: Callable[[Connection], None] = lambda connection: None,
     on_dropped: Callable[[str], None] = lambda channel: None,
 ) -> Connection:
-    """Connected, greeted and answering. Raises OSError, TimeoutError, ReplyError or Unavailable."""
+    """Connect, authenticate and check that the server replies.
+
+    Raises OSError, TimeoutError, ReplyError or Unavailable.
+    """
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(timeout_s):
         _, connection = await loop.create_connection(
@@ -268,19 +271,20 @@ async def _greet(connection: Connection, username: str | None, password: str | N
     await connection.send(*hello)
     if db:
         await connection.send("SELECT", db)
-    await connection.send("PING")  # a server that still loads its data refuses this
+    await connection.send("PING")  # fails while the server loads its data
 
 
 def pack(*command: Argument) -> bytes:
-    """As Redis wants it."""
-    return cast(Any, pack_command)(command)  # type: ignore[no-any-return]  # its stub knows commands of one word
+    """Encode a command as RESP."""
+    return cast(Any, pack_command)(command)  # type: ignore[no-any-return]  # its stub allows one word only
 
 
 def unavailable(detail: str) -> Unavailable:
+    """Return the error of an unusable Redis, with the time after which to retry."""
     return Unavailable(detail, retry_after_s=RETRY_AFTER_S)
 
 
 def ignore_result(done: "asyncio.Future[Any]") -> None:
-    """Marks its error as seen: not everyone who sends waits for the answer."""
+    """Mark the exception of a future as retrieved, for commands whose reply is not awaited."""
     if not done.cancelled():
         done.exception()

@@ -1,4 +1,4 @@
-"""A Lua script, which a server gets once and then runs by its digest."""
+"""A Lua script. Each server loads it once and then runs it by its digest."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,5 +11,5 @@ class Script:
 
     @cached_property
     def digest(self) -> str:
-        """What EVALSHA knows it by."""
+        """The SHA-1 that EVALSHA takes."""
         return sha1(self.source.encode(), usedforsecurity=False).hexdigest()

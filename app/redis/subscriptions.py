@@ -1,4 +1,4 @@
-"""The channels that this node listens to, over all losses of connections."""
+"""The channels this client is subscribed to, restored after every reconnection."""
 
 import asyncio
 import contextlib
@@ -11,15 +11,17 @@ from hiredis import ReplyError
 from app.errors import Unavailable
 from app.redis.connection import Connection
 
-CHANNELS_UNDER_WAY = 10_000  # that wait for their confirmation at the same time
+CHANNELS_UNDER_WAY = 10_000  # unconfirmed at the same time
 
 logger = logging.getLogger(__name__)
 
 
 class Subscriptions:
-    """`verbs` subscribe and end that, `at_once` channels in one command. `request_restore` asks for a `restore`.
+    """The wanted, confirmed and interrupted subscriptions of one client.
 
-    `connection_of` answers the connection to the server of a channel, or raises Unavailable.
+    `verbs` are the commands that subscribe and unsubscribe, `at_once` the most channels of one command.
+    `connection_of` returns the connection to the server of a channel, or raises Unavailable. `request_restore` has the
+    client call `restore` soon.
     """
 
     def __init__(
@@ -36,19 +38,20 @@ class Subscriptions:
         self._request_restore = request_restore
         self._wanted: set[str] = set()
         self._confirmed: dict[str, Connection] = {}
-        self._missed: set[str] = set()  # something may have been published meanwhile, and nobody was told yet
+        self._missed: set[str] = set()  # messages may be missed, and `restore` has not reported it yet
         self._pending: dict[str, asyncio.Future[None]] = {}
         self.on_lost: Callable[[Sequence[str]], None] = lambda channels: None
-        """Called at once with channels on which something may be missed from now on."""
+        """Called with channels as soon as messages on them may be missed."""
 
     def __contains__(self, channel: str) -> bool:
-        """Whether the server has confirmed it."""
+        """Return whether the server has confirmed the subscription."""
         return channel in self._confirmed
 
     def subscribe(self, channel: str) -> Awaitable[None] | None:
-        """From now on, over all losses; to be awaited until the server has confirmed, None if that is so already.
+        """Subscribe, and stay subscribed across reconnections.
 
-        While the server is away it is None too: the channel is subscribed when it is back.
+        Return an awaitable that completes when the server has confirmed it. Return None if it is confirmed already, or
+        if the server is away; then the channel is subscribed after the reconnection.
         """
         self._wanted.add(channel)
         if channel in self._confirmed:
@@ -74,17 +77,19 @@ class Subscriptions:
                 connection.change_subscriptions(self._subscribe, [channel])
 
     def unsubscribe(self, channel: str) -> None:
+        """Unsubscribe, without waiting for the confirmation."""
         self._wanted.discard(channel)
         self._missed.discard(channel)
         self._pending.pop(channel, None)
         connection = self._confirmed.pop(channel, None)
-        with contextlib.suppress(Unavailable):  # also where the confirmation is still on its way
+        with contextlib.suppress(Unavailable):  # sent even if the subscription is not confirmed yet
             (connection or self._connection_of(channel)).change_subscriptions(self._unsubscribe, [channel])
 
     async def restore(self) -> Sequence[str]:
-        """Subscribes all that is wanted and was lost; the channels on which something may have been missed.
+        """Subscribe the lost channels again. Return those that are confirmed and may have missed messages.
 
-        What `subscribe` has brought back meanwhile is among them: who asked for that missed nothing, but others did.
+        They include channels that a `subscribe` restored in the meantime: its caller missed nothing, earlier
+        subscribers did.
         """
         missing = [channel for channel in self._wanted if channel not in self._confirmed]
         self._miss(missing)
@@ -96,7 +101,7 @@ class Subscriptions:
         return back
 
     def _subscribe_all(self, channels: Sequence[str]) -> Sequence[Coroutine[Any, Any, None]]:
-        """Sends it at once, so that an `unsubscribe` comes behind it; to be awaited until it is confirmed."""
+        """Send the commands now, so that a later `unsubscribe` follows them. Return the confirmations to await."""
         by_connection: dict[Connection, list[str]] = {}
         for channel in channels:
             with contextlib.suppress(Unavailable):
@@ -109,12 +114,12 @@ class Subscriptions:
                     subscribing.append(
                         self._confirm(connection, part, connection.change_subscriptions(self._subscribe, part))
                     )
-                except Unavailable:  # it does not keep up: later
+                except Unavailable:  # the server is too slow: try later
                     self._request_restore()
         return subscribing
 
     async def _confirm(self, connection: Connection, channels: Sequence[str], done: "asyncio.Future[Any]") -> None:
-        """A loss in between is no error: what is wanted is subscribed once the server is back."""
+        """Wait for the confirmation. A lost connection is no error: `restore` subscribes again."""
         try:
             await done
         except ReplyError as error:
@@ -125,20 +130,23 @@ class Subscriptions:
         except Unavailable:
             pass
         else:
-            if not connection.lost:  # it may have been given up since the answer came
+            if not connection.lost:  # it may have ended since the confirmation
                 self._confirmed.update((channel, connection) for channel in channels if channel in self._wanted)
 
-    # Called for the connections
+    # Called by the client and its connections
 
     def lose(self, connection: Connection) -> None:
-        """The connection has ended."""
+        """Note that a connection, and every subscription on it, has ended."""
         channels = [channel for channel, other in self._confirmed.items() if other is connection]
         for channel in channels:
             del self._confirmed[channel]
         self._miss(channels)
 
     def drop(self, channel: str) -> None:
-        """The server ended it. After all that is confirmed already and takes another turn of the loop to be noted."""
+        """Note that the server ended a subscription.
+
+        Deferred by one event-loop turn, because earlier confirmations take that long to be recorded.
+        """
         asyncio.get_running_loop().call_soon(self._forget, channel)
 
     def _forget(self, channel: str) -> None:

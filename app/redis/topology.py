@@ -1,4 +1,4 @@
-"""Which server has which keys: one for all, whom Sentinel names, or the slots of a Redis Cluster."""
+"""Which server holds a key: a fixed one, the primary that Sentinel names, or the owner of a Redis Cluster slot."""
 
 import asyncio
 import logging
@@ -18,21 +18,21 @@ logger = logging.getLogger(__name__)
 
 
 class Topology(Protocol):
-    """`channel_verbs`: how this kind of Redis subscribes, ends that, and publishes; so many channels in one command."""
+    """`channel_verbs` subscribe, unsubscribe and publish. `channels_at_once`: the most channels of one command."""
 
     channel_verbs: tuple[str, str, str]
     channels_at_once: int
     hosts: Sequence[Host]
 
     async def discover(self, connections: Sequence[Connection]) -> None:
-        """Brings `hosts` up to date. Raises Unavailable, OSError or TimeoutError."""
+        """Update `hosts`. Raises Unavailable, OSError or TimeoutError."""
 
     def host_of(self, key: str) -> Host:
-        """Raises Unavailable while nobody has the key."""
+        """Return the server of the key. Raises Unavailable if none is known."""
 
 
 class SingleTopology:
-    """One server, or the one that the Sentinels take for the primary."""
+    """One server: a fixed one, or the primary that the Sentinels name."""
 
     channel_verbs = ("SUBSCRIBE", "UNSUBSCRIBE", "PUBLISH")
     channels_at_once = 1_000
@@ -47,7 +47,10 @@ class SingleTopology:
         self.hosts = (await self._ask_sentinels(),) if address.kind == "sentinel" else address.hosts
 
     async def _ask_sentinels(self) -> Host:
-        """The first that knows ("Guidelines for Redis clients with support for Redis Sentinel")."""
+        """Return the primary named by the first Sentinel that knows it.
+
+        "Guidelines for Redis clients with support for Redis Sentinel". Raises Unavailable.
+        """
         address, said = self._address, ""
         for host in address.hosts:
             try:
@@ -57,7 +60,7 @@ class SingleTopology:
                 continue
             if primary is not None:
                 return primary[0].decode(), int(primary[1])
-            said = f"there is no service {address.service}"
+            said = f"unknown service {address.service}"
         raise unavailable(f"Sentinel knows no primary: {said}")
 
     async def _ask_sentinel(self, host: Host) -> Sequence[bytes] | None:
@@ -85,10 +88,10 @@ class SingleTopology:
 
 
 class ClusterTopology:
-    """Channels are sharded: only the nodes that share a slot pass on what is published in it."""
+    """The servers of a Redis Cluster. Channels are sharded: a message reaches only the shard of its slot."""
 
     channel_verbs = ("SSUBSCRIBE", "SUNSUBSCRIBE", "SPUBLISH")
-    channels_at_once = 1  # those of one command would have to lie in one slot
+    channels_at_once = 1  # the channels of one command would have to share a slot
 
     def __init__(self, address: RedisAddress, timeout_s: float) -> None:
         from redis.crc import key_slot  # redis-py is not needed without a cluster
@@ -100,7 +103,7 @@ class ClusterTopology:
         self._slots: list[Host | None] = [None] * SLOTS
 
     async def discover(self, connections: Sequence[Connection]) -> None:
-        """Asks who is connected, then whoever is known."""
+        """Ask the connected servers for the slots, then the other known hosts."""
         for connection in connections:
             try:
                 self._learn(await connection.send("CLUSTER", "SLOTS"), None)
@@ -112,8 +115,8 @@ class ClusterTopology:
                 await self._ask(host)
                 return
             except (OSError, ReplyError, Unavailable) as error:
-                logger.info("%s:%d does not tell the slots: %s", *host, error)
-        raise unavailable("no node of the Redis Cluster answers")
+                logger.info("%s:%d did not return its slots: %s", *host, error)
+        raise unavailable("no server of the Redis Cluster replies")
 
     async def _ask(self, host: Host) -> None:
         address = self._address
@@ -127,7 +130,7 @@ class ClusterTopology:
             connection.abort()
 
     def _learn(self, ranges: Sequence[Any], asked: str | None) -> None:
-        """`ranges` are [first, last, [host, port, …], replica, …]; without a host it is the one that was asked."""
+        """Store the ranges of CLUSTER SLOTS, each [first, last, [host, port, …], replica, …]. No host means `asked`."""
         slots: list[Host | None] = [None] * SLOTS
         for first, last, primary, *_ in ranges:
             name = (primary[0] or b"").decode() or asked or self._address.hosts[0][0]
@@ -138,12 +141,15 @@ class ClusterTopology:
     def host_of(self, key: str) -> Host:
         host = self._slots[self._slot_of(key.encode())]
         if host is None:
-            raise unavailable("nobody in the Redis Cluster has the key")
+            raise unavailable("no server of the Redis Cluster holds the slot")
         return host
 
 
 async def prepare(connection: Connection, scripts: Iterable[Script]) -> None:
-    """Ends the connection unless it can be used. Raises ReplyError, or Unavailable if it is not the one to write to."""
+    """Load the scripts and check the role.
+
+    Aborts the connection and raises ReplyError, or Unavailable for a replica.
+    """
     try:
         await asyncio.gather(*(connection.send("SCRIPT", "LOAD", script.source) for script in scripts))
         if (await connection.send("ROLE"))[0] != b"master":
@@ -154,6 +160,6 @@ async def prepare(connection: Connection, scripts: Iterable[Script]) -> None:
 
 
 def host_of_redirection(detail: str) -> Host:
-    """Of `ASK 3999 127.0.0.1:6381`."""
+    """Return the host of the detail of a redirection, such as `3999 127.0.0.1:6381` of `ASK 3999 127.0.0.1:6381`."""
     name, _, port = detail.rpartition(" ")[2].rpartition(":")
     return name, int(port)

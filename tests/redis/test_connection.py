@@ -182,7 +182,7 @@ async def test_more_than_a_server_keeps_up_with_is_refused(
         scripted.answers[b"GET"] = None
         for _ in range(3):
             connection.send("GET", "x")
-        with pytest.raises(Unavailable, match="keep up"):
+        with pytest.raises(Unavailable, match="too slow"):
             connection.send("GET", "x")
         await eventually(lambda: scripted.verbs.count("GET") == 3)
         scripted.say(OK * 3)
@@ -199,7 +199,7 @@ async def test_what_a_server_does_not_take_is_bounded(monkeypatch: pytest.Monkey
             connection.send("SET", "big", b"x" * 30_000_000)
             await asyncio.sleep(0)
             await asyncio.sleep(0)
-            with pytest.raises(Unavailable, match="keep up"):
+            with pytest.raises(Unavailable, match="too slow"):
                 connection.send("PING")
             await eventually(lambda: not connection._congested)
             assert await connection.send("STRLEN", "big") == 30_000_000
@@ -278,7 +278,7 @@ async def test_a_message_that_cannot_be_handled_does_not_end_the_stream(
 
     async with opened(scripted.port, on_message=fail) as connection:
         scripted.say(b">3\r\n$7\r\nmessage\r\n$1\r\na\r\n$6\r\nsEcret\r\n")
-        await eventually(lambda: "could not be handled" in caplog.text)
+        await eventually(lambda: "a message on" in caplog.text)
         assert not connection.lost
         assert await connection.send("PING") == b"PONG"
 
@@ -331,7 +331,7 @@ async def test_a_reply_that_cannot_be_handled_ends_nothing(
         first, second = connection.send_packed(pack("EVAL"), fail), connection.send("EVAL")
         assert [await first, await second] == [7, 7]
         assert not connection.lost
-    assert "a reply of Redis could not be handled" in caplog.text
+    assert "the callback of a Redis reply failed" in caplog.text
 
 
 async def test_a_reply_is_shown_although_nobody_waits_for_it_any_more(scripted: ScriptedServer) -> None:
