@@ -1,6 +1,6 @@
-"""Every key and channel in Redis.
+"""All keys and channels in Redis.
 
-A user stands in braces, the hash tag of Redis Cluster: all that is his lies in one slot, so that one script can store
+The user id is in braces, the hash tag of Redis Cluster: all keys of a user share one slot, so that one script can store
 and publish ("Redis cluster specification", "Hash tags").
 """
 
@@ -13,56 +13,59 @@ EVERYBODY = "stomp::ws_notify_topic"
 NODES = "stomp::nodes"
 CLEANER = "stomp::ledger_cleaner"
 DESCRIPTIONS = tuple(f"stomp::messages::{number}" for number in range(8))
-"""A ring of hashes: what `message_key` has in a Redis Cluster, by message id. One after the other is written to."""
+"""A ring of hashes, written to in turn: descriptions by message id. In a Redis Cluster `message_key` has them."""
 
 
 def inbox_key(user: str) -> str:
+    """A hash of the messages that wait for the user, by id."""
     return f"stomp::inbox::{_tag(user)}"
 
 
 def full_mark_key(user: str) -> str:
-    """There while a full inbox has been searched for expired messages a moment ago."""
+    """A mark that exists while a full inbox was recently searched for expired messages."""
     return f"stomp::inbox_full::{_tag(user)}"
 
 
 def log_key(user: str) -> str:
-    """The latest messages for the user, acknowledged or not, in their order."""
+    """A list of the latest messages for the user, acknowledged or not, in order."""
     return f"stomp::log::{_tag(user)}"
 
 
 def head_key(user: str) -> str:
-    """Seqs: of the latest message, the floor (of the last one that the log has dropped), of the oldest one in the log,
-    of the first one that no session has been sent, and of the last one that the log refers to in the inbox; each 0 if
-    there is none or it is not known."""
+    """Five seqs: of the latest message, of the last one dropped from the log (the floor), of the oldest in the log, of
+    the first that was not sent to a session, and of the last inbox message that the log refers to. 0 means none or
+    unknown.
+    """
     return f"stomp::head::{_tag(user)}"
 
 
 def acknowledged_key(user: str) -> str:
-    """Ids that were acknowledged or withdrawn a while ago at most, by that time in ms."""
+    """A sorted set of recently acknowledged or withdrawn ids by time in ms."""
     return f"stomp::acknowledged::{_tag(user)}"
 
 
 def known_key(user: str, message_id: str) -> str:
-    """The digest of a message whose id its caller chose, for as long as the message lives."""
+    """The digest of a message with a caller-chosen id, kept for the lifetime of the message."""
     return f"stomp::known::{_tag(user)}::{message_id}"
 
 
 def message_key(message_id: str) -> str:
-    """Whose message it is, and the little that push_status says of one that no node remembers; in a Redis Cluster."""
+    """The description of a message in a Redis Cluster, for push_status once no node remembers the message."""
     return f"stomp::message::{message_id}"
 
 
 def sessions_key(user: str) -> str:
+    """A sorted set of the sessions of the user, `node::session` by expiry in ms."""
     return f"stomp::sessions::{_tag(user)}"
 
 
 def devices_key(user: str) -> str:
-    """Which session is the latest of each device, for those that name theirs."""
+    """A hash of the latest session of each device, by client-id."""
     return f"stomp::devices::{_tag(user)}"
 
 
 def sockjs_key(session: str) -> str:
-    """Which node has the SockJS session."""
+    """The node that holds the SockJS session."""
     return f"stomp::sockjs::{session}"
 
 
@@ -71,7 +74,7 @@ def user_channel(user: str) -> str:
 
 
 def topic_channel(destination: str) -> str:
-    """`destination` begins with `/topic/`, which no user id can.
+    """The channel of a topic. `destination` begins with `/topic/`, which no user id can.
 
     A name with "}" gets a hash tag of its own, so that `broadcast_mark_key` can lie in the same slot.
     """
@@ -81,7 +84,7 @@ def topic_channel(destination: str) -> str:
 
 
 class UserKeys(NamedTuple):
-    """The keys of the scripts that come with every push, and the channel of the user."""
+    """The keys of PUT and ACKNOWLEDGE, and the channel of the user."""
 
     put: tuple[str, str, str, str, str]
     acknowledge: tuple[str, str, str, str]
@@ -106,7 +109,7 @@ def broadcast_mark_key(channel: str, message_id: str) -> str:
 
 
 def ledger_keys(partitions: int) -> tuple[str, ...]:
-    """One key with the name that the users know, or so many that spread over a cluster."""
+    """Return the well-known key, or `partitions` keys that spread over a cluster."""
     return (PENDING,) if partitions == 1 else tuple(f"{PENDING}::{{{number}}}" for number in range(partitions))
 
 
@@ -119,5 +122,5 @@ def ledger_field(message_id: str, session_id: str) -> str:
 
 
 def _tag(user: str) -> str:
-    """A tag that begins with `}` would be empty, and none; no user id contains `/`."""
+    """Return the hash tag of a user. It must not begin with `}`, or it would be empty; no user id contains `/`."""
     return f"{{/{user}}}" if user.startswith("}") else f"{{{user}}}"

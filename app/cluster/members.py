@@ -1,4 +1,4 @@
-"""Which nodes there are, and what dead ones leave behind."""
+"""The list of live nodes, a lease for each, and the removal of ledger records of dead nodes."""
 
 import asyncio
 import contextlib
@@ -12,7 +12,7 @@ from app.errors import Unavailable
 from app.redis.client import RedisClient
 
 BEATS_PER_TTL = 3
-CLEANING_STEP = 200  # records that one step looks at: some ten microseconds of Redis
+CLEANING_STEP = 200  # records per step, which take Redis some ten microseconds
 CLEANING_PAUSE_S = 0.01
 CLEANER_TTL_MS = 10_000
 
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 class Members:
-    """`run` must be running: this node is there as long as it says so. `ledgers` are the keys to clean."""
+    """The nodes of the cluster. `run` must be running: it renews the lease of this node and cleans the `ledgers`."""
 
     def __init__(self, client: RedisClient, *, node: str, ttl_ms: int, ledgers: Sequence[str]) -> None:
         self._client = client
@@ -40,22 +40,23 @@ class Members:
         client.on_up(lambda channels: self._resume())
 
     def on_lease_lost(self, call: Callable[[], None]) -> None:
-        """Called when this node had been taken for dead, and its entries may be gone."""
+        """Add a callback for an expired lease: other nodes may have removed the entries of this one."""
         self._on_lease_lost.append(call)
 
     def on_departed(self, call: Callable[[], None]) -> None:
-        """Called when a node is seen to have left or died."""
+        """Add a callback for a node that has left or died."""
         self._on_departed.append(call)
 
     @property
     def others(self) -> Sequence[str]:
-        """The nodes that said lately that they live, without this one."""
+        """The nodes with a valid lease at the last beat, without this one."""
         return [node for node in self._living if node != self._node]
 
     @property
     def expected(self) -> Sequence[str]:
-        """`others`, and for `ttl_ms` those that may be reconnecting: members known before a loss of Redis, and members
-        that stopped saying that they live.
+        """`others`, and for `ttl_ms` the nodes that may be reconnecting.
+
+        These are members known before Redis was lost, and members whose lease has expired.
         """
         silent = set(self._silent)
         if self._absent and asyncio.get_running_loop().time() < self._absent_until_s:
@@ -63,23 +64,24 @@ class Members:
         return [*self.others, *sorted(silent.difference(self._living))] if silent else self.others
 
     def _resume(self) -> None:
-        """Remember the members known before Redis was lost: no node could beat, so the list may lack live ones."""
+        """Keep expecting the members known before Redis was lost: their leases may have expired meanwhile."""
         self._absent = set(self.expected)
         self._absent_until_s = asyncio.get_running_loop().time() + self._ttl_ms / 1000
         self.beat_soon()
 
     def beat_soon(self) -> None:
-        """Say that this node lives, and ask for the others, within this turn of the loop."""
+        """Have `run` renew the lease and read the list of members now."""
         self._beat_now.set()
 
     async def poll(self) -> Sequence[str]:
-        """As `others`, asked now. Raises Unavailable."""
+        """Renew the lease and return `others` as they are now. Raises Unavailable."""
         await self._beat()
         return self.others
 
     async def living(self, nodes: Sequence[str]) -> Sequence[str]:
-        """Those of them that say that they live and hold a connection to Redis at this moment, which a process that
-        died does not. Raises Unavailable.
+        """Return the nodes that have a valid lease and a connection to Redis. Raises Unavailable.
+
+        The connection tells a process that has just died from one that lives.
         """
         if not nodes:
             return ()
@@ -87,7 +89,7 @@ class Members:
         return [node for node in answering if node in others]
 
     async def answering(self, nodes: Sequence[str]) -> Sequence[str]:
-        """Those of them that hold a connection to Redis at this moment: a process that died has none."""
+        """Return the nodes that have a connection to Redis. Raises Unavailable."""
         verbs = self._client.count_verbs
         replies = await asyncio.gather(
             *(self._client.call(channel, *verbs, channel) for channel in map(node_channel, nodes))
@@ -95,7 +97,7 @@ class Members:
         return [node for node, reply in zip(nodes, replies, strict=True) if count_of(reply)]
 
     async def run(self) -> None:
-        """Until it is cancelled."""
+        """Renew the lease and clean up after dead nodes until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._keep_beating())
             group.create_task(self._keep_clean())
@@ -109,10 +111,10 @@ class Members:
             try:
                 await self._beat()
             except Unavailable as error:
-                logger.info("the other nodes are not seen: %s", error)
+                logger.info("the list of nodes was not read: %s", error)
 
     async def leave(self) -> None:
-        """Take this node off the list; it has left nothing to clean up. Raises Unavailable."""
+        """Remove this node from the list and tell the others. Raises Unavailable."""
         await self._client.call(NODES, "ZREM", NODES, self._node)
         await self._announce()
 
@@ -132,25 +134,25 @@ class Members:
             await self._announce()
 
     async def _announce(self) -> None:
-        """Let the others look at once: a broadcast names a node that cannot hear it, and none that has left."""
+        """Have the other nodes read the list now, so that broadcasts expect the right ones."""
         with contextlib.suppress(Unavailable):
             await self._client.publish(EVERYBODY, label(Kind.MEMBERS, self._node))
 
-    # After the dead
+    # Cleaning
 
     async def _keep_clean(self) -> None:
-        """Beside the beats: a large ledger takes longer than a node may be silent."""
+        """Clean up in a task of its own: a large ledger takes longer than a lease lasts."""
         while True:
             await self._some_died.wait()
             try:
                 if await self._may_clean():
                     await self._clean(self._dead)
             except Unavailable as error:
-                logger.info("what ended nodes left is not removed: %s", error)
-            self._some_died.clear()  # who has died meanwhile is among the dead of the next beat
+                logger.info("records of dead nodes were not removed: %s", error)
+            self._some_died.clear()  # nodes that died meanwhile are in the next beat
 
     async def _may_clean(self) -> bool:
-        """One node at a time; another takes over if it dies over it."""
+        """Return whether this node got the lease for cleaning, which one node has at a time."""
         taken = await self._client.call(CLEANER, "SET", CLEANER, self._node, "NX", "PX", CLEANER_TTL_MS)
         return taken is not None
 
@@ -161,7 +163,7 @@ class Members:
         await self._client.run_script(BURY, (NODES,), *dead)
         await self._client.call(CLEANER, "DEL", CLEANER)
         self.cleaned += removed
-        logger.info("%d records of the ended nodes %s were removed", removed, dead)
+        logger.info("%d records of the dead nodes %s were removed", removed, dead)
 
     async def _clean_ledger(self, ledger: str, dead: Sequence[bytes]) -> int:
         removed, cursor = 0, "0"
@@ -180,7 +182,7 @@ def _names(nodes: Sequence[bytes]) -> list[str]:
 
 
 def count_of(reply: object) -> int:
-    """Of PUBSUB NUMSUB for one channel: a map in RESP3, a list before."""
+    """Return the number of a PUBSUB NUMSUB reply for one channel: a map in RESP3, a list in RESP2."""
     if isinstance(reply, dict):
         return int(next(iter(reply.values()), 0))
     return int(reply[1]) if isinstance(reply, list) and len(reply) > 1 else 0

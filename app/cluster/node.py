@@ -1,4 +1,4 @@
-"""This process as one of the nodes that share a Redis."""
+"""A node of a cluster: the parts of one process that share a Redis client."""
 
 import asyncio
 import contextlib
@@ -19,18 +19,18 @@ from app.errors import Unavailable
 from app.redis.address import RedisAddress
 from app.redis.client import RedisClient
 
-LIFECYCLE_TIMEOUT_S = 2.0  # for Redis to be there when the service starts, and to be told when it ends
+LIFECYCLE_TIMEOUT_S = 2.0  # to wait for Redis at start and at shutdown
 MAX_NAME_LENGTH = 48
 
 
 def unique_node_name(name: str | None) -> str:
-    """The name, or that of the host, and something that no other process has: a node that starts again is another."""
+    """Return `name` or the host name with a random suffix, so that a restarted process is a new node."""
     plain = re.sub(r"[^A-Za-z0-9_.-]", "-", name or socket.gethostname())[:MAX_NAME_LENGTH] or "node"
     return f"{plain}-{token_hex(4)}"
 
 
 class ClusterNode:
-    """`run` must be running. `ttl_ms`: so long does it count as there after its last sign of life."""
+    """The Redis side of one node. `run` must be running. `ttl_ms`: the lease of the node and of its sessions."""
 
     def __init__(
         self, address: RedisAddress, *, name: str, ttl_ms: int, timeout_s: float, ledgers: Sequence[str]
@@ -54,17 +54,17 @@ class ClusterNode:
         receiver.receive(message)
 
     async def run(self) -> None:
-        """Until it is cancelled."""
+        """Run the client and all parts until cancelled."""
         async with asyncio.TaskGroup() as group:
             for part in (self.client, self.relay, self.members, self.presence, self.owners):
                 group.create_task(part.run())
 
     async def wait_until_up(self) -> None:
-        """Not for ever: a node that starts without Redis serves as soon as it is there."""
+        """Wait for Redis, at most LIFECYCLE_TIMEOUT_S: a node that starts without Redis connects later."""
         await self.client.wait_until_up(LIFECYCLE_TIMEOUT_S)
 
     async def leave(self) -> None:
-        """Says goodbye, if Redis is there to hear it. `run` is still running."""
+        """Remove ended sessions and this node from Redis, if it is reachable. `run` must still be running."""
         await self.control.aclose()
         with contextlib.suppress(Unavailable, TimeoutError):
             async with asyncio.timeout(LIFECYCLE_TIMEOUT_S):

@@ -1,4 +1,4 @@
-"""From node to node, past all others: over the channel on which each node gets its answers."""
+"""Direct messages from one node to another, over the channel of each node."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ from app.redis.client import RedisClient
 
 
 class RedisPost:
-    """In order; what is sent while a connection to Redis breaks may be lost."""
+    """Sends and receives direct messages, in order. Messages sent while a connection to Redis breaks may be lost."""
 
     def __init__(self, client: RedisClient, *, node: str) -> None:
         self.node = node
@@ -17,12 +17,12 @@ class RedisPost:
         self._receive: Callable[[str, bytes], None] = lambda sender, content: None
 
     async def send(self, node: str, content: bytes) -> bool:
-        """False: the node does not listen, which means that it is gone. Raises Unavailable."""
+        """Send a message. Return False if the node does not listen, so it has ended. Raises Unavailable."""
         return bool(await self._client.publish(node_channel(node), self._label + content))
 
     def listen(self, receive: Callable[[str, bytes], None]) -> None:
         self._receive = receive
 
     def receive(self, message: NodeMessage) -> None:
-        """For `RedisRelay.on_other`."""
+        """Handle a direct message that the relay received."""
         self._receive(message.sender, message.content)

@@ -1,4 +1,4 @@
-"""The Lua scripts of the cluster, each a file in the folder `lua`."""
+"""The Lua scripts of the cluster adapters, one file each in `lua/`."""
 
 from pathlib import Path
 

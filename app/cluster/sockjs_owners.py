@@ -1,4 +1,4 @@
-"""Which node has which SockJS session: a key for each, which fades unless its node keeps it alive."""
+"""The owner node of each SockJS session: one key per session, which expires unless its node refreshes it."""
 
 import asyncio
 from collections.abc import Iterable, Sequence
@@ -10,11 +10,11 @@ from app.timing.write_behind import WriteBehind
 
 TTL_MS = 60_000
 REFRESH_S = 20.0
-SLICE = 200  # sessions that are refreshed before the loop gets a turn
+SLICE = 200  # sessions refreshed at a time
 
 
 class RedisOwners:
-    """`run` must be running. All that waits raises Unavailable."""
+    """SockJS session owners in Redis. `run` must be running. Coroutines raise Unavailable."""
 
     def __init__(self, client: RedisClient, *, node: str) -> None:
         self._client = client
@@ -44,7 +44,7 @@ class RedisOwners:
         await self._disowned.flush()
 
     async def run(self) -> None:
-        """Until it is cancelled."""
+        """Remove disowned sessions until cancelled."""
         await self._disowned.run()
 
     async def _disown(self, sessions: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""What travels between nodes: a byte for the kind, the name of the sender, a line end, the content."""
+"""The format of messages between nodes: a kind byte, the name of the sender, a line feed, the content."""
 
 from enum import Enum
 from typing import Any, NamedTuple
@@ -13,32 +13,34 @@ from app.messages.message import Envelope, MessageEncoder, NotifyMessage
 
 class Kind(Enum):
     MESSAGE = b"M"
-    """For a user: an `Envelope`, as it lies in the inbox."""
+    """An `Envelope` for a user, in the format of the inbox."""
     NOTICE = b"N"
-    """For the sessions of a user that are there: a `Notice`."""
+    """A `Notice` for the online sessions of a user."""
     PUBLICATION = b"P"
-    """For all who listen to a destination: a `Publication`."""
+    """A `Publication` for all subscribers of a destination."""
     QUESTION = b"Q"
     ANSWER = b"A"
     DIRECT = b"L"
     """For one node, see `post`."""
     MEMBERS = b"H"
-    """For all nodes: the sender has joined or is leaving, and the others should look who is there."""
+    """The sender joins or leaves, and all nodes should read the list of members."""
 
 
 class NodeMessage(NamedTuple):
+    """A parsed message of another node; `content` is not decoded yet."""
+
     kind: Kind
     sender: str
     content: bytes
 
 
 def label(kind: Kind, sender: str) -> bytes:
-    """What goes before the content."""
+    """Encode the part before the content."""
     return b"%b%b\n" % (kind.value, sender.encode())
 
 
 def parse_node_message(data: bytes) -> NodeMessage:
-    """Raises ValueError for what no node of this service sent."""
+    """Parse a message. Raises ValueError if it is not from a node of this service."""
     head, end, content = data.partition(b"\n")
     if not end:
         raise ValueError("the label has no end")
@@ -49,7 +51,7 @@ def parse_node_message(data: bytes) -> NodeMessage:
 
 
 def encode_envelope(envelope: Envelope) -> bytes:
-    """The JSON of the message with what its journey needs behind; the script adds when it was accepted and expires."""
+    """Encode a message with its delivery fields appended; the script adds when it was accepted and when it expires."""
     return b'%b,"acknowledged":%b,"persisted":%b}' % (
         envelope.encoder.encode(ack_retry_count=0, ack_last_sent=0)[:-1],
         _json(envelope.acknowledged),
@@ -58,18 +60,18 @@ def encode_envelope(envelope: Envelope) -> bytes:
 
 
 def decode_envelope(text: bytes, now_ms: int) -> tuple[Envelope, int]:
-    """Return a message that was published just now, without the data (the encoder has it), and the seq before its own.
+    """Decode a message that was published just now, and the seq before its own.
 
-    Its whole life is before it. Raises ValueError.
+    Its data is left to the encoder, and its lifetime starts now. Raises ValueError.
     """
     entry = _entry(text)
     return _envelope(entry, text, _whole_life(entry, now_ms), was_sent=False), entry.previous
 
 
 def decode_logged(text: bytes, *, now_ms: int, server_ms: int) -> Envelope:
-    """Return a message of the log, for a node that missed it; `now_ms` by its clock is `server_ms` by the server's.
+    """Decode a log entry for a node that missed it; its clock says `now_ms` when the server's says `server_ms`.
 
-    A persisted message is resent for its whole life, a transient one for what is left of it. Raises ValueError.
+    A persisted message is resent for its whole lifetime, a transient one for the rest of it. Raises ValueError.
     """
     entry = _entry(text)
     left_ms = now_ms + entry.expires_ms - server_ms
@@ -77,11 +79,10 @@ def decode_logged(text: bytes, *, now_ms: int, server_ms: int) -> Envelope:
 
 
 def decode_entry(text: bytes, *, now_ms: int, server_ms: int, unread_from: int = 0) -> Envelope:
-    """A message as the inbox or the log has it; `now_ms` by this node's clock is `server_ms` by the server's.
+    """Decode an entry of the inbox or the log; this clock says `now_ms` when the server's says `server_ms`.
 
-    `unread_from` is the seq of the first message that has not been read for a session; those before it have been sent,
-    also where no node listened when they came.
-    Raises ValueError.
+    `unread_from` is the seq of the first message that was not read for a session. Earlier ones count as sent, even if
+    no node listened when they were accepted. Raises ValueError.
     """
     entry = _entry(text)
     was_sent = entry.accepted < unread_from or not entry.unsent
@@ -93,11 +94,11 @@ def _whole_life(entry: "_Entry", now_ms: int) -> int:
 
 
 UNORDERED = -1
-"""The seq before a message from a node of an earlier version, which kept none."""
+"""The previous seq of a message from an older version, which has none."""
 
 
 class _Entry(Struct):
-    """What is read of a value of the inbox. Its data is passed over: nobody here needs more of it than its text."""
+    """The fields read from an inbox value. The data of the message is skipped, as it is sent as text."""
 
     id: str
     type: str
@@ -119,7 +120,7 @@ _decode_entry = Decoder(_Entry).decode
 
 def _entry(text: bytes) -> _Entry:
     if not text.isascii():
-        text.decode()  # what is passed over is not looked at
+        text.decode()  # msgspec does not check skipped values
     try:
         return _decode_entry(text)
     except RecursionError:
@@ -143,7 +144,7 @@ def _json(value: bool) -> bytes:
     return b"true" if value else b"false"
 
 
-# Publications and notices: a line of JSON, then the body as it is
+# Publications and notices: a line of JSON, then the raw body
 
 
 def encode_publication(publication: Publication) -> bytes:
@@ -151,7 +152,7 @@ def encode_publication(publication: Publication) -> bytes:
 
 
 def decode_publication(content: bytes) -> Publication:
-    """Raises ValueError."""
+    """Decode a publication. Raises ValueError."""
     fields, body = _split(content)
     return _publication(fields, body)
 
@@ -162,7 +163,7 @@ def encode_notice(notice: Notice) -> bytes:
 
 
 def decode_notice(content: bytes) -> Notice:
-    """Raises ValueError."""
+    """Decode a notice. Raises ValueError."""
     fields, body = _split(content)
     try:
         return Notice(user=fields["user"], publication=_publication(fields, body), withdrawn=tuple(fields["withdrawn"]))
@@ -188,7 +189,7 @@ def _split(content: bytes) -> tuple[dict[str, Any], bytes]:
     head, _, body = content.partition(b"\n")
     fields = from_json(head)
     if not isinstance(fields, dict):
-        raise ValueError("its head is no JSON object")
+        raise ValueError("its head is not a JSON object")
     return fields, body
 
 

@@ -1,4 +1,4 @@
-"""Control on a single node."""
+"""Control of a single node: there is no other node to ask."""
 
 from app.gateway.control import Answers, Handler, Question
 

@@ -1,4 +1,4 @@
-"""Questions to all nodes: who is online, what became of a push, end this session."""
+"""Questions from one node to the others over Redis pub/sub, and their answers."""
 
 import asyncio
 import logging
@@ -18,7 +18,7 @@ from app.redis.client import RedisClient
 from app.timing.tasks import TaskOwner
 
 REPLY_TIMEOUT_S = 0.5
-PART = 500  # items of one answer: Redis cuts off subscribers for whom it has to buffer too much
+PART = 500  # items of one message: Redis disconnects subscribers whose buffer grows too large
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class _Asked:
 
 
 class RedisControl:
-    """Questions go to the channel for everybody, answers to the channel of the node that asked."""
+    """Publishes questions on the channel of all nodes, or of single ones, and answers on the channel of the asker."""
 
     def __init__(self, client: RedisClient, members: Members, *, node: str) -> None:
         self._client = client
@@ -50,7 +50,11 @@ class RedisControl:
     async def ask(
         self, name: str, question: Question, *, enough: int | None = None, nodes: Sequence[str] | None = None
     ) -> Answers:
-        """Without Redis every node that was there lately has not answered. `nodes`: these are asked, and no others."""
+        """Ask all other nodes, or only `nodes`.
+
+        Wait for all answers or `enough` items, at most REPLY_TIMEOUT_S. Without Redis, all known nodes count as
+        unanswered.
+        """
         number = next(self._numbers)
         asked = self._asked[number] = _Asked(set(nodes or self._members.others), enough, asyncio.Event())
         try:
@@ -62,7 +66,7 @@ class RedisControl:
                     await asyncio.gather(*(self._put(channel, number, name, question) for channel in channels))
                     await asked.done.wait()
         except TimeoutError:
-            logger.warning("nodes do not answer: %s", ", ".join(sorted(asked.left)))
+            logger.warning("nodes did not answer: %s", ", ".join(sorted(asked.left)))
         except Unavailable as error:
             logger.info("nodes cannot be asked: %s", error)
         finally:
@@ -71,7 +75,7 @@ class RedisControl:
         return Answers(asked.items, [] if satisfied else sorted(asked.left))
 
     async def tell(self, node: str, name: str, question: Question) -> None:
-        """Asks one node and waits for no answer. Raises Unavailable."""
+        """Send a question to one node without waiting for an answer. Raises Unavailable."""
         await self._put(node_channel(node), next(self._numbers), name, question)
 
     async def _put(self, channel: str, number: int, name: str, question: Question) -> None:
@@ -79,7 +83,7 @@ class RedisControl:
         await self._client.publish(channel, label(Kind.QUESTION, self._node) + content)
 
     def receive(self, message: NodeMessage) -> None:
-        """For `RedisRelay.on_other`."""
+        """Handle a question or an answer that the relay received."""
         fields = from_json(message.content)
         if message.kind is Kind.ANSWER:
             self._note(message.sender, fields)
@@ -88,7 +92,7 @@ class RedisControl:
 
     def _note(self, sender: str, fields: dict[str, Any]) -> None:
         asked = self._asked.get(fields["number"])
-        if asked is None:  # too late
+        if asked is None:  # after the timeout
             return
         asked.items += fields["items"]
         if fields["last"]:
@@ -104,7 +108,7 @@ class RedisControl:
                 content = to_json({"number": fields["number"], "items": part, "last": last})
                 await self._client.publish(node_channel(asker), label(Kind.ANSWER, self._node) + content)
         except Unavailable:
-            pass  # who asked does not hear us, and says so
+            pass  # the asker reports this node as unanswered
         except Exception:  # the outer edge of the task
             logger.exception("a question of node %s could not be answered", asker)
 

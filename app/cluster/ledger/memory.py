@@ -10,6 +10,8 @@ RESOLUTION_S = 0.05
 
 
 class MemoryLedger:
+    """The open records by session, and a schedule of when each is due."""
+
     label = "ACK-LOCAL"
 
     def __init__(self) -> None:

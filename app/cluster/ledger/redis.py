@@ -1,4 +1,4 @@
-"""The ledger in Redis, for all to see. This node decides from memory, and writes behind what it decided."""
+"""The ledger in Redis, for inspection and other nodes. This node reads its own memory and writes behind."""
 
 import asyncio
 import sys
@@ -11,16 +11,16 @@ from app.delivery.log import Record
 from app.timing.write_behind import WriteBehind
 
 PAUSE_S = 0.005
-FAILOVER_S = 10.0  # by so much can a replica be behind when it takes over
-MAX_CHANGED = 10_000_000  # far more than there are records: MAX_UNACKED_PER_SESSION bounds those
+FAILOVER_S = 10.0  # the most that a promoted replica lags behind
+MAX_CHANGED = 10_000_000  # never reached: MAX_UNACKED_PER_SESSION bounds the records
 PART_BYTES = 1_048_576  # of one command
 
 
 class RedisLedger(MemoryLedger):
-    """`run` must be running.
+    """A MemoryLedger that mirrors its records to Redis. `run` must be running.
 
-    What is written is the state of a record at that moment, never a step that was taken before: a record that was
-    acknowledged while something older was on its way to Redis stays acknowledged.
+    It writes the state of a record at the time of writing, not a queued step. So a record that is acknowledged while
+    an older write is on its way stays acknowledged.
     """
 
     label = "ACK-REDIS"
@@ -38,24 +38,24 @@ class RedisLedger(MemoryLedger):
         cluster.members.on_lease_lost(self.write_all)
 
     async def run(self) -> None:
-        """Until it is cancelled."""
+        """Write changes until cancelled."""
         await self._changed.run()
 
     async def flush(self) -> None:
-        """Raises Unavailable."""
+        """Write the changes that wait. Raises Unavailable."""
         await self._changed.flush()
 
     @property
     def unapplied(self) -> int:
-        """Changes that Redis does not know of yet: at most one for each record that is or was open."""
+        """The number of records whose change is not in Redis yet."""
         return len(self._changed)
 
     def write_all(self) -> None:
-        """Redis may have lost what was on its way, its latest changes, or all."""
+        """Write all open records and recent changes again, because Redis may have lost them."""
         for record in self.open_records():
             self._note(record)
         for item in self._changed.recent():
-            self._written.add(item)  # so that it is removed, if it is not open
+            self._written.add(item)  # so that it is removed from Redis if it is not open
             self._changed.note(item)
 
     def open(self, record: Record, *, at_most: int = sys.maxsize) -> bool:
@@ -76,7 +76,7 @@ class RedisLedger(MemoryLedger):
         self._changed.note((record.session_id, record.message_id))
 
     async def _write(self, records: Sequence[tuple[str, str]]) -> None:
-        """One HSET and one HDEL for each partition, however many records. Raises Unavailable."""
+        """Write records with one HDEL and one HSET per partition and PART_BYTES. Raises Unavailable."""
         added: dict[str, list[str | bytes]] = {}
         removed: dict[str, list[str]] = {}
         gone = []
@@ -97,18 +97,18 @@ class RedisLedger(MemoryLedger):
                 *(self._client.call(key, "HSET", key, *part) for key, pairs in added.items() for part in _parts(pairs)),
             )
         except BaseException:
-            self._written.update(gone)  # they may be there still, and are noted again
+            self._written.update(gone)  # they may still be in Redis; the caller notes them again
             raise
 
     def _value(self, record: Record) -> bytes:
-        """The message as it was last sent, with the node that has the session behind."""
+        """Return the JSON of the message as last sent, with the node of the session appended."""
         assert record.envelope is not None, "an open record has its message"
         text = record.envelope.encoder.encode(ack_retry_count=record.attempt - 1, ack_last_sent=record.sent_ms)
         return text[:-1] + self._suffix
 
 
 def _parts(pairs: list[str | bytes]) -> Iterator[list[str | bytes]]:
-    """Fields and values in their order, no more than PART_BYTES at a time unless one value is larger."""
+    """Split fields and values into batches of at most PART_BYTES, or of one larger value."""
     start = size = 0
     for index in range(0, len(pairs), 2):
         size += len(pairs[index + 1])

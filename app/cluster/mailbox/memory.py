@@ -28,10 +28,12 @@ from app.timing.schedule import Schedule
 RESOLUTION_MS = 100
 OVERHEAD_BYTES = 800  # of a stored message beside its text, measured
 MAX_REMEMBERED = 10_000  # acknowledgements of all users
-STORED_MS = 60_000  # so long is a persisted message kept here as well: it has its order also while the archive is away
+STORED_MS = (
+    60_000  # how long persisted messages are kept here too, so that they keep their order while the archive is away
+)
 
-# The envelope, when it expires, its slot in the schedule, its size, whether some session was sent it. A class takes
-# longer to create. Times are ms of the monotonic clock: a step of the wall clock must expire nothing.
+# The envelope, its expiry, its slot in the schedule, its size, and whether it was sent to a session. A tuple, because a
+# class takes longer to create. Times are ms of the monotonic clock, so that a step of the wall clock expires nothing.
 _Entry = tuple[Envelope, float, int, int, bool]
 _Id = tuple[str, str]
 """User and message id."""
@@ -48,7 +50,7 @@ class _Log:
 
 
 class MemoryStore:
-    """What one node has, or several in a test share. `limits.window_ms` 0: no log, as a single node misses nothing."""
+    """The messages of all users, of one node or shared by several in tests. `limits.window_ms` 0: no log is kept."""
 
     def __init__(self, limits: MailboxLimits, clock: Clock) -> None:
         self.limits = limits
@@ -180,11 +182,11 @@ class MemoryStore:
         is_new = head == 0 if log is None else log.floor == 0
         return Missed(head, envelopes, is_new=True) if is_new else Missed(head, is_lost=True)
 
-    # Letting go
+    # Removing
 
     def acknowledge(self, user: str, message_id: str) -> None:
         if self._remove(user, message_id) and not self.limits.window_ms:
-            return  # nothing but this inbox could bring it again
+            return  # it was in this inbox only, so it cannot come again
         if self._stored:
             self._drop_stored(user, message_id)
         self._acknowledged.setdefault((user, message_id), self._clock.epoch_ms())
@@ -243,7 +245,7 @@ class MemoryStore:
 
 
 class MemoryMailbox:
-    """A store as one node sees it. What it does is done before the call returns."""
+    """A store as one node sees it. Calls take effect before they return."""
 
     is_durable = False
 
@@ -281,13 +283,13 @@ class MemoryMailbox:
         on_answer(self._store.after(user, cursor))
 
     def confirmation(self, user: str, message_id: str) -> None:
-        """Nothing is written behind."""
+        """Return None: acknowledgements take effect at once."""
 
     async def acknowledged(self, user: str, ids: Sequence[str]) -> Sequence[bool]:
         return [self._store.is_acknowledged(user, message_id) for message_id in ids]
 
     async def find(self, message_id: str) -> None:
-        """The log of this process has it, or nothing has."""
+        """Return None: the delivery log of this process knows all that is known."""
 
     async def fate(self, user: str, message_id: str) -> Fate:
         if self._store.is_acknowledged(user, message_id):

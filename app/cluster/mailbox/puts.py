@@ -1,8 +1,7 @@
-"""Messages on their way into the mailboxes in Redis: those of one turn of the loop share a script.
+"""Puts messages into mailboxes in Redis. The messages of one event-loop turn share a script.
 
-A message that comes alone and one that comes in a batch take the same way. Where the shared script fails, each of its
-messages that is not accepted is sent in a script of its own, so that one user whose keys are broken, or a slot that
-moves, concerns no other.
+Single messages and batches take the same way. If a shared script fails, each message that was not accepted is sent
+again in a script of its own. So a user with broken keys, or a slot that moves, does not affect other users.
 """
 
 import asyncio
@@ -26,15 +25,15 @@ from app.redis.connection import Argument
 from app.timing.clock import Clock
 
 KNOWN = -1
-# Redis does nothing else while a script runs: about 10 µs for a message.
+# Redis does nothing else while a script runs, about 10 µs per message.
 PUTS_AT_ONCE, BYTES_AT_ONCE = 100, 262_144
-FLUSH_S = 0.0005  # a longer turn of the loop sends what it has, so that Redis works meanwhile
+FLUSH_S = 0.0005  # a longer event-loop turn sends its messages early, so that Redis works in parallel
 
 logger = logging.getLogger(__name__)
 
 
 class Put:
-    """One message; `done` has where it was placed, or None if the inbox is full."""
+    """A message to put. `done` yields where it was placed, or None if the inbox is full."""
 
     __slots__ = ("described", "digest", "done", "envelope", "keep", "kind", "on_accepted")
 
@@ -51,7 +50,7 @@ class Put:
 
 
 class RedisPuts:
-    """Messages of one user are accepted in the order in which they were sent."""
+    """Collects and sends puts. Messages of one user are accepted in the order of `send`."""
 
     def __init__(self, client: RedisClient, *, limits: MailboxLimits, clock: Clock, node: str) -> None:
         self._client = client
@@ -79,13 +78,16 @@ class RedisPuts:
             return await self._send_alone(put)
 
     async def _send_alone(self, put: Put) -> Placed | None:
-        """Wherever the script or the slot has to come from. This node may listen on another server than it thinks."""
+        """Put one message in a script of its own, following redirections.
+
+        Its own subscription may be on another server after a slot has moved, so the script publishes in any case.
+        """
         put.done = asyncio.get_running_loop().create_future()
         keys, arguments = self._command([[put]], may_skip_own=False)
         await self._client.run_script(PUT, keys, *arguments, on_reply=partial(self._settle, [put]))
         return put.done.result()
 
-    # Of one turn of the loop
+    # Sending the puts of one event-loop turn
 
     def _flush(self) -> None:
         if not self._waiting:
@@ -130,7 +132,7 @@ class RedisPuts:
         return keys, arguments + items
 
     def _settle(self, puts: Sequence[Put], reply: Sequence[Any]) -> None:
-        """In the place of the reply among what is published; the rest of the messages is not accepted."""
+        """Handle a reply in stream order. It may be shorter than `puts`; the rest was not accepted."""
         numbers = iter(reply)
         for put, heard, kept, seq, previous, acked_ms in zip(
             puts, numbers, numbers, numbers, numbers, numbers, strict=False
@@ -140,7 +142,7 @@ class RedisPuts:
                 placed = self._accept(put, heard, bool(kept), seq, previous, acked_ms)
             elif heard == KNOWN:
                 placed = Placed(known=kept.decode())
-            if not put.done.done():  # who waited may have gone
+            if not put.done.done():  # not cancelled
                 put.done.set_result(placed)
 
     def _accept(self, put: Put, heard: int, is_kept: bool, seq: int, previous: int, acked_ms: int) -> Placed:
@@ -152,13 +154,13 @@ class RedisPuts:
         placed = Placed(seq, previous, max(0, heard - is_heard_here), is_kept)
         try:
             put.on_accepted(placed)
-        except Exception:  # the outer edge: what one message meets must not keep the others from their receivers
+        except Exception:  # the outer edge: a failing callback must not stop the other messages
             logger.exception("message %s could not be handled", envelope.message.id)
         return placed
 
 
 def _scripts(users: Iterable[list[Put]], at_once: int) -> Iterator[list[list[Put]]]:
-    """Groups of one user each, as many as share a script."""
+    """Yield the groups, of one user each, that share a script."""
     groups: list[list[Put]] = []
     count = size = 0
     for puts in users:
@@ -175,7 +177,7 @@ def _scripts(users: Iterable[list[Put]], at_once: int) -> Iterator[list[list[Put
 def _groups(puts: list[Put]) -> Iterator[tuple[list[Put], int]]:
     """Split the messages of one user into groups that fit into a script. Return each with its size in bytes.
 
-    Redis sends nothing while a script runs, and cuts off a subscriber for whom too much is buffered.
+    Redis sends nothing while a script runs, and disconnects a subscriber whose buffer grows too large.
     """
     start = size = 0
     for end, put in enumerate(puts):

@@ -1,4 +1,4 @@
-"""The mailbox in Redis, which every node reads, and through which every node gets new messages."""
+"""The mailbox in Redis. All nodes read it, and get new messages through it."""
 
 import asyncio
 import logging
@@ -28,21 +28,24 @@ from app.redis.connection import Argument
 from app.timing.clock import Clock
 from app.timing.write_behind import PartlyWritten, WriteBehind
 
-USERS_AT_ONCE = 100  # whose acknowledgements share a script; Redis does nothing else meanwhile
-# Redis cuts off subscribers for whom it has to buffer too much, 32 MB by default.
-READ_BYTES = 32_768  # of the answer for a session that comes; many may come at once
-PART_BYTES, PARTS_AT_ONCE = 1_048_576, 8  # of what is larger
-PAGE_BYTES = 131_072  # of one answer to a node that catches up, which asks for many users at once
-LOGGED = 300  # entries of the log that a new session is read at most
+USERS_AT_ONCE = 100  # whose acknowledgements share a script, during which Redis does nothing else
+# Redis disconnects subscribers whose output buffer grows too large, 32 MB by default.
+READ_BYTES = 32_768  # per reply for a new session; many may come at once
+PART_BYTES, PARTS_AT_ONCE = 1_048_576, 8  # of inboxes larger than READ_BYTES
+PAGE_BYTES = 131_072  # per reply to a node that catches up, which asks for many users at once
+LOGGED = 300  # the most log entries read for a new session
 MAX_REMEMBERED = 2_000  # acknowledgements of one user
 PAUSE_S = 0.005
-FAILOVER_S = 10.0  # by so much can a replica be behind when it takes over
+FAILOVER_S = 10.0  # the most that a promoted replica lags behind
 
 logger = logging.getLogger(__name__)
 
 
 class RedisMailbox:
-    """`run` must be running: it acknowledges behind. `replicas` must have a message before it counts as safe."""
+    """The mailbox as one node sees it. `run` must be running: it writes acknowledgements behind.
+
+    `replicas`: the number of replicas that must have a message before it counts as safe.
+    """
 
     is_durable = True
 
@@ -62,16 +65,16 @@ class RedisMailbox:
         client.on_up(lambda channels: self._write_again())
 
     async def run(self) -> None:
-        """Until it is cancelled."""
+        """Write acknowledgements until cancelled."""
         await self._acknowledged.run()
 
     async def flush(self) -> None:
-        """Raises Unavailable."""
+        """Write the acknowledgements that wait. Raises Unavailable."""
         await self._acknowledged.flush()
 
     @property
     def unapplied(self) -> int:
-        """Acknowledgements that Redis does not have yet."""
+        """The number of acknowledgements that are not in Redis yet."""
         return len(self._acknowledged)
 
     # Accepting
@@ -95,11 +98,11 @@ class RedisMailbox:
         return await self._settled(envelope, placed, put.described)
 
     async def _settled(self, envelope: Envelope, placed: Placed, described: str) -> Placed:
-        if not described and placed.known is None:  # its description is in a slot of its own
+        if not described and placed.known is None:  # in a Redis Cluster the description is in another slot
             self._describe(envelope, placed)
         if not self._replicas:
             return placed
-        unsafe = await self._unsafe(envelope.receiver)  # also if it is known: that may be why
+        unsafe = await self._unsafe(envelope.receiver)  # also for a known id: its first attempt may have failed here
         return placed._replace(unsafe=unsafe)
 
     def _describe(self, envelope: Envelope, placed: Placed) -> None:
@@ -110,7 +113,7 @@ class RedisMailbox:
             self._client.send(key, "SET", key, text, "PX", self._limits.remember_ms)
 
     async def _unsafe(self, receiver: str) -> Unavailable | None:
-        """Say why what was stored just now may be lost."""
+        """Return the reason why a message just stored may be lost, or None."""
         try:
             await self._client.replicated(inbox_key(receiver), self._replicas)
         except Unavailable as error:
@@ -162,18 +165,21 @@ class RedisMailbox:
         return self._acknowledged.written((user, message_id))
 
     def _write_again(self) -> None:
-        """A replica that has taken over may lack the latest."""
+        """Write recent acknowledgements again, because a promoted replica may lack them."""
         for item in self._acknowledged.recent():
             self._acknowledged.note(item)
 
     async def _write(self, items: Sequence[tuple[str, str]]) -> None:
-        """Write those of many users by one script. Raises PartlyWritten: of a cluster one server alone may be away."""
+        """Write acknowledgements, many users per script.
+
+        Raises PartlyWritten with those that failed: one server of a Redis Cluster may be away.
+        """
         users: dict[str, list[str]] = {}
         for user, message_id in items:
             users.setdefault(user, []).append(message_id)
         failed: dict[str, BaseException] = {}
         for user in await self._write_together(users):
-            try:  # again, wherever the script or the slot has to come from
+            try:  # run_script also handles a missing script and redirections
                 await self._client.run_script(ACKNOWLEDGE, *self._acknowledgement(users, [user]))
             except Unavailable as error:
                 failed[user] = error
@@ -182,7 +188,7 @@ class RedisMailbox:
             raise PartlyWritten(str(next(iter(failed.values()))), left)
 
     async def _write_together(self, users: Mapping[str, Sequence[str]]) -> Sequence[str]:
-        """Return the users whose acknowledgements are not written."""
+        """Write users in batches. Return the users whose acknowledgements were not written."""
         names, at_once = list(users), 1 if self._client.is_sharded else USERS_AT_ONCE
         parts = [names[start : start + at_once] for start in range(0, len(names), at_once)]
         left: list[str] = []
@@ -233,10 +239,10 @@ class RedisMailbox:
         waits = any(envelope.expires_ms > 0 for envelope in decoded([entry], 0, int(seconds) * 1000, sys.maxsize))
         return Fate.WAITS if waits else Fate.UNKNOWN
 
-    # Redis itself does the rest
+    # Not needed: keys expire in Redis
 
     def watch(self, user: str) -> None:
-        """The head lives longer than a node may be away."""
+        """Do nothing: the head outlives the absence of a node."""
 
     def unwatch(self, user: str) -> None:
         pass

@@ -1,4 +1,4 @@
-"""What the scripts of the mailbox answer, as envelopes."""
+"""Decode the replies of the mailbox scripts."""
 
 import logging
 from collections.abc import Iterable, Sequence
@@ -12,6 +12,7 @@ logger = logging.getLogger(__name__)
 
 
 def missed(reply: Sequence[Any], now_ms: int) -> Missed:
+    """Decode a reply of CATCH_UP. A log entry that cannot be read makes the history lost."""
     if reply[0] == b"lost":
         return Missed(int(reply[1]), is_lost=True)
     kind, head, more, entries, server_ms = reply
@@ -26,18 +27,18 @@ def _logged(entries: Iterable[bytes], now_ms: int, server_ms: int) -> Iterable[E
         try:
             yield decode_logged(entry, now_ms=now_ms, server_ms=server_ms)
         except ValueError as error:
-            logger.warning("an entry of a log cannot be read: %s", error)
+            logger.warning("a log entry cannot be read: %s", error)
 
 
 def decoded(values: Iterable[bytes | None], now_ms: int, server_ms: int, unread_from: int) -> Iterable[Envelope]:
-    """What is no message of ours is left where it is."""
+    """Decode inbox and log entries. Invalid ones are logged and skipped."""
     for value in values:
-        if value is None:  # it went away while the others were read
+        if value is None:  # removed while the others were read
             continue
         try:
             yield decode_entry(value, now_ms=now_ms, server_ms=server_ms, unread_from=unread_from)
         except ValueError as error:
-            logger.warning("an entry of an inbox cannot be read: %s", error)
+            logger.warning("an inbox entry cannot be read: %s", error)
 
 
 def parts(sizes: Sequence[tuple[bytes, int]], most_bytes: int) -> Iterable[list[bytes]]:

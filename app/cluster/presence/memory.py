@@ -1,4 +1,4 @@
-"""Presence on a single node."""
+"""Presence of a single node, in memory."""
 
 from collections.abc import Callable
 from functools import partial
@@ -8,7 +8,7 @@ from app.gateway.overdue import EndOverdue, Verdict, all_are_alive, check_twice
 
 
 class MemoryPresence:
-    """The sessions of one node, which are all there are."""
+    """The sessions of each user on this node, the only one."""
 
     def __init__(self) -> None:
         self._users: dict[str, dict[str, str | None]] = {}

@@ -1,4 +1,4 @@
-"""Who has how many sessions, over all nodes: each session is an entry that fades unless its node keeps it alive."""
+"""The sessions of each user across all nodes: one entry per session, which expires unless its node refreshes it."""
 
 import asyncio
 import contextlib
@@ -18,7 +18,7 @@ from app.redis.connection import Argument, ignore_result, unavailable
 from app.timing.write_behind import WriteBehind
 
 REFRESHES_PER_TTL = 3
-SLICE = 200  # users that are refreshed before the loop gets a turn
+SLICE = 200  # users refreshed per event-loop turn
 PAUSE_S = 0.005
 SEPARATOR = "::"
 REPLACED, OVERDUE = "replaced", "overdue"
@@ -27,14 +27,14 @@ logger = logging.getLogger(__name__)
 
 
 class Device(NamedTuple):
-    """What a session said at CONNECT that it belongs to, and its turn among the sessions of that device."""
+    """The client-id of a session's CONNECT, and the turn of the session among those of its device (ms, growing)."""
 
     client_id: str
     turn: int
 
 
 class RedisPresence:
-    """`run` must be running."""
+    """Presence in Redis. `run` must be running: it refreshes entries and removes those of ended sessions."""
 
     def __init__(self, client: RedisClient, *, node: str, ttl_ms: int, members: Members, control: RedisControl) -> None:
         self._client = client
@@ -46,7 +46,7 @@ class RedisPresence:
         self._left: WriteBehind[tuple[str, str]] = WriteBehind(self._remove, gather_s=0.0, pause_s=PAUSE_S)
         self._refresh_now = asyncio.Event()
         self.on_head: Callable[[str, int], None] = lambda user, head: None
-        """Called with the seq of a user's latest message, in its place among what is published."""
+        """Called with the seq of a user's latest message, in stream order with published messages."""
         self.on_replaced: Callable[[str], None] = lambda session_id: None
         self.end_overdue: EndOverdue = all_are_alive
         client.on_up(lambda channels: self.refresh_soon())
@@ -54,19 +54,19 @@ class RedisPresence:
         control.on(OVERDUE, self._answer_overdue)
 
     async def join(self, user: str, session_id: str, limit: int, client_id: str | None = None) -> str | None:
-        """Counts a session in; says which session of this node it replaced. Raises SessionLimit, and Unavailable where
-        it cannot be known.
+        """Count a session in, and return the session of this node that it replaced.
 
-        Sessions of nodes that are gone do not count. Such a node may only have been cut off from Redis for a moment;
-        it counts its sessions in again when it is back, and the user has so many more than the limit until as many
-        have ended.
+        Raises SessionLimit, and Unavailable if the number of sessions cannot be determined.
+
+        Sessions of dead nodes do not count. If such a node was only cut off from Redis, it counts its sessions again
+        when it reconnects, and the user exceeds the limit until enough sessions have ended.
         """
         reply = await self._join(user, session_id, limit, client_id)
-        if not reply[0] and self._left:  # his own may be among those who left
+        if not reply[0] and self._left:  # the user's ended sessions may not be removed yet
             await self._left.flush()
             reply = await self._join(user, session_id, limit, client_id)
-        if not reply[0] and (gone := await self._members_of_gone_nodes(reply[1])):
-            reply = await self._join(user, session_id, limit, client_id, *gone)
+        if not reply[0] and (dead := await self._members_of_dead_nodes(reply[1])):
+            reply = await self._join(user, session_id, limit, client_id, *dead)
         while not reply[0]:
             ended = await self._end_overdue(user, limit, reply[1])
             reply = await self._join(user, session_id, limit, client_id, *ended)
@@ -82,13 +82,13 @@ class RedisPresence:
         try:
             return await self._client.run_script(JOIN, keys, member, limit, self._ttl_ms, device, *ended)
         except Unavailable:
-            self._left.note((user, session_id))  # it may have been counted all the same
+            self._left.note((user, session_id))  # Redis may have counted the session
             raise
 
     # Sessions of other nodes
 
     async def _tell_replaced(self, member: str) -> str | None:
-        """The session if it is one of this node. Another node that cannot be told learns it from `_refresh`."""
+        """Return the session if it is of this node. Otherwise tell its node, which also learns it when it refreshes."""
         node, _, session_id = member.partition(SEPARATOR)
         if node == self._node:
             return session_id
@@ -100,13 +100,17 @@ class RedisPresence:
         self.on_replaced(question["session"])
         return []
 
-    async def _members_of_gone_nodes(self, members: Sequence[bytes]) -> Sequence[bytes]:
+    async def _members_of_dead_nodes(self, members: Sequence[bytes]) -> Sequence[bytes]:
+        """Return the members whose node is not alive. Raises Unavailable."""
         nodes = [_node_of(member) for member in members]
         living = {self._node, *await self._nodes.living(sorted({*nodes} - {self._node}))}
         return [member for member, node in zip(members, nodes, strict=True) if node not in living]
 
     async def _end_overdue(self, user: str, limit: int, members: Sequence[bytes]) -> Sequence[str]:
-        """Members that have ended now. Raises SessionLimit if all are alive, Unavailable if that is not known."""
+        """End an overdue session of the user and return its member.
+
+        Raises SessionLimit if all sessions are alive, and Unavailable if a node did not reply.
+        """
         others = sorted({_node_of(member) for member in members} - {self._node})
         unanswered: list[str] = []
 
@@ -124,7 +128,7 @@ class RedisPresence:
         if ended:
             return ended
         if unanswered:
-            raise unavailable(f"{user} has sessions on nodes that do not answer: {', '.join(unanswered)}")
+            raise unavailable(f"{user} has sessions on nodes that do not reply: {', '.join(unanswered)}")
         raise SessionLimit(f"{user} has {limit} sessions, the limit")
 
     def _overdue_here(self, user: str, again: bool) -> Verdict:
@@ -134,10 +138,10 @@ class RedisPresence:
     def _answer_overdue(self, question: Question) -> list[Any]:
         return [self._overdue_here(question["user"], question["again"])._asdict()]
 
-    # The life of entries
+    # Lifetime of entries
 
     def leave(self, user: str, session_id: str) -> None:
-        """Instant, written behind; of a session that never joined it is no error."""
+        """Count a session out. Redis is told later; unknown sessions are ignored."""
         sessions = self._users.get(user)
         if sessions is not None:
             sessions.pop(session_id, None)
@@ -146,15 +150,15 @@ class RedisPresence:
         self._left.note((user, session_id))
 
     def refresh_soon(self) -> None:
-        """The entries may be gone."""
+        """Have `run` refresh all entries now, because Redis may have lost them."""
         self._refresh_now.set()
 
     async def flush(self) -> None:
-        """Raises Unavailable."""
+        """Remove the entries of ended sessions from Redis. Raises Unavailable."""
         await self._left.flush()
 
     async def run(self) -> None:
-        """Until it is cancelled."""
+        """Refresh and remove entries until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._left.run())
             group.create_task(self._keep_alive())
@@ -169,12 +173,12 @@ class RedisPresence:
             try:
                 await self._refresh()
             except Unavailable as error:
-                logger.info("sessions are not refreshed: %s", error)
+                logger.info("sessions were not refreshed: %s", error)
 
     async def _refresh(self) -> None:
-        """In slices, so that many sessions hold up neither this loop nor Redis.
+        """Refresh all entries, SLICE users at a time, so that neither the event loop nor Redis is blocked for long.
 
-        Raises Unavailable, after all that could be refreshed are: of a cluster one server alone may be away.
+        Raises Unavailable after refreshing what it can: one server of a Redis Cluster may be away.
         """
         users = list(self._users)
         failed: BaseException | None = None
@@ -186,7 +190,7 @@ class RedisPresence:
             raise failed
 
     def _confirm(self, user: str) -> None:
-        """Say without waiting that the session of a device lives: only then does it end an older one elsewhere."""
+        """Refresh the user's entries without waiting: only a refreshed session ends an older one of its device."""
         keys, arguments = _refresh_keys(user), self._refresh_arguments(user)
         with contextlib.suppress(Unavailable):
             self._client.send_script(REFRESH, keys, self._ttl_ms, *arguments).add_done_callback(ignore_result)
@@ -207,7 +211,7 @@ class RedisPresence:
                 self.on_replaced(member.decode().partition(SEPARATOR)[2])
 
     async def _remove(self, left: Sequence[tuple[str, str]]) -> None:
-        """One command for each user."""
+        """Remove entries with one command per user."""
         users: dict[str, list[str]] = {}
         for user, session_id in left:
             if session_id not in self._users.get(user, ()):

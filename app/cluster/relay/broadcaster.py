@@ -1,4 +1,4 @@
-"""Publish to all nodes, once per id, and name the nodes that could not hear."""
+"""Publish to all nodes, once per id, and name the nodes that could not receive it."""
 
 import asyncio
 import contextlib
@@ -33,6 +33,8 @@ class _Heard(NamedTuple):
 
 
 class Broadcaster:
+    """Publishes messages to all nodes, and finds out which nodes missed them."""
+
     def __init__(self, client: RedisClient, members: Members, *, node: str) -> None:
         self._client = client
         self._members = members
@@ -41,11 +43,11 @@ class Broadcaster:
         client.on_up(lambda channels: self._silent_since_s.clear())
 
     async def broadcast(self, channel: str, payload: bytes, once: Once | None) -> Published:
-        """Publish on EVERYBODY, with the time on the server's clock, or on the channel of a topic.
+        """Publish on EVERYBODY, with a seq of the server's clock, or on the channel of a topic.
 
         `payload` is a label and a JSON object, into which the script writes the seq.
 
-        Raises Unavailable, also if no other member can hear, until those members had RETURN_S to reconnect. Raises
+        Raises Unavailable, also if no other member listens, until the members had RETURN_S to reconnect. Raises
         IdConflict if the id was published with other content.
         """
         if channel == EVERYBODY:
@@ -76,8 +78,8 @@ class Broadcaster:
     async def _run(self, channel: str, payload: bytes, once: Once | None, *, least: int) -> _Heard | Published:
         """Return Published if the id was published before. Raises IdConflict.
 
-        A mark of this node without an outcome means that the answer to its first attempt was lost before its own
-        sessions got the message: that counts as published now.
+        A mark of this node without an outcome means that the reply to its first attempt was lost before its own
+        sessions got the message: the message counts as published now.
         """
         label, brace, fields = payload.partition(b"\n{")
         reply = await self._client.run_script(
@@ -103,7 +105,7 @@ class Broadcaster:
             return Published(names.split(",") if names else (), is_repeat=True)
         if node == self._node:
             return _Heard(await self._listeners())
-        # The sessions of that node hear it once Redis has answered, which may never have happened.
+        # The sessions of that node get the message once Redis has replied, which may never have happened.
         return Published([node] if node in self._members.expected else (), is_repeat=True)
 
     def _mark(self, once: Once) -> str:
@@ -115,7 +117,7 @@ class Broadcaster:
         with contextlib.suppress(Unavailable):
             self._client.send(key, "SET", key, self._mark(once) + OUTCOME + ",".join(unreached), "PX", MARK_TTL_MS)
 
-    # Who hears
+    # Listeners
 
     async def _listeners(self) -> int:
         """Return the number of nodes that listen to EVERYBODY."""
@@ -135,17 +137,17 @@ class Broadcaster:
         except Unavailable:
             if others <= 0:
                 raise
-            return self._members.expected  # some have heard it
+            return self._members.expected  # some nodes have received it
         now_s = asyncio.get_running_loop().time()
         self._silent_since_s = {node: self._silent_since_s.get(node, now_s) for node in silent}
         may_return = any(now_s - since_s < RETURN_S for since_s in self._silent_since_s.values())
         if others <= 0 and expected and (may_return or not silent):
-            raise unavailable("no other node hears broadcasts now")
+            raise unavailable("no other node receives broadcasts now")
         # If fewer are silent than were missing, some reconnected in between: any of them may have missed it.
         return silent if len(silent) >= len(expected) - others else expected
 
     async def _ask_members(self) -> tuple[Sequence[str], Sequence[str]]:
-        """Return the current members, and those without a connection. The last beat may list some that left since."""
+        """Return the current members, and those of them without a connection."""
         await self._members.poll()
         expected = self._members.expected
         answering = await self._members.answering(expected)

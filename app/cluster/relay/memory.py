@@ -10,11 +10,11 @@ from app.messages.message import Envelope
 
 
 class MemoryBus:
-    """Connects the relays that are made from it."""
+    """Connects the relays that it creates. One relay stands for one node."""
 
     def __init__(self) -> None:
         self.relays: list[MemoryRelay] = []
-        self.published: dict[str, int] = {}  # by several nodes: one alone has its delivery log
+        self.published: dict[str, int] = {}  # for several nodes; a single node has its delivery log
 
     def relay(self) -> "MemoryRelay":
         relay = MemoryRelay(self)
@@ -23,7 +23,7 @@ class MemoryBus:
 
 
 class MemoryRelay:
-    """What it does is done before the call returns."""
+    """The relay of one node of a MemoryBus. Calls deliver before they return."""
 
     is_up = True
 
@@ -60,7 +60,7 @@ class MemoryRelay:
         action()
 
     def turn(self) -> None:
-        """Nothing ever waits."""
+        """Return None: nothing is queued."""
 
     def tell(self, notice: Notice) -> None:
         for relay, receiver in self._others():
@@ -68,7 +68,7 @@ class MemoryRelay:
                 receiver.receive_notice(notice)
 
     def forward(self, envelope: Envelope, previous: int) -> int:
-        """Send it to the other nodes that watch its receiver; return how many they are."""
+        """Send a message to the other nodes that watch its receiver. Return their number."""
         watching = [receiver for relay, receiver in self._others() if envelope.receiver in relay._users]
         for receiver in watching:
             receiver.receive_message(envelope, previous)
@@ -78,7 +78,7 @@ class MemoryRelay:
         self._users.add(user)
 
     def renew_user(self, user: str) -> None:
-        """A subscription here cannot be lost."""
+        """Do nothing: an in-memory subscription cannot be lost."""
 
     def unwatch_user(self, user: str) -> None:
         self._users.discard(user)

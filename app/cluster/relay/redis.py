@@ -1,4 +1,4 @@
-"""The relay over Redis: a channel for everybody, one for each topic and user that has sessions on this node."""
+"""The relay over Redis pub/sub: one channel for all nodes, one per topic, and one per user."""
 
 import asyncio
 import logging
@@ -27,13 +27,13 @@ from app.redis.client import RedisClient
 from app.timing.clock import Clock, SystemClock
 from app.timing.tasks import TaskOwner
 
-HIGH_WATERMARK, LOW_WATERMARK = 10_000, 5_000  # messages that wait for a fan-out: when reading stops, and goes on
+HIGH_WATERMARK, LOW_WATERMARK = 10_000, 5_000  # waiting messages at which reading from Redis stops and resumes
 
 logger = logging.getLogger(__name__)
 
 
 class RedisRelay:
-    """`run` must be running. `on_other` gets the messages that are not the relay's own: questions, answers, letters."""
+    """The relay of one node. `run` must be running. `on_other` gets the messages for other parts of the node."""
 
     def __init__(self, client: RedisClient, members: Members, *, node: str, clock: Clock | None = None) -> None:
         self._client = client
@@ -134,8 +134,8 @@ class RedisRelay:
     def _receive(self, channel: str, payload: bytes) -> None:
         try:
             message = parse_node_message(payload)
-        except ValueError as error:  # others may publish there, too
-            logger.debug("what came on %s is nobody's of us: %s", channel, error)
+        except ValueError as error:  # other programs may publish there
+            logger.debug("ignored an invalid message on %s: %s", channel, error)
             return
         if message.sender == self._node:
             return
@@ -148,16 +148,16 @@ class RedisRelay:
             self._deliver(message)
 
     def _hold(self, message: NodeMessage) -> None:
-        """A fan-out takes its time, and nothing may overtake it."""
+        """Queue a message behind the current fan-out, to keep the order."""
         self._busy = True
         self._waiting.append(message)
         self._wake.set()
         if len(self._waiting) >= HIGH_WATERMARK:
-            self._paused = True  # said again to connections that came since
+            self._paused = True  # repeated for connections opened since
             self._client.pause_reading()
 
     async def run(self) -> None:
-        """Until it is cancelled."""
+        """Deliver queued messages until cancelled."""
         try:
             await self._handle_all()
         finally:
@@ -174,20 +174,20 @@ class RedisRelay:
                     self._paused = False
                     self._client.resume_reading()
 
-    async def _handle(self, message: NodeMessage | asyncio.Future[None] | Callable[[], None]) -> None:
+    async def _handle(self, item: NodeMessage | asyncio.Future[None] | Callable[[], None]) -> None:
         try:
-            if isinstance(message, asyncio.Future):
-                if not message.done():  # who waited may have gone
-                    message.set_result(None)
-                    await asyncio.sleep(0)  # his turn, before what came after him
-            elif not isinstance(message, NodeMessage):
-                message()
-            elif message.kind is Kind.PUBLICATION and self._receiver is not None:
-                await self._receiver.receive_publication(decode_publication(message.content))
+            if isinstance(item, asyncio.Future):
+                if not item.done():  # not cancelled
+                    item.set_result(None)
+                    await asyncio.sleep(0)  # the waiter runs before later messages
+            elif not isinstance(item, NodeMessage):
+                item()
+            elif item.kind is Kind.PUBLICATION and self._receiver is not None:
+                await self._receiver.receive_publication(decode_publication(item.content))
             else:
-                self._deliver(message)
-        except Exception:  # the outer edge: one message must not keep those behind it from their receivers
-            logger.exception("a message could not be handled")
+                self._deliver(item)
+        except Exception:  # the outer edge: a failing message must not stop those behind it
+            logger.exception("a message of another node could not be handled")
 
     def _deliver(self, message: NodeMessage) -> None:
         if self._receiver is None:

@@ -108,7 +108,7 @@ async def test_a_node_that_does_not_answer_is_named_after_half_a_second(caplog: 
             answers = await one.control.ask(NAME, {})
             assert 0.4 < time.monotonic() - started_s < 0.8
             assert (answers.items, answers.unanswered) == (["two"], ["hung"])
-            assert "nodes do not answer: hung" in caplog.text
+            assert "nodes did not answer: hung" in caplog.text
 
 
 async def test_enough_is_enough_and_nobody_else_is_waited_for() -> None:

@@ -285,7 +285,7 @@ async def test_who_has_a_session_on_a_node_that_does_not_answer_may_come_again()
         async with running_node(url, "n1") as node, running_node(url, "hung") as hung:
             await joined(hung, "s1")
             hung.control.receive = lambda message: None  # type: ignore[method-assign]
-            with pytest.raises(Unavailable, match="do not answer: hung"):
+            with pytest.raises(Unavailable, match="do not reply: hung"):
                 await joined(node, "s2", limit=1)
             await joined(node, "s2", limit=2)
 
