@@ -39,23 +39,3 @@ FORBIDDEN = DisconnectReason(4507, "forbidden", "forbidden", logging.WARNING)
 BAD_TOKEN = DisconnectReason(4510, "bad or expired token", "bad_token", logging.WARNING)
 # The client went away by itself; 1006 is never sent on the wire (RFC 6455 section 7.4.1).
 GONE = DisconnectReason(1006, "connection lost", "gone")
-
-ALL: tuple[DisconnectReason, ...] = (
-    NORMAL,
-    TOO_BIG,
-    INTERNAL_ERROR,
-    RESTART,
-    TRY_AGAIN,
-    DISPLACED,
-    SLOW_CONSUMER,
-    CONNECT_TIMEOUT,
-    HEARTBEAT_LOST,
-    RATE_LIMITED,
-    BAD_REQUEST,
-    FORCED,
-    SESSION_LIMIT,
-    REPLACED,
-    FORBIDDEN,
-    BAD_TOKEN,
-    GONE,
-)

@@ -1,6 +1,6 @@
 """The application."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -14,6 +14,7 @@ from app.api.head import HeadAsGet
 from app.api.proxied import Proxied
 from app.api.startup import RequireStartup
 from app.auth.ports import Authenticator
+from app.delivery.observer import Observer
 from app.gateway.routing import DestinationRoutes
 from app.http.admission import LIMITS
 from app.messages.types import TypeRegistry
@@ -46,15 +47,17 @@ def create_app(
     authenticator: Authenticator | None = None,
     routes: DestinationRoutes | None = None,
     types: TypeRegistry | None = None,
+    observers: Sequence[Observer] = (),
     clock: Clock | None = None,
 ) -> FastAPI:
     """The service as an ASGI application; several in one process do not disturb each other.
 
     `settings` None reads the environment. `authenticator` replaces tokens by your own way to know users, `routes` adds
-    application destinations, `types` replaces the message types. Raises ConfigurationError.
+    application destinations, `types` replaces the message types, `observers` are told what happens to messages and
+    sessions (see `app.delivery.observer`). Raises ConfigurationError.
     """
     settings = settings or Settings()
-    extensions = Extensions(authenticator=authenticator, routes=routes, types=types, clock=clock)
+    extensions = Extensions(authenticator=authenticator, routes=routes, types=types, clock=clock, observers=observers)
     check_settings(settings, extensions)
 
     @asynccontextmanager

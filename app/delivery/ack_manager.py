@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from app.delivery.ledger import Ledger
 from app.delivery.log import Record, Trace
+from app.delivery.observer import Acknowledged, Expired, Observer, Resent, Sent
 from app.delivery.retry import Retry, RetryPolicy, plan_retry
 from app.disconnects import SLOW_CONSUMER
 from app.hub.hub import Hub
@@ -60,6 +61,7 @@ class AckManager:
         clock: Clock,
         log_events: bool,
         max_open_per_session: int = 1_000,
+        observer: Observer | None = None,
     ) -> None:
         self._hub = hub
         self._ledger = ledger
@@ -67,9 +69,7 @@ class AckManager:
         self._clock = clock
         self._log_events = log_events
         self._max_open = max_open_per_session
-        self.acknowledged_total = 0
-        self.resent_total = 0
-        self.expired_total = 0
+        self._observer = observer
 
     @property
     def open_records(self) -> int:
@@ -113,6 +113,8 @@ class AckManager:
                 )
         trace.add(record)
         session.publish(sending.publication)
+        if self._observer is not None:
+            self._observer(Sent(trace.id, trace.type, session.user, session.id, trace.attempts))
 
     def is_open(self, session: Session, message_id: str) -> bool:
         return self._ledger.get(session.id, message_id) is not None
@@ -128,7 +130,11 @@ class AckManager:
         record.acked_ms = self._clock.epoch_ms()
         if record.trace.acked_ms is None:
             record.trace.acked_ms = record.acked_ms
-        self.acknowledged_total += 1
+        if self._observer is not None:
+            event = Acknowledged(
+                message_id, record.trace.type, session.user, session.id, record.sent_ms, record.acked_ms
+            )
+            self._observer(event)
         if self._log_events:
             self._log_event(
                 "[%s] 确认成功, msgId %s, sessionId %s, retryCount %d", message_id, session.id, record.retries
@@ -217,16 +223,20 @@ class AckManager:
         record.attempt = record.trace.attempts = max(record.trace.attempts, record.attempt + 1)
         record.sent_ms = self._clock.epoch_ms()
         self._ledger.reschedule(record, self._next_due_s(record, now_s))
-        self.resent_total += 1
         self._log_event(
             "[%s] 重发, msgId %s, sessionId %s, retryCount %d", record.message_id, session.id, record.retries
         )
         session.publish(publication_of(envelope, record.attempt, record.sent_ms))
+        if self._observer is not None:
+            trace = record.trace
+            self._observer(Resent(trace.id, trace.type, session.user, session.id, record.attempt, record.retries))
 
     def _give_up(self, record: Record, done: Sweep) -> None:
         self._ledger.close(record)
         done.expired += 1
-        self.expired_total += 1
+        if self._observer is not None:
+            trace = record.trace
+            self._observer(Expired(trace.id, trace.type, record.session_id, record.retries))
         self._log_event(
             "[%s] 消息过期/超限, msgId %s, sessionId %s, retryCount %d",
             record.message_id,

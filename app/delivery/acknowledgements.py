@@ -4,8 +4,9 @@ from collections.abc import Awaitable
 
 from app.delivery.ack_manager import AckManager
 from app.delivery.archive import Archive, NoArchive
-from app.delivery.log import DeliveryLog
+from app.delivery.log import DeliveryLog, Trace
 from app.delivery.mailbox import Mailbox
+from app.delivery.observer import Acknowledged, Observer
 from app.hub.session import Session
 from app.timing.clock import Clock
 
@@ -15,11 +16,14 @@ MAX_UNKNOWN_ACKS = 1_000
 class Acknowledgements:
     """Passes an acknowledgement on to everything that remembers the message: ledger, log, mailbox and `archive`."""
 
-    def __init__(self, *, acks: AckManager, mailbox: Mailbox, log: DeliveryLog, clock: Clock) -> None:
+    def __init__(
+        self, *, acks: AckManager, mailbox: Mailbox, log: DeliveryLog, clock: Clock, observer: Observer | None = None
+    ) -> None:
         self._acks = acks
         self._mailbox = mailbox
         self._log = log
         self._clock = clock
+        self._observer = observer
         self.archive: Archive = NoArchive()
 
     def acknowledge_up_to(self, session: Session, message_id: str) -> None:
@@ -46,11 +50,17 @@ class Acknowledgements:
         was_open = self._acks.acknowledge(session, message_id)
         self._mailbox.acknowledge(session.user, message_id)
         if not was_open and trace.receiver == session.user:  # it came on an earlier connection or subscription
-            trace.acknowledge(session.id, self._clock.epoch_ms())
+            self._acknowledge_earlier(session, trace)
             _take_from_replay(session, message_id)
         if trace.persisted:
             self.archive.delivered(session.user, message_id)
         return True
+
+    def _acknowledge_earlier(self, session: Session, trace: Trace) -> None:
+        is_first, now_ms = trace.acked_ms is None, self._clock.epoch_ms()
+        trace.acknowledge(session.id, now_ms)
+        if is_first and self._observer is not None:
+            self._observer(Acknowledged(trace.id, trace.type, session.user, session.id, None, now_ms))
 
     def confirmation(self, session: Session, message_id: str) -> Awaitable[None] | None:
         """Completes when the acknowledgement survives the end of this process; None if it does.

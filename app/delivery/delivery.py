@@ -12,6 +12,7 @@ from app.delivery.interest import Interest
 from app.delivery.listeners import Listeners
 from app.delivery.log import DeliveryLog, PushOutcome, Trace, broadcast_trace, digest_of
 from app.delivery.mailbox import AGAIN, GIVEN, NEW, RETRY_AFTER_S, STORED, Kind, Mailbox, Placed
+from app.delivery.observer import Observer
 from app.delivery.own_push import OwnPush
 from app.delivery.relay import Relay
 from app.delivery.replay import Replay
@@ -39,6 +40,7 @@ class Delivery:
         clock: Clock,
         new_id: Callable[[], str],
         tasks: TaskOwner,
+        observer: Observer | None = None,
     ) -> None:
         self._hub = hub
         self._acks = acks
@@ -46,7 +48,7 @@ class Delivery:
         self._relay = relay
         self._log = log
         self._clock = clock
-        self.acknowledgements = Acknowledgements(acks=acks, mailbox=mailbox, log=log, clock=clock)
+        self.acknowledgements = Acknowledgements(acks=acks, mailbox=mailbox, log=log, clock=clock, observer=observer)
         self._listeners = Listeners(hub=hub, acks=acks, mailbox=mailbox, log=log, clock=clock)
         self.streams = Streams(
             mailbox=mailbox, relay=relay, listeners=self._listeners, restart=self._restart, tasks=tasks
@@ -293,7 +295,3 @@ class Delivery:
 
     def trace(self, message_id: str) -> Trace | None:
         return self._log.get(message_id)
-
-    @property
-    def traces(self) -> int:
-        return len(self._log)

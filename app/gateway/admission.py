@@ -1,44 +1,56 @@
-"""Who may open a session: a token proves a user, who may have so many of them."""
+"""Admission of a session: a token proves the user, and a user may have a limited number of sessions."""
 
 import asyncio
 import re
+from collections.abc import Awaitable, Callable
 from secrets import token_hex
-from typing import TYPE_CHECKING
 
 from app.auth.bearer import bearer_token
+from app.disconnects import DisconnectReason
 from app.errors import InvalidMessage, Unauthorized
 from app.gateway.services import Services
 from app.hub.session import Session
+from app.hub.transport import Transport
 from app.stomp.events import Connect
 from app.stomp.frames import Version
-
-if TYPE_CHECKING:
-    from app.gateway.connection import Connection
 
 CLIENT_ID = re.compile(r"[!-~]{1,64}")
 
 
-async def admit(services: Services, connection: "Connection", connect: Connect, version: Version) -> Session:
-    """A session that has been counted in, and is the only one of its device on this node. Raises ServiceError."""
+async def authenticate(
+    services: Services,
+    connect: Connect,
+    version: Version,
+    transport: Transport,
+    end: Callable[[DisconnectReason], None],
+) -> Session:
+    """Return the session of the user that the token proves; it is not counted in yet. Raises ServiceError."""
     client_id = client_id_of(connect)
     identity = await services.authenticator.authenticate(token_of(connect))
-    user, session_id = identity.user, token_hex(8)
-    services.admitting(connection, session_id)
-    try:
-        replaced = await services.presence.join(user, session_id, services.options.max_sessions_per_user, client_id)
-        if replaced is not None:
-            await services.retire(replaced)
-    except asyncio.CancelledError:  # the client has gone; it may have been counted all the same
-        services.presence.leave(user, session_id)
-        raise
     return Session(
-        id=session_id,
-        user=user,
+        id=token_hex(8),
+        user=identity.user,
         version=version,
-        transport=connection.transport,
+        transport=transport,
         connected_ms=services.clock.epoch_ms(),
         client_id=client_id,
+        end=end,
     )
+
+
+async def count_in(services: Services, session: Session, retire: Callable[[str], Awaitable[None]]) -> None:
+    """Count the session among those of its user, and `retire` the one of this node that it replaces.
+
+    Raises SessionLimit, and Unavailable where the number of sessions cannot be known.
+    """
+    try:
+        limit = services.options.max_sessions_per_user
+        replaced = await services.presence.join(session.user, session.id, limit, session.client_id)
+        if replaced is not None:
+            await retire(replaced)
+    except asyncio.CancelledError:  # the client has gone; it may have been counted all the same
+        services.presence.leave(session.user, session.id)
+        raise
 
 
 def client_id_of(event: Connect) -> str | None:

@@ -2,14 +2,16 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Coroutine
+from typing import Any
 
 from app.connections.limits import Place
 from app.disconnects import DISPLACED, GONE, INTERNAL_ERROR, NORMAL, REPLACED, DisconnectReason
-from app.gateway.admission import admit
+from app.gateway.admission import authenticate, count_in
 from app.gateway.dispatch import Confirmation
 from app.gateway.failures import Failure, failure_of, told, too_fast
 from app.gateway.liveness import Liveness
+from app.gateway.owner import Owner
 from app.gateway.rate import Strain, TokenBucket
 from app.gateway.services import Services
 from app.hub.session import Session
@@ -26,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 
 class Connection:
-    """The transport calls `receive` and `closed`, the gateway all else. Only `retire` waits."""
+    """One client. The transport calls `receive` and `closed`, the owner all else. Only `retire` waits."""
 
     __slots__ = (
         "_bucket",
@@ -35,6 +37,7 @@ class Connection:
         "_held",
         "_is_gone",
         "_over",
+        "_owner",
         "_services",
         "_stomp",
         "_strain",
@@ -46,7 +49,7 @@ class Connection:
         "transport",
     )
 
-    def __init__(self, transport: Transport, services: Services) -> None:
+    def __init__(self, transport: Transport, services: Services, owner: "Owner[Connection]") -> None:
         now_s = services.clock.monotonic()
         options = services.options
         self.transport = transport
@@ -54,6 +57,7 @@ class Connection:
         self.place: Place = ("", 0)  # what it counts for, since the gateway has it
         self.session_id = ""  # from the moment when it is counted, a little before there is a session
         self._services = services
+        self._owner = owner
         self._stomp = ServerSession(options.limits, heartbeat=options.heartbeat, server=options.server)
         self._bucket = TokenBucket(rate=options.inbound_rate, burst=options.inbound_burst, now_s=now_s)
         self._held: Event | None = None  # a frame beyond the rate, which waits until the client may send again
@@ -92,16 +96,16 @@ class Connection:
             self._leave()
         else:
             self._finish(GONE)
-            self._services.gone(self)
+            self._owner.gone(self)
 
-    # Called by the gateway
+    # Called by the owner
 
     def end(self, reason: DisconnectReason) -> None:
         """Hangs up. What was sent before still goes out, unless the client is too slow for it."""
         self._finish(reason)
         self.transport.close(reason)
         if self._is_gone:
-            self._services.gone(self)
+            self._owner.gone(self)
 
     def displace(self) -> bool:
         """End to make room; False while a CONNECT is being answered."""
@@ -191,10 +195,13 @@ class Connection:
             if receipt is not None:
                 self._confirm(receipt)
         elif isinstance(pending, Confirmation):
-            self._confirm_beside(pending, receipt)
+            self._start(self._confirm_later(pending, receipt), "receipt")
         else:
             self._completes = isinstance(event, Send | Commit)
-            self._work = self._services.tasks.start(self._await(pending, receipt), f"frame of {self._name}")
+            self._work = self._start(self._await(pending, receipt), "frame")
+
+    def _start(self, work: Coroutine[Any, Any, None], name: str) -> "asyncio.Task[None]":
+        return self._services.tasks.start(work, f"{name} of {self.name}")
 
     def _hold(self, event: Event) -> None:
         """Keep a frame until the client may send again; those behind it wait in the client and on the way."""
@@ -203,7 +210,7 @@ class Connection:
         self._strain = self._strain or Strain(self.life.heard_s)
         self._strain.begin(self.life.heard_s)
         self.transport.pause_reading()
-        self._services.held(self)
+        self._owner.held_back(self)
 
     def _begin_or_end(self, event: Event) -> Awaitable[None] | None:
         if isinstance(event, Connect):
@@ -220,7 +227,7 @@ class Connection:
             if confirmation is None:
                 self._confirm(receipt)
             else:
-                self._confirm_beside(confirmation, receipt)
+                self._start(self._confirm_later(confirmation, receipt), "receipt")
         except asyncio.CancelledError as error:
             if self._over:
                 self._work = None  # the task will hold this error, whose frame holds the connection
@@ -235,28 +242,24 @@ class Connection:
         self._go_on()
 
     async def _connect(self, event: Connect) -> None:
-        session = await admit(self._services, self, event, self._stomp.version)
+        session = await authenticate(self._services, event, self._stomp.version, self.transport, self.end)
+        self.session_id = session.id
+        self._owner.admitting(self)
+        await count_in(self._services, session, self._owner.retire)
         if self._over:
             self._services.presence.leave(session.user, session.id)
             return
         self.session = session
-        self._services.admitted(self)
-        session.end = self.end
         self._services.hub.join(session)
         self.life.agree(self._stomp.heartbeat, self._services.clock.monotonic())
         session.send(self._stomp.accept(session_id=session.id, user=session.user))
-        logger.info(
-            "session %s of %s opened: %s, STOMP %s", session.id, session.user, self.transport.name, session.version
-        )
+        self._owner.admitted(self, session)
 
     # Answers
 
     def _confirm(self, receipt: str | None) -> None:
         if receipt is not None and not self._over:
             self.transport.send(self._stomp.receipt(receipt))
-
-    def _confirm_beside(self, pending: Confirmation, receipt: str | None) -> None:
-        self._services.tasks.start(self._confirm_later(pending, receipt), f"receipt of {self._name}")
 
     async def _confirm_later(self, pending: Confirmation, receipt: str | None) -> None:
         await pending
@@ -265,17 +268,17 @@ class Connection:
     def _fail(self, error: BaseException, receipt: str | None) -> None:
         failure = failure_of(error, is_connected=self.session is not None)
         if failure.reason is INTERNAL_ERROR:
-            logger.error("a frame of %s could not be handled", self._name, exc_info=error)
+            logger.error("a frame of %s could not be handled", self.name, exc_info=error)
         if not failure.ends and self.session is not None and self.session.listens_to(USER_ERRORS):
             self.session.publish(told(failure, receipt, self._services.delivery.new_id()))
         elif failure.ends or failure.must_be_told or receipt is not None:  # an ERROR is the only answer left
             self._refuse(failure, receipt)
         else:
-            logger.info("%s: %s", self._name, failure.detail)
+            logger.info("%s: %s", self.name, failure.detail)
 
     def _refuse(self, failure: Failure, receipt: str | None) -> None:
         if not self._over:
-            logger.info("%s refused: %s", self._name, failure.detail)
+            self._owner.refused(self, failure)
             error = self._stomp.error(failure.title, failure.detail, receipt_id=receipt, headers=failure.headers)
             self.transport.send(error)
             self.end(failure.reason)
@@ -296,8 +299,7 @@ class Connection:
         self._leave()
         if session is not None:
             self._services.presence.leave(session.user, session.id)
-            logger.log(reason.log_level, "session %s of %s closed: %s", session.id, session.user, reason.text)
-        self._services.ended(self, reason)
+        self._owner.ended(self, reason)
 
     def _leave(self) -> None:
         """From here on nothing is sent to it."""
@@ -305,6 +307,7 @@ class Connection:
             self._services.delivery.leave(self.session)
 
     @property
-    def _name(self) -> str:
+    def name(self) -> str:
+        """How log lines call it."""
         session = self.session
         return f"session {session.id}" if session else f"connection from {self.transport.remote}"

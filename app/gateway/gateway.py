@@ -2,22 +2,26 @@
 
 import asyncio
 import contextlib
+import logging
 import math
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from app.auth.ports import Authenticator
 from app.connections.limits import ConnectionLimits, Kind
 from app.delivery.delivery import Delivery
+from app.delivery.observer import Connected, Disconnected, Observer, Refused
 from app.disconnects import FORCED, HEARTBEAT_LOST, REPLACED, RESTART, DisconnectReason
 from app.gateway.connection import Connection
 from app.gateway.dispatch import Dispatcher
-from app.gateway.liveness import Silence, judge, look_after
+from app.gateway.failures import Failure
+from app.gateway.liveness import Silence
 from app.gateway.overdue import Verdict
 from app.gateway.presence import Presence
 from app.gateway.routing import DestinationRoutes
 from app.gateway.services import ConnectionOptions, Services
+from app.gateway.supervision import judge, look_after
 from app.hub.hub import Hub
+from app.hub.session import Session
 from app.hub.transport import WEBSOCKET, Transport
 from app.push.publisher import Publisher
 from app.stomp.heartbeat import Heartbeat
@@ -32,6 +36,8 @@ LATE_TICKS = 3  # so late may a look come: one for the schedule, one for the tim
 HELD_SLICE = 20  # connections whose frames are let through before the loop gets a turn
 TICK_SLICE = 500  # connections that are looked after before the loop gets a turn: a millisecond or two
 DRAIN_S = 5.0  # for clients to take what was sent to them before the process ends
+
+logger = logging.getLogger(__name__)
 
 
 class Gateway:
@@ -53,6 +59,7 @@ class Gateway:
         allow_topic_send: bool,
         clock: Clock,
         limits: ConnectionLimits,
+        observer: Observer | None = None,
     ) -> None:
         self._limits = limits
         self._connections: dict[Connection, int] = {}  # and their slots in the schedule
@@ -65,7 +72,7 @@ class Gateway:
         self.draining = False
         self._tasks = TaskOwner()
         self._clock = clock
-        self.disconnects: Counter[DisconnectReason] = Counter()
+        self._observer = observer
         self._services = Services(
             hub=hub,
             delivery=delivery,
@@ -82,12 +89,6 @@ class Gateway:
             tasks=self._tasks,
             options=options,
             clock=clock,
-            admitting=self._admitting,
-            admitted=self._admitted,
-            retire=self._retire,
-            held=self._held.add,
-            ended=self._ended,
-            gone=self._gone,
         )
         presence.on_replaced = self._replaced
         presence.end_overdue = self.end_overdue
@@ -100,7 +101,7 @@ class Gateway:
 
     def open(self, transport: Transport) -> Connection:
         """The transport owes the connection every byte that comes, and one `closed` at the end."""
-        connection = Connection(transport, self._services)
+        connection = Connection(transport, self._services, self)
         self._connections[connection] = self._schedule.add(connection, self._clock.monotonic() + self._tick_s)
         self._transports.add(connection)
         self._all_gone.clear()
@@ -110,22 +111,46 @@ class Gateway:
             connection.end(RESTART)
         return connection
 
-    def _admitting(self, connection: Connection, session_id: str) -> None:
-        connection.session_id = session_id
-        self._sessions[session_id] = connection
+    # What connections tell
 
-    def _admitted(self, connection: Connection) -> None:
+    def admitting(self, connection: Connection) -> None:
+        self._sessions[connection.session_id] = connection
+
+    async def retire(self, session_id: str) -> None:
+        connection = self._sessions.get(session_id)
+        if connection is not None:
+            await connection.retire()
+
+    def admitted(self, connection: Connection, session: Session) -> None:
         self._limits.authenticated(connection, connection.place)
+        name, remote = connection.transport.name, connection.transport.remote
+        if self._observer is not None:
+            self._observer(Connected(session.id, session.user, session.client_id, name, remote))
+        logger.info("session %s of %s opened: %s, STOMP %s", session.id, session.user, name, session.version)
 
-    def _ended(self, connection: Connection, reason: DisconnectReason) -> None:
+    def refused(self, connection: Connection, failure: Failure) -> None:
+        name, remote = connection.transport.name, connection.transport.remote
+        if connection.session is None and self._observer is not None:
+            self._observer(Refused(failure.reason, failure.detail, name, remote))
+        logger.info("%s refused: %s", connection.name, failure.detail)
+
+    def held_back(self, connection: Connection) -> None:
+        self._held.add(connection)
+
+    def ended(self, connection: Connection, reason: DisconnectReason) -> None:
         self._held.discard(connection)
         self._sessions.pop(connection.session_id, None)
         self._schedule.discard(connection, self._connections.pop(connection))
-        self.disconnects[reason] += 1
-        if connection.session is None:
+        session = connection.session
+        if session is None:
             self._limits.exempt(connection, connection.place)
+            return
+        if self._observer is not None:
+            duration_ms = max(self._clock.epoch_ms() - session.connected_ms, 0)
+            self._observer(Disconnected(session.id, session.user, reason, duration_ms))
+        logger.log(reason.log_level, "session %s of %s closed: %s", session.id, session.user, reason.text)
 
-    def _gone(self, connection: Connection) -> None:
+    def gone(self, connection: Connection) -> None:
         if connection not in self._transports:
             return
         self._transports.discard(connection)
@@ -147,11 +172,6 @@ class Gateway:
         if connection is not None:
             connection.end(reason)
         return connection is not None
-
-    async def _retire(self, session_id: str) -> None:
-        connection = self._sessions.get(session_id)
-        if connection is not None:
-            await connection.retire()
 
     def end_overdue(self, user: str, again: bool) -> Verdict:
         """For `Presence.end_overdue`."""
@@ -201,9 +221,9 @@ class Gateway:
         for connection in connections:
             if connection not in self._connections:
                 continue
-            look_s = look_after(connection, now_s, late_s, connect_timeout_s)
-            if look_s is not None and connection in self._connections:
-                self._connections[connection] = self._schedule.add(connection, look_s)
+            check_s = look_after(connection, now_s, late_s, connect_timeout_s)
+            if check_s is not None and connection in self._connections:
+                self._connections[connection] = self._schedule.add(connection, check_s)
 
     async def drain(self) -> None:
         """Tells every client to reconnect elsewhere, and waits a while until they have got all that was sent."""

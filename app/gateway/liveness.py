@@ -1,16 +1,10 @@
 """What the silence of a client means: when it is asked, when its place may be given away, when it is gone."""
 
 from enum import Enum
-from typing import TYPE_CHECKING
 
-from app.disconnects import CONNECT_TIMEOUT, HEARTBEAT_LOST
 from app.gateway.overdue import ANSWER_S
 from app.hub.transport import Transport
-from app.stomp.codec import HEARTBEAT
-from app.stomp.heartbeat import LOST, SEND, Due, Heartbeat, HeartbeatTimer
-
-if TYPE_CHECKING:
-    from app.gateway.connection import Connection
+from app.stomp.heartbeat import Due, Heartbeat, HeartbeatTimer
 
 OVERDUE_INTERVALS = 1.5  # so long may a client be silent that others wait for its place
 
@@ -39,7 +33,7 @@ class Liveness:
         if heartbeat.receive_ms:
             self._overdue_s = OVERDUE_INTERVALS * heartbeat.receive_ms / 1000
 
-    def look(self, now_s: float, late_s: float, has_sent: bool) -> tuple[Due, float | None]:
+    def check(self, now_s: float, late_s: float, has_sent: bool) -> tuple[Due, float | None]:
         """As `HeartbeatTimer.check`."""
         assert self._timer is not None, "agreed on before"
         return self._timer.check(now_s, late_s, self.heard_s, has_sent)
@@ -55,31 +49,3 @@ class Liveness:
                 return Silence.ALIVE
             self._asked_s = now_s
         return Silence.OVERDUE if now_s - self._asked_s >= ANSWER_S else Silence.ASKED
-
-
-def look_after(connection: "Connection", now_s: float, late_s: float, connect_timeout_s: float) -> float | None:
-    """Heart-beats, and the time limit for CONNECT.
-
-    When to look again, which may happen `late_s` later than that; None: never.
-    """
-    session, life = connection.session, connection.life
-    if session is None:
-        if now_s - life.opened_s > connect_timeout_s:
-            connection.end(CONNECT_TIMEOUT)
-        return now_s
-    if connection.is_busy:
-        life.heard_s = now_s
-    has_sent, session.has_sent = session.has_sent, False
-    due, look_s = life.look(now_s, late_s, has_sent)
-    if due is LOST:
-        connection.end(HEARTBEAT_LOST)
-    elif due is SEND:
-        connection.transport.send(HEARTBEAT)
-    return look_s
-
-
-def judge(connection: "Connection", now_s: float, again: bool) -> Silence:
-    """Whether others may have the place of its session."""
-    if connection.session is None or connection.is_busy:
-        return Silence.ALIVE
-    return connection.life.judge(connection.transport, now_s, again)

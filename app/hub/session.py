@@ -56,14 +56,15 @@ class Session:
         transport: Transport,
         connected_ms: int,
         client_id: str | None = None,
+        end: Callable[[DisconnectReason], None] | None = None,
     ) -> None:
         self.id = id
         self.client_id = client_id
         self.user = user
         self.version = version
         self.transport = transport
-        self.end: Callable[[DisconnectReason], None] = transport.close
-        """Hangs up; a connection puts its own way here, which leaves the hub at once."""
+        self.end = end or transport.close
+        """Ends the session, which leaves the hub at once."""
         self.connected_ms = self.subscribed_ms = connected_ms
         """`subscribed_ms`: when it began to listen to its user's messages, the last time that it did."""
         self.subscribers: dict[str, tuple[Subscriber, ...]] = {}

@@ -6,8 +6,9 @@ from typing import Any, Protocol
 
 from app.delivery.delivery import Delivery
 from app.delivery.log import PushOutcome
+from app.delivery.observer import Accepted, Observer
 from app.errors import InvalidMessage, ServiceError
-from app.messages.destinations import TOPIC_PREFIX
+from app.messages.destinations import TOPIC_PREFIX, USER_MESSAGES
 from app.messages.ids import given_id_problem
 from app.messages.message import Envelope, MessageEncoder, NotifyMessage
 from app.messages.receivers import receiver_name
@@ -52,6 +53,7 @@ class Publisher:
         clock: Clock,
         lifetime: Lifetime,
         waits: bool,
+        observer: Observer | None = None,
     ) -> None:
         """`waits`: a push waits for an answer from elsewhere, so several items of a batch should be under way."""
         self._delivery = delivery
@@ -60,6 +62,7 @@ class Publisher:
         self._clock = clock
         self._lifetime = lifetime
         self._waits = waits
+        self._observer = observer
 
     async def push(
         self,
@@ -90,7 +93,9 @@ class Publisher:
         destination = TOPIC_PREFIX + topic_name(topic)
         message_id = derived_id if id is None else _checked(id)
         message = self._message(STRING_MSG, None, data, message_id)
-        return await self._delivery.broadcast(message, destination, given_id=message_id is not None)
+        outcome = await self._delivery.broadcast(message, destination, given_id=message_id is not None)
+        self._tell(outcome, STRING_MSG, destination, persisted=False)
+        return outcome
 
     async def publish(self, request: PushRequest, *, derived_id: str | None = None) -> PushOutcome:
         """Push a validated request.
@@ -103,8 +108,14 @@ class Publisher:
             if request.persist:
                 raise InvalidMessage("persist: a broadcast is not stored", errors=_at_persist)
             message = self._message(request.type, None, request.data, message_id)
-            return await self._delivery.broadcast(message, given_id=message_id is not None)
-        message = self._message(request.type, receiver_name(request.receiver), request.data, message_id)
+            outcome = await self._delivery.broadcast(message, given_id=message_id is not None)
+        else:
+            outcome = await self._push(request, receiver_name(request.receiver), message_id)
+        self._tell(outcome, request.type, USER_MESSAGES, persisted=request.persist)
+        return outcome
+
+    async def _push(self, request: PushRequest, receiver: str, message_id: str | None) -> PushOutcome:
+        message = self._message(request.type, receiver, request.data, message_id)
         if request.persist:
             return await self._history.save_and_publish(message)
         expires_ms = message.created + self._ttl_ms(request.ttl_ms)
@@ -127,6 +138,13 @@ class Publisher:
                 return error
 
         return await run_batch(items, push_item, waits=self._waits)
+
+    def _tell(self, outcome: PushOutcome, type: str, destination: str, *, persisted: bool) -> None:
+        if self._observer is not None and not outcome.replayed:
+            event = Accepted(
+                outcome.id, type, outcome.receiver, destination, persisted, outcome.status, outcome.sessions
+            )
+            self._observer(event)
 
     def _message(self, type: str, receiver: str | None, data: Any, message_id: str | None) -> NotifyMessage:
         self._types.check(type, data)

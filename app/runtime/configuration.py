@@ -3,7 +3,7 @@
 import logging
 import resource
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from app.auth.ports import Authenticator
 from app.connections.limits import LimitOptions
 from app.connections.proxies import TrustedProxies, parse_prefix
 from app.db.url import parse_url
+from app.delivery.observer import Observer
 from app.delivery.retry import RetryPolicy
 from app.errors import ConfigurationError
 from app.gateway.routing import DestinationRoutes
@@ -59,6 +60,7 @@ class Extensions:
     routes: DestinationRoutes | None = None
     types: TypeRegistry | None = None
     clock: Clock | None = None
+    observers: Sequence[Observer] = ()
 
 
 def check_settings(settings: Settings, extensions: Extensions) -> None:

@@ -14,6 +14,7 @@ from app.delivery.delivery import Delivery
 from app.delivery.ledger import Ledger
 from app.delivery.log import DeliveryLog, PushOutcome, Trace
 from app.delivery.mailbox import Mailbox, MailboxLimits
+from app.delivery.observer import Event
 from app.delivery.relay import Relay
 from app.delivery.retry import RetryPolicy
 from app.hub.hub import Hub
@@ -99,6 +100,8 @@ class Node:
         self.clock = clock or FakeClock()
         self.policy = policy or RetryPolicy()
         self.hub = Hub()
+        self.log = DeliveryLog(log_size)
+        self.events: list[Event] = []
         self.ledger = MemoryLedger() if ledger is None else ledger
         if mailbox is None:
             mailbox = MemoryMailbox(MemoryStore(limits or MailboxLimits(window_ms=0), self.clock))
@@ -110,6 +113,7 @@ class Node:
             clock=self.clock,
             log_events=log_events,
             max_open_per_session=max_open_per_session,
+            observer=self.events.append,
         )
         self.tasks = TaskOwner()
         self.delivery = Delivery(
@@ -117,12 +121,16 @@ class Node:
             acks=self.acks,
             mailbox=self.mailbox,
             relay=relay or MemoryBus().relay(),
-            log=DeliveryLog(log_size),
+            log=self.log,
             clock=self.clock,
             new_id=id_factory(self.clock),
             tasks=self.tasks,
+            observer=self.events.append,
         )
         self._devices = 0
+
+    def count(self, kind: type[Event]) -> int:
+        return sum(isinstance(event, kind) for event in self.events)
 
     def device(self, user: str = "ann", *, version: Version = Version.V12) -> "Device":
         """One that has connected and not subscribed."""

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from app.cluster.wire import UNORDERED
+from app.delivery.observer import Acknowledged
 from app.delivery.retry import RetryPolicy
 from app.messages.message import Envelope, MessageEncoder, NotifyMessage
 from app.stomp.frames import AckMode
@@ -48,7 +49,7 @@ async def test_the_trace_tells_when_each_session_and_the_first_of_them_acknowled
     assert trace.acked_ms == at_ms
     assert [record.acked_ms for record in trace.records.values()] == [at_ms, at_ms + 1_000]
     assert node.status("m1") == "delivered"
-    assert node.acks.acknowledged_total == 2
+    assert node.count(Acknowledged) == 2
 
 
 async def test_acknowledging_twice_or_something_unknown_changes_nothing() -> None:
@@ -60,7 +61,7 @@ async def test_acknowledging_twice_or_something_unknown_changes_nothing() -> Non
     node.clock.advance(1)
     device.ack("m1", "unknown")
     assert node.trace("m1").acked_ms == at_ms
-    assert node.acks.acknowledged_total == 1
+    assert node.count(Acknowledged) == 1
     assert node.delivery.trace("unknown") is None
 
 
@@ -125,7 +126,7 @@ async def test_a_cumulative_acknowledgement_covers_all_that_was_sent_before_and_
     assert list(device.open) == ["m4"]
     assert len(other.open) == 5
     assert await node.pending() == ["m4"]
-    assert node.acks.acknowledged_total == 4
+    assert node.count(Acknowledged) == 4
 
 
 async def test_a_cumulative_acknowledgement_goes_by_the_first_sending() -> None:

@@ -8,6 +8,7 @@ import pytest
 from app.cluster.ledger.memory import MemoryLedger
 from app.delivery.ack_manager import SWEEP_SLICE
 from app.delivery.log import Record
+from app.delivery.observer import Expired, Resent
 from app.delivery.retry import RetryPolicy
 from tests.delivery.node import Device, Node
 
@@ -44,8 +45,7 @@ async def test_a_message_comes_again_after_the_wait_and_then_each_interval_until
     assert device.got() == ["m1"]
     assert await times_of_sendings(device, 70, 0.05) == pytest.approx([7 + 5 * n for n in range(11)], abs=0.06)
     assert (device.open, await node.pending(), node.acks.open_records) == ([], [], 0)
-    assert node.acks.resent_total == 11
-    assert node.acks.expired_total == 1
+    assert (node.count(Resent), node.count(Expired)) == (11, 1)
 
 
 async def test_late_looks_do_not_add_up() -> None:

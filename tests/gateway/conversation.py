@@ -15,8 +15,10 @@ from app.delivery.ack_manager import AckManager
 from app.delivery.delivery import Delivery
 from app.delivery.log import DeliveryLog, PushOutcome
 from app.delivery.mailbox import Mailbox, MailboxLimits
+from app.delivery.observer import Disconnected, Event
 from app.delivery.relay import Relay
 from app.delivery.retry import RetryPolicy
+from app.disconnects import DisconnectReason
 from app.gateway.core_routes import core_routes
 from app.gateway.gateway import Gateway
 from app.gateway.presence import Presence
@@ -122,6 +124,7 @@ class Stage:
         **options: Any,
     ) -> None:
         self.clock = FakeClock()
+        self.events: list[Event] = []
         self.hub = Hub()
         numbers = itertools.count(1)
         new_id: Callable[[], str] = lambda: f"m{next(numbers)}"  # noqa: E731
@@ -134,6 +137,7 @@ class Stage:
             policy=RetryPolicy(wait_s=5, interval_s=5, max_retries=3),
             clock=self.clock,
             log_events=False,
+            observer=self.events.append,
         )
         self.acks = acks
         self.delivery = Delivery(
@@ -145,6 +149,7 @@ class Stage:
             clock=self.clock,
             new_id=new_id,
             tasks=TaskOwner(),
+            observer=self.events.append,
         )
         all_routes = DestinationRoutes()
         all_routes.include(core_routes)
@@ -159,6 +164,7 @@ class Stage:
             clock=self.clock,
             lifetime=Lifetime(default_ms=60_000, max_ms=600_000),
             waits=False,
+            observer=self.events.append,
         )
         self.gateway = Gateway(
             hub=self.hub,
@@ -171,7 +177,13 @@ class Stage:
             allow_topic_send=allow_topic_send,
             clock=self.clock,
             limits=ConnectionLimits(LimitOptions(), now=self.clock.monotonic),
+            observer=self.events.append,
         )
+
+    @property
+    def disconnects(self) -> list[DisconnectReason]:
+        """Why sessions have ended, in their order."""
+        return [event.reason for event in self.events if isinstance(event, Disconnected)]
 
     def peer(self, version: Version = Version.V12) -> Peer:
         return Peer(self.gateway, version)

@@ -40,13 +40,14 @@ class Node:
         self.hub = Hub()
         self.acks = AckManager(hub=self.hub, ledger=MemoryLedger(), policy=RetryPolicy(), clock=clock, log_events=False)
         self.mailbox = MemoryMailbox(MemoryStore(MailboxLimits(window_ms=0), clock))
+        self.log = DeliveryLog(log_size)
         self.relay, self.tasks = MemoryBus().relay(), TaskOwner()
         self.delivery = Delivery(
             hub=self.hub,
             acks=self.acks,
             mailbox=self.mailbox,
             relay=self.relay,
-            log=DeliveryLog(log_size),
+            log=self.log,
             clock=clock,
             new_id=id_factory(clock),
             tasks=self.tasks,

@@ -77,7 +77,7 @@ class Scene:
         return session
 
     def gone_for(self, reason: object) -> bool:
-        return not self.stage.hub and self.stage.gateway.disconnects.keys() == {reason}
+        return not self.stage.hub and set(self.stage.disconnects) == {reason}
 
     async def connected(self) -> StompClient:
         client = await self._stack.enter_async_context(stomp_over_sockjs(self.port, self.transport))

@@ -67,7 +67,7 @@ class Scene:
         return session
 
     def gone_for(self, reason: object) -> bool:
-        return not self.stage.hub and self.stage.gateway.disconnects.keys() == {reason}
+        return not self.stage.hub and set(self.stage.disconnects) == {reason}
 
     async def connected(self) -> ClientConnection:
         client = await self._stack.enter_async_context(connect(self.url, subprotocols=OFFERED))
