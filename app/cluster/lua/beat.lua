@@ -1,8 +1,8 @@
--- A node says that it lives, and learns which others do. The score of a member is the time until which it counts as
--- living; `bury` makes it negative once what the node left is removed.
+-- Renews the lease of a node and returns the other nodes. The score of a member is the end of its lease in ms; `bury`
+-- makes it negative once the records of a dead node are removed.
 -- KEYS: nodes
--- ARGV: node, ms to live
--- Returns {1 if it was not there or had lapsed, living nodes, dead nodes, nodes buried for less than one life}.
+-- ARGV: node, ms of the lease
+-- Returns {1 if the node was new or had lost its lease, live nodes, dead nodes, nodes buried for less than one lease}.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local before = redis.call('ZSCORE', KEYS[1], ARGV[1])

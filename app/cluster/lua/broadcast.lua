@@ -1,8 +1,8 @@
--- Publishes a message to all nodes with its place among the messages of users, unless its id was published before.
+-- Publishes a message to all nodes with a seq comparable to those of user messages, unless its id was published before.
 -- KEYS: mark of the id, in the slot of the channel
--- ARGV: value of the mark or '' for a message that leaves none, its life in ms, channel, PUBLISH or SPUBLISH, payload up
+-- ARGV: value of the mark or '' for none, its lifetime in ms, channel, PUBLISH or SPUBLISH, payload up
 --       to its seq, payload after it, fewest listeners that leave the mark
--- Returns {listeners, seq}, or the value of the mark that was there already.
+-- Returns {listeners, seq}, or the value of an existing mark.
 local mark = ARGV[1]
 if mark ~= '' and not redis.call('SET', KEYS[1], mark, 'NX', 'PX', ARGV[2]) then return redis.call('GET', KEYS[1]) end
 local time = redis.call('TIME')

@@ -1,6 +1,7 @@
--- Marks dead nodes whose records are removed, so that they are cleaned up after once. Nodes that came back stay.
+-- Marks dead nodes as cleaned up, so that it happens once. Nodes that have renewed their lease are left alone.
 -- KEYS: nodes
 -- ARGV: dead node, …
+-- Returns nothing.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 for _, node in ipairs(ARGV) do

@@ -1,8 +1,9 @@
--- What a node has missed of the messages of a user. Writes nothing, so that it works while memory is out.
+-- Returns the messages of a user that a node missed. Writes nothing, so it works while the server is out of memory.
 -- KEYS: log, head, inbox
--- ARGV: seq of the last message that the node has applied, most bytes of a reply
--- Returns {'same', seq of the head, more, {JSON, …}, ms by the server's clock}: all that came after, in its order, or the
--- first part of it; {'new', …}: the same of a new history; or {'lost', seq}: what was missed cannot be told.
+-- ARGV: seq of the last message the node applied (its cursor), most bytes of a reply
+-- Returns {'same', seq of the head, more, {JSON, …}, ms of the server's clock} with the later messages in order, or
+-- the first part of them if `more` is 1; {'new', …} with the same of a new history; or {'lost', seq of the head} if the
+-- missed messages are unknown.
 local log, cursor, most = KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -15,7 +16,7 @@ local function seq_of(entry)
   return string.match(string.sub(entry, -200), '"accepted":(%d+),"previous"') or '0'
 end
 
--- From the newest backwards: mostly little is missing. Entries newest first, and whether the cursor's was found.
+-- Reads backwards, because little is missing usually. Returns entries newest first, and whether the cursor was found.
 local function after_cursor()
   local found = {}
   for stop = length - 1, 0, -64 do
@@ -30,12 +31,12 @@ local function after_cursor()
   return found, false
 end
 
--- Without its head the log has forgotten its floor; the oldest entry knows whether one came before it.
+-- Without a head the floor is unknown, but the oldest entry tells whether one came before it.
 local function is_complete()
   return length == 0 or string.find(string.sub(redis.call('LINDEX', log, 0), -200), '"previous":0,', 1, true)
 end
 
--- Of an entry that only refers to the inbox the text there; '' if it has expired, nothing if it is gone before that.
+-- Returns the inbox text of an entry that refers to the inbox: '' if it has expired, nil if it was removed before.
 local function resolved(entry)
   local id, place, expires =
     string.match(entry, '^{"id":"([^"]*)"(,"accepted":%d+,"previous":%d+),"waits":true,"expires_ms":(%d+)}$')

@@ -1,7 +1,7 @@
--- One bounded step over a ledger: removes the records of nodes that are no more.
+-- Removes the records of dead nodes from a ledger, one bounded step per call.
 -- KEYS: ledger
--- ARGV: cursor, records to look at, dead node, …
--- Answers {next cursor, removed}.
+-- ARGV: cursor of HSCAN, records to check, dead node, …
+-- Returns {next cursor, number of removed records}; the cursor is 0 at the end.
 local dead = {}
 for index = 3, #ARGV do dead[ARGV[index]] = true end
 local page = redis.call('HSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[2])

@@ -1,10 +1,9 @@
--- Counts a session in, unless its user has as many as he may. The clock is the server's, the same for all nodes.
--- A session that names its device takes the place of that device's older one, whatever has become of the older one's
--- node. A device is remembered with the turn of its session (ms, growing), its member, and `sure` once the session was
--- refreshed.
+-- Counts a session in, unless its user is at the limit. Times are of the server's clock, the same for all nodes.
+-- A session that names its device replaces the older session of that device, on whatever node. The value of a device is
+-- the turn of its session (ms, growing), its member, and `sure` once the session was refreshed.
 -- KEYS: sessions of the user, devices of the user
--- ARGV: member, most sessions, ms to live, device or '', members that have ended, …
--- Answers {1, turn, member that was replaced or ''}, or {0, members that are there}.
+-- ARGV: member, most sessions, lifetime in ms, device or '', member that has ended, …
+-- Returns {1, turn, member that was replaced or ''}, or {0, {member, …}} of the live sessions if there are too many.
 local sessions, devices = KEYS[1], KEYS[2]
 local member, most, life, device = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local time = redis.call('TIME')
@@ -26,7 +25,7 @@ redis.call('ZADD', sessions, now + life, member)
 redis.call('PEXPIRE', sessions, life)
 if device == '' then return {1, turn, ''} end
 
-if redis.call('HLEN', devices) >= 2 * redis.call('ZCARD', sessions) then  -- many have gone since: rarely, for all of them
+if redis.call('HLEN', devices) >= 2 * redis.call('ZCARD', sessions) then -- many are stale: remove them, rarely
   local all = redis.call('HGETALL', devices)
   for index = 1, #all, 2 do
     local owner = all[index + 1]:match(' (%S+)') or ''

@@ -1,11 +1,11 @@
--- Accepts messages for users and publishes them to the nodes that watch these users. Those of one user are one step, or
--- nothing.
+-- Accepts messages for users and publishes them to the nodes that watch these users. The messages of one user are
+-- accepted together or not at all.
 -- KEYS: the ring of hashes for descriptions; for each user: inbox, its mark of a search for expired messages, log, head,
 --       acknowledged ids, and behind them the mark of the id for each `given` message of the user
 -- ARGV: PUBLISH or SPUBLISH, header of a payload, most messages of an inbox, ms that the log keeps a message, ms that
 --       descriptions are kept, hashes in their ring, number of users; for each user: channel, 1 if the asking node
 --       listens to it or 0, number of messages; then for each message: id, JSON of the message without its last brace,
---       ms that it may live, when the inbox keeps it (always, never, or unheard: if no node listens), new, given (the
+--       ms of its lifetime, when the inbox keeps it (always, never, or unheard: if no node listens), new, given (the
 --       caller chose the id), stored (a persisted message) or again (one that may have been accepted before), digest of
 --       the content, description or ''
 -- Returns for each message: listening nodes, kept, seq, previous seq, ms of its acknowledgement or 0; or -1, digest, 0,
@@ -14,7 +14,7 @@ local verb, label, most, window = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(
 local ring, users = tonumber(ARGV[6]), tonumber(ARGV[7])
 local time = redis.call('TIME')
 local now_us = time[1] * 1000000 + time[2]
--- The clocks of nodes may be wrong: a message lives so long by the server's.
+-- Lifetimes are measured by the server's clock, because the clocks of nodes may be wrong.
 local now = math.floor(now_us / 1000)
 local replies, described, key, argument = {}, {}, ring + 1, 8 + 3 * users
 
@@ -28,12 +28,12 @@ local channels = {}
 for index = 1, users do channels[index] = ARGV[5 + 3 * index] end
 local listening = redis.call('PUBSUB', verb == 'PUBLISH' and 'NUMSUB' or 'SHARDNUMSUB', unpack(channels))
 
--- A foreign entry counts as expired. Matching the tail alone is much cheaper than the whole text.
+-- An entry of another program counts as expired. Matching the tail is much cheaper than the whole text.
 local function is_over(entry)
   return (tonumber(string.match(string.sub(entry, -40), '"expires_ms":(%d+)}$')) or 0) <= now
 end
 
--- At most once a second: it reads the whole inbox, and callers may go on pushing to a user who is away.
+-- At most once a second, as it reads the whole inbox and callers may keep pushing to an offline user.
 local function drop_expired(inbox, mark)
   if not redis.call('SET', mark, '1', 'PX', 1000, 'NX') then return end
   local entries = redis.call('HGETALL', inbox)
@@ -55,8 +55,8 @@ local function trim(log, taken, floor, oldest)
   return floor, oldest
 end
 
--- The inbox lives as long as its newest message, and a little longer, so that not every message of many prolongs it.
--- The last step: a time that has passed removes it at once.
+-- The inbox lives a little longer than its newest message, so that not every message prolongs it. This is the last
+-- step, because a time in the past removes the inbox at once.
 local function limit_life(inbox, was_empty, life)
   local left = was_empty and -1 or redis.call('PTTL', inbox)
   if left < 0 or left < life then
@@ -64,8 +64,8 @@ local function limit_life(inbox, was_empty, life)
   end
 end
 
--- By the time of the server one hash of the ring is written to. When it is new the oldest one is removed in the
--- background: that many fields would hold Redis up if they expired. Where a key cannot be used, nothing is described.
+-- The server's time selects the hash of the ring to write to. When it is new, the oldest one is unlinked in the
+-- background, as expiring so many fields would block Redis. If a key cannot be used, nothing is described.
 local function describe()
   local slot = tonumber(ARGV[5]) / (ring - 2)
   local turn = math.floor(now / slot)
@@ -77,8 +77,8 @@ local function describe()
   end
 end
 
--- What the functions below share about the user whose messages are being accepted. Upvalues for all of it would make
--- the start of the script slow.
+-- The state of the user whose messages are being accepted, shared by the functions below. Upvalues instead would make
+-- the script start slowly.
 local function next_user(number)
   local inbox, full, log, head, acknowledged = unpack(KEYS, key, key + 4)
   key = key + 5
@@ -90,7 +90,7 @@ local function next_user(number)
     before = previous, previous = previous, floor = tonumber(floor) or 0, oldest = tonumber(oldest) or 0,
     unread = tonumber(unread) or 0, referred = tonumber(referred) or 0, first = math.max(now_us, previous + 1),
     texts = {}, entries = {}, fields = {}, later = {}, seen = {}, longest = 1, longest_kept = -math.huge,
-    waiting = false, logged = false, -- the entries of the inbox and the ids in the log, once they are needed
+    waiting = false, logged = false, -- the size of the inbox and the ids in the log, read on demand
   }
 end
 
@@ -103,7 +103,7 @@ local function has_room(user)
   return user.waiting + added < most
 end
 
--- The log is read once for all messages of the user, and in parts: its entries may be large.
+-- Reads the log once for all messages of the user, in parts, as its entries may be large.
 local function is_in_log(user, id)
   if not user.logged then
     user.logged = {}
@@ -120,7 +120,7 @@ local function accept(user, id, json, life, keep, kind)
   local heard, previous = user.heard, user.previous
   -- A device may have found a persisted message in the archive and acknowledged it before this put arrived.
   local acked = (kind == 'stored' or kind == 'again') and redis.call('ZSCORE', user.acknowledged, id) or 0
-  -- The sequence number is the time in µs, and always above the one before it.
+  -- The seq is the time in µs, and always greater than the one before it.
   local seq = math.max(now_us, previous + 1)
   local place = string.format(',"accepted":%.0f,"previous":%.0f', seq, previous)
   local expires = string.format(',"expires_ms":%.0f}', now + life)
@@ -128,8 +128,8 @@ local function accept(user, id, json, life, keep, kind)
     (heard == 0 and ',"unsent":true' or '') .. expires
   life = tonumber(life)
   user.longest = math.max(user.longest, life)
-  -- What no node hears waits in the inbox, and until it is acknowledged the log only refers to it. Its id does not
-  -- come again before it expires: it is new or given, as no persisted message is kept.
+  -- A message that no node receives waits in the inbox, and the log only refers to it until it is acknowledged. Its
+  -- id cannot repeat before it expires: it is new or given, as persisted messages are not kept here.
   local is_there = keep and heard == 0
   if is_there then user.referred = seq end
   local entries, texts, fields = user.entries, user.texts, user.fields
@@ -197,7 +197,7 @@ local function put(number)
   local user = next_user(number)
   for _ = 1, tonumber(ARGV[7 + 3 * number]) do next_message(user) end
   if #user.entries == 0 then return end
-  write_log(user) -- its first write comes before all others: a server that is out of memory refuses it
+  write_log(user) -- the first write of a user: it fails while the server is out of memory
   write_head(user)
   for _, command in ipairs(user.later) do redis.call(unpack(command)) end
   if #user.fields > 0 then

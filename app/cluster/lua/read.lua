@@ -1,5 +1,5 @@
--- All that waits for a user: the inbox, and of the log what is persisted and not acknowledged. From now on all of it
--- counts as sent.
+-- Returns all that waits for a user: the inbox, and the persisted, unacknowledged messages of the log. From now on all
+-- of them count as sent.
 -- KEYS: inbox, log, head, acknowledged ids
 -- ARGV: most bytes of a reply, most entries of the log
 -- Returns {seq of the head, seq of the first message that no session has been sent or 0, 1, {JSON, …}, {JSON of the
@@ -29,7 +29,7 @@ for index = #entries, 1, -1 do
   end
 end
 
--- A server that is out of memory refuses this, and the messages can be read all the same.
+-- This fails while the server is out of memory, but the messages can still be read.
 if seq and unread ~= '0' then redis.pcall('SET', head, seq .. middle .. '0' .. last, 'KEEPTTL') end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)

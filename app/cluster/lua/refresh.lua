@@ -1,7 +1,7 @@
--- Sessions of one user on one node live on, except those whose device has had a newer one since.
+-- Prolongs the entries of one user's sessions on one node, except those whose device has a newer session.
 -- KEYS: sessions of the user, devices of the user, head of the user's messages
--- ARGV: ms to live, then for each session: member, device or '', turn
--- Returns {members that were replaced}, and behind it the seq of the user's latest message.
+-- ARGV: lifetime in ms, then for each session: member, device or '', turn
+-- Returns {{member that was replaced, …}, seq of the user's latest message or 0}.
 local sessions, devices, life = KEYS[1], KEYS[2], ARGV[1]
 local time = redis.call('TIME')
 local expires = time[1] * 1000 + math.floor(time[2] / 1000) + life
@@ -14,8 +14,8 @@ for index = 2, #ARGV, 3 do
   if has_newer and is_sure ~= '' then
     table.insert(replaced, member)
   else
-    -- A newer session counts once its own node has refreshed it: a join that came late, of an attempt that was given up,
-    -- must not end the session that the client has.
+    -- A newer session counts once its own node has refreshed it: the late join of an abandoned attempt must not end the
+    -- session that the client uses.
     local is_ghost = has_newer and not redis.call('ZSCORE', sessions, owner)
     if device ~= '' and (not has_newer or is_ghost) then
       if owner and owner ~= member then redis.call('ZREM', sessions, owner) end
