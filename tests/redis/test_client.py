@@ -8,8 +8,9 @@ from app.cluster.scripts import BEAT
 from app.errors import Unavailable
 from app.redis import subscriptions as subscriptions_module
 from app.redis.address import parse_redis_url
-from app.redis.client import AWAY, RedisClient
+from app.redis.client import RedisClient
 from app.redis.scripts import Script
+from app.redis.servers import AWAY
 from tests.eventually import eventually
 from tests.nodes import running
 from tests.proxy import Proxy, running_proxy
