@@ -25,6 +25,7 @@ from app.messages.types import TypeRegistry
 from app.push.publisher import Lifetime
 from app.redis.address import parse_redis_url
 from app.settings import Settings
+from app.settings.groups import AccessSettings, DeliverySettings, HttpSettings, ServerSettings, StompSettings
 from app.sockjs.options import SockJsOptions
 from app.sockjs.protocol.buffer import Timing
 from app.stomp.frames import FrameLimits
@@ -112,11 +113,11 @@ def jwt_authenticator(settings: Settings, clock: Clock) -> "JwtAuthenticator":
     return build_jwt_authenticator(jwt_keys(settings), rules=rules, clock=clock, strict=strict)
 
 
-def api_keys(settings: Settings) -> ApiKeys:
+def api_keys(settings: AccessSettings) -> ApiKeys:
     return ApiKeys(settings.api_keys)
 
 
-def jwt_keys(settings: Settings) -> JwtKeys:
+def jwt_keys(settings: AccessSettings) -> JwtKeys:
     return JwtKeys(
         secret=settings.jwt_secret.get_secret_value() if settings.jwt_secret else None,
         public_key=settings.jwt_public_key,
@@ -125,7 +126,7 @@ def jwt_keys(settings: Settings) -> JwtKeys:
     )
 
 
-def root_path(settings: Settings) -> str:
+def root_path(settings: ServerSettings) -> str:
     """The path prefix, without its last slash. Raises ConfigurationError."""
     prefix = "" if settings.root_path in ("", "/") else parse_prefix(settings.root_path)
     if prefix is None:
@@ -133,7 +134,7 @@ def root_path(settings: Settings) -> str:
     return prefix
 
 
-def trusted_proxies(settings: Settings) -> TrustedProxies:
+def trusted_proxies(settings: ServerSettings) -> TrustedProxies:
     return TrustedProxies(settings.trusted_proxies)
 
 
@@ -169,11 +170,11 @@ def api_limits(settings: Settings) -> ApiLimits:
     )
 
 
-def lifetime(settings: Settings) -> Lifetime:
+def lifetime(settings: DeliverySettings) -> Lifetime:
     return Lifetime(default_ms=settings.ack_message_ttl_ms, max_ms=settings.max_message_ttl_ms)
 
 
-def retry_policy(settings: Settings) -> RetryPolicy:
+def retry_policy(settings: DeliverySettings) -> RetryPolicy:
     assert settings.ack_max_retry_count is not None, "filled by the settings themselves"
     return RetryPolicy(
         wait_s=settings.ack_check_wait_ms / 1000,
@@ -182,7 +183,7 @@ def retry_policy(settings: Settings) -> RetryPolicy:
     )
 
 
-def connection_options(settings: Settings) -> ConnectionOptions:
+def connection_options(settings: StompSettings) -> ConnectionOptions:
     def frame_limits(max_frame_bytes: int) -> FrameLimits:
         return FrameLimits(
             max_frame_bytes=max_frame_bytes,
@@ -208,7 +209,7 @@ def connection_options(settings: Settings) -> ConnectionOptions:
     )
 
 
-def http_limits(settings: Settings) -> HttpLimits:
+def http_limits(settings: HttpSettings) -> HttpLimits:
     return HttpLimits(
         max_request_line_bytes=settings.http_max_request_line_bytes,
         max_head_bytes=settings.http_max_head_bytes,
