@@ -34,7 +34,6 @@ class Members:
         self._some_died = asyncio.Event()
         self._on_lease_lost: list[Callable[[], None]] = []
         self._on_departed: list[Callable[[], None]] = []
-        self.cleaned = 0
         self._absent: set[str] = set()
         self._absent_until_s = 0.0
         client.on_up(lambda channels: self._resume())
@@ -162,7 +161,6 @@ class Members:
             removed += await self._clean_ledger(ledger, dead)
         await self._client.run_script(BURY, (NODES,), *dead)
         await self._client.call(CLEANER, "DEL", CLEANER)
-        self.cleaned += removed
         logger.info("%d records of the dead nodes %s were removed", removed, dead)
 
     async def _clean_ledger(self, ledger: str, dead: Sequence[bytes]) -> int:

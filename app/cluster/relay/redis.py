@@ -50,7 +50,6 @@ class RedisRelay:
         self._publications = label(Kind.PUBLICATION, node)
         self._notices = label(Kind.NOTICE, node)
         self.on_other: Callable[[NodeMessage], None] = lambda message: None
-        self.received = 0
         client.listen(self._receive)
         client.on_up(self._resume)
         client.subscriptions.on_lost = self._lose
@@ -139,7 +138,6 @@ class RedisRelay:
             return
         if message.sender == self._node:
             return
-        self.received += 1
         if message.kind in (Kind.QUESTION, Kind.ANSWER, Kind.DIRECT, Kind.MEMBERS):
             self.on_other(message)
         elif self._busy or message.kind is Kind.PUBLICATION:

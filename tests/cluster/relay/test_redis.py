@@ -78,7 +78,6 @@ async def test_messages_and_publications_come_in_the_order_in_which_they_were_pu
             assert ear.heard == ["m0"]
             ear.free.set()
             await eventually(lambda: ear.heard == ["m0", "m1", "m2", "m3", "m4"])
-            assert node.relay.received == 5
             await node.client.publish(user_channel("ann"), message("m5"))
             assert ear.heard[-1] == "m5", "at once again"
 
@@ -90,7 +89,7 @@ async def test_what_the_node_itself_has_published_is_not_heard() -> None:
             await watch(node.relay, "ann")
             await node.client.publish(user_channel("ann"), message("m1", "n1"))
             await node.client.publish(user_channel("ann"), message("m2", "n2"))
-            assert (ear.heard, ear.seqs, node.relay.received) == (["m2"], [(2, 1)], 1)
+            assert (ear.heard, ear.seqs) == (["m2"], [(2, 1)])
 
 
 @pytest.mark.parametrize(
