@@ -44,7 +44,7 @@ async def test_nodes_see_each_other_while_they_are_there() -> None:
             assert await one.members.poll() == [], "it said goodbye"
 
 
-async def test_a_node_that_says_nothing_is_there_no_more_after_its_time() -> None:
+async def test_a_silent_node_loses_its_lease() -> None:
     with fresh_database() as url:
         async with AsyncExitStack() as stack:
             one = await stack.enter_async_context(running_node(url, "n1", ttl_ms=300))
@@ -65,7 +65,7 @@ async def test_those_live_that_say_so_and_hold_a_connection() -> None:
             assert await one.members.living(["n3", "n2"]) == ["n2"]
 
 
-async def test_a_node_that_was_taken_for_dead_tells_those_who_have_entries() -> None:
+async def test_a_lost_lease_calls_the_callbacks() -> None:
     with fresh_database() as url:
         async with running_node(url, "n1") as node:
             await node.members.poll()  # behind the first beat, which found it missing
@@ -93,7 +93,7 @@ async def test_without_redis_the_others_are_those_of_before() -> None:
         await eventually(lambda: nodes() == ["n1"])
 
 
-async def test_after_a_loss_of_redis_those_of_before_are_expected_for_a_life() -> None:
+async def test_after_a_loss_of_redis_earlier_members_are_expected_for_one_ttl() -> None:
     with fresh_database():
         async with (
             running_proxy(valkey().port) as proxy,
@@ -151,7 +151,7 @@ async def test_one_node_cleans_at_a_time_and_another_takes_over() -> None:
             await eventually(lambda: valkey().command("HLEN", LEDGER) == 0)
 
 
-async def test_who_cleans_a_large_ledger_goes_on_saying_that_it_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_node_that_cleans_a_large_ledger_keeps_its_lease(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else the others would take it for dead, not ask it, and clean up behind it."""
     monkeypatch.setattr(members_module, "CLEANING_PAUSE_S", 0.1)
     with fresh_database() as url:
@@ -167,7 +167,7 @@ async def test_who_cleans_a_large_ledger_goes_on_saying_that_it_lives(monkeypatc
             assert valkey().command("EXISTS", CLEANER) == 1, "it is at it still"
 
 
-async def test_who_comes_back_while_it_is_cleaned_up_behind_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_node_that_returns_during_the_cleaning_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(members_module, "CLEANING_PAUSE_S", 0.1)
     with fresh_database() as url:
         records_of("late", 2_000)
@@ -227,7 +227,7 @@ async def test_nodes_know_one_another_as_soon_as_they_are_there() -> None:
             await eventually(lambda: one.members.others == ["n2"] and two.members.others == ["n1"])
 
 
-async def test_a_node_that_stopped_saying_that_it_lives_is_expected_for_one_more_life() -> None:
+async def test_a_node_that_lost_its_lease_is_expected_for_one_more_ttl() -> None:
     """It may only have been cut off from Redis, and its sessions are waiting."""
     with fresh_database() as url:
         async with running_node(url, "n1", ttl_ms=600) as node:

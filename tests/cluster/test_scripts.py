@@ -53,7 +53,7 @@ def members(server: Valkey) -> Any:
     return sorted(server.command("ZRANGE", SESSIONS, 0, -1))
 
 
-def test_a_session_joins_below_the_limit_and_is_told_who_is_there_above_it(server: Valkey) -> None:
+def test_join_succeeds_below_the_limit_and_returns_the_members_at_it(server: Valkey) -> None:
     assert join(server, "n1::a") == ""
     assert join(server, "n2::b") == ""
     assert join(server, "n1::c") == ["n1::a", "n2::b"]
@@ -133,7 +133,7 @@ def test_a_beat_tells_the_living_and_the_dead_and_whether_one_had_lapsed(server:
     assert run(server, BEAT, ["nodes"], "n1", 5_000)[0] == 1
 
 
-def test_dead_nodes_are_buried_once_and_remembered_for_one_life(server: Valkey) -> None:
+def test_dead_nodes_are_buried_once_and_remembered_for_one_ttl(server: Valkey) -> None:
     now_ms = int(server.command("TIME")[0]) * 1_000
     server.command("ZADD", "nodes", now_ms - 1_000, "dead", now_ms - 60_000, "long dead", now_ms + 60_000, "returned")
     run(server, BURY, ["nodes"], "dead", "long dead", "returned", "unknown")

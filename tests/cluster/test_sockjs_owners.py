@@ -63,7 +63,7 @@ async def test_only_the_owner_can_give_it_up(owners: tuple[RedisOwners, RedisOwn
     assert await b.find("s") is None
 
 
-async def test_letters_reach_their_node_in_order_and_nobody_else(server: Valkey) -> None:
+async def test_direct_messages_reach_only_their_node_in_order(server: Valkey) -> None:
     async with running_node(server.url, "a") as a, running_node(server.url, "b") as b:
         got: list[tuple[str, bytes]] = []
         a.post.listen(lambda sender, content: got.append(("to a", content)))

@@ -78,7 +78,7 @@ def test_what_was_heard_when_it_was_accepted_was_sent() -> None:
 
 
 @pytest.mark.parametrize(("unread_from", "was_sent"), [(0, False), (99, False), (100, False), (101, True)])
-def test_what_nobody_heard_was_sent_once_somebody_read_the_inbox(unread_from: int, was_sent: bool) -> None:
+def test_an_unheard_message_counts_as_sent_once_the_inbox_was_read(unread_from: int, was_sent: bool) -> None:
     envelope = decode_entry(stored(envelope_of("x"), unsent=True), unread_from=unread_from, **TIMES)
     assert (envelope.seq, envelope.was_sent) == (100, was_sent)
 
@@ -90,7 +90,7 @@ def test_a_message_lives_as_long_by_the_clock_of_the_node_as_by_that_of_the_serv
     assert decode_entry(text, now_ms=1_000, server_ms=60_000).expires_ms == 1_005
 
 
-def test_a_message_of_an_earlier_version_has_no_place_in_the_order_and_no_life() -> None:
+def test_a_message_of_an_earlier_version_has_no_seq_and_no_ttl() -> None:
     text = stored(envelope_of("x")).replace(b',"previous":99,"life_ms":60000', b"")
     arrived, previous = decode_envelope(text, 1_000)
     assert (arrived.expires_ms, arrived.seq, previous) == (60_005, 100, UNORDERED)
@@ -100,7 +100,7 @@ def test_a_message_of_an_earlier_version_has_no_place_in_the_order_and_no_life()
     "text",
     [*NO_OBJECTS, b'{"id":"m1"}', b'{"expires_ms":99999999999}', DEEP, NO_TEXT],
 )
-def test_what_is_no_message_is_a_value_error(text: bytes) -> None:
+def test_an_invalid_message_is_a_value_error(text: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
         decode_entry(text, **TIMES)
 
@@ -137,14 +137,14 @@ def test_a_field_of_another_type_is_a_value_error_or_the_right_type(name: str, v
 # Parcels
 
 
-def test_a_parcel_has_its_kind_its_sender_and_all_of_its_content() -> None:
+def test_a_node_message_has_kind_sender_and_content() -> None:
     for kind in Kind:
         message = parse_node_message(label(kind, "node-1.a") + b"con\ntent\n")
         assert message == (kind, "node-1.a", b"con\ntent\n")
 
 
 @pytest.mark.parametrize("data", [b"", b"hello", b"M", b"Xnode\ncontent", b"\n", b"M\xff\ncontent"])
-def test_what_no_node_sent_is_a_value_error(data: bytes) -> None:
+def test_an_invalid_label_is_a_value_error(data: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
         parse_node_message(data)
 
@@ -189,6 +189,6 @@ def test_a_notice_arrives_as_it_was(withdrawn: tuple[str, ...]) -> None:
         encode_publication(PUBLICATION).replace(b"{", b'{"seq":[],', 1),
     ],
 )
-def test_what_is_no_publication_is_a_value_error(decode: Any, content: bytes) -> None:
+def test_an_invalid_publication_is_a_value_error(decode: Any, content: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
         decode(content)

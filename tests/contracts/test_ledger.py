@@ -98,7 +98,7 @@ async def test_a_record_that_was_closed_can_be_opened_anew(ledger: Ledger) -> No
     assert ledger.get("s1", "m1") is again
 
 
-async def test_closing_lets_go_of_the_message(ledger: Ledger) -> None:
+async def test_closing_releases_the_message(ledger: Ledger) -> None:
     (record,) = opened(ledger, "m1")
     ledger.close(record)
     assert record.envelope is None
@@ -123,7 +123,7 @@ async def test_a_record_is_due_never_early_and_hardly_late(ledger: Ledger) -> No
     assert list(ledger.pop_due(10.01 + RESOLUTION_S)) == [record]
 
 
-async def test_a_due_record_is_told_once_and_stays_open(ledger: Ledger) -> None:
+async def test_a_due_record_is_returned_once_and_stays_open(ledger: Ledger) -> None:
     (record,) = opened(ledger, "m1")
     assert list(ledger.pop_due(11.0)) == [record]
     assert list(ledger.pop_due(99.0)) == []
@@ -132,7 +132,7 @@ async def test_a_due_record_is_told_once_and_stays_open(ledger: Ledger) -> None:
     assert len(ledger) == 1
 
 
-async def test_a_record_that_was_told_comes_again_once_it_is_rescheduled(ledger: Ledger) -> None:
+async def test_a_returned_record_comes_again_once_it_is_rescheduled(ledger: Ledger) -> None:
     (record,) = opened(ledger, "m1")
     ledger.pop_due(11.0)
     ledger.reschedule(record, 20.0)

@@ -145,7 +145,7 @@ async def test_a_new_mailbox_is_empty(nodes: Nodes) -> None:
     nodes.there.expire(NOW_MS + 10_000_000)
 
 
-async def test_what_was_put_waits_as_it_was(nodes: Nodes) -> None:
+async def test_a_message_waits_as_it_was_put(nodes: Nodes) -> None:
     placed = await nodes.put(ack=False)
     (waiting,), head = await nodes.read()
     assert (waiting.message.id, waiting.message.type, waiting.receiver) == ("m1", "STRING_MSG", "ann")
@@ -176,13 +176,13 @@ async def test_users_do_not_see_each_others_messages(nodes: Nodes) -> None:
     assert await nodes.waiting("bob") == ["m1"]
 
 
-async def test_what_was_acknowledged_waits_no_more(nodes: Nodes) -> None:
+async def test_an_acknowledged_message_does_not_wait(nodes: Nodes) -> None:
     await nodes.put_many("m1", "m2", "m3")
     await nodes.acknowledge("m2")
     assert await nodes.waiting() == ["m1", "m3"]
 
 
-async def test_acknowledging_what_is_not_there_is_no_error(nodes: Nodes) -> None:
+async def test_acknowledging_an_unknown_id_is_no_error(nodes: Nodes) -> None:
     await nodes.acknowledge("m1", "m1")
     await nodes.put("m3")
     await nodes.acknowledge("m2")
@@ -190,7 +190,7 @@ async def test_acknowledging_what_is_not_there_is_no_error(nodes: Nodes) -> None
     assert await nodes.waiting() == ["m3"]
 
 
-async def test_what_has_expired_waits_no_more(nodes: Nodes) -> None:
+async def test_an_expired_message_does_not_wait(nodes: Nodes) -> None:
     for id, ttl_ms in (("a", 300), ("b", 60_000), ("c", 300)):
         await nodes.put(id, ttl_ms=ttl_ms)
     nodes.there.expire(nodes.clock.epoch_ms())
@@ -266,7 +266,7 @@ async def test_a_full_mailbox_takes_what_it_need_not_keep(nodes: Nodes) -> None:
     assert not (await nodes.put("stored", persisted=True)).kept
 
 
-async def test_the_full_mailbox_of_one_user_is_no_concern_of_another(nodes: Nodes) -> None:
+async def test_the_full_mailbox_of_one_user_does_not_affect_others(nodes: Nodes) -> None:
     await nodes.put_many(*(f"m{n}" for n in range(MAX_MESSAGES)))
     await nodes.put(to="bob")
     assert await nodes.waiting("bob") == ["m1"]
@@ -357,7 +357,7 @@ async def test_many_large_messages_are_caught_up_with_in_parts_or_at_once(nodes:
 
 
 @pytest.mark.parametrize("cursor", [12_345, 9_000_000_000_000_000])
-async def test_a_cursor_of_another_history_is_told_that_this_one_is_new(nodes: Nodes, cursor: int) -> None:
+async def test_catch_up_with_a_cursor_of_another_history_reports_a_new_one(nodes: Nodes, cursor: int) -> None:
     answer = await nodes.catch_up(cursor)
     assert (answer.head, list(answer.envelopes), answer.is_new, answer.is_lost) == (0, [], True, False)
     *_, head = await nodes.put_many("m1", "m2")

@@ -40,7 +40,7 @@ async def test_the_limit_is_exact_when_many_come_at_once(presences: Sequence[Pre
     assert sum(came) == LIMIT
 
 
-async def test_who_is_refused_is_told_the_limit(presences: Sequence[Presence]) -> None:
+async def test_the_refusal_names_the_limit(presences: Sequence[Presence]) -> None:
     for n in range(LIMIT):
         await joins(presences[0], f"s{n}")
     with pytest.raises(SessionLimit, match="ann has 3 sessions, the limit"):
@@ -53,7 +53,7 @@ async def test_users_are_counted_apart(presences: Sequence[Presence]) -> None:
     assert await joins(presences[0], "other", "bob")
 
 
-async def test_who_leaves_makes_room_at_once_on_his_node_and_soon_on_all(presences: Sequence[Presence]) -> None:
+async def test_leaving_makes_room_at_once_on_the_same_node_and_soon_on_all(presences: Sequence[Presence]) -> None:
     here, there = presences
     for n in range(LIMIT):
         await joins(here, f"s{n}")
@@ -106,7 +106,7 @@ async def test_a_device_of_another_user_is_another_device(presences: Sequence[Pr
     assert await here.join("bob", "s4", LIMIT, "phone") == "s2"
 
 
-async def test_a_device_that_left_is_forgotten(presences: Sequence[Presence]) -> None:
+async def test_a_device_without_a_session_is_removed(presences: Sequence[Presence]) -> None:
     here, _ = presences
     await here.join("ann", "s1", LIMIT, "phone")
     here.leave("ann", "s1")
@@ -137,7 +137,7 @@ class Judge:
         return Verdict(ended=[session_id])
 
 
-async def test_who_is_at_the_limit_gets_the_place_of_who_is_overdue(presences: Sequence[Presence]) -> None:
+async def test_at_the_limit_a_new_session_replaces_an_overdue_one(presences: Sequence[Presence]) -> None:
     here, _ = presences
     judge = Judge(here, "s1")
     for n in range(LIMIT):
@@ -148,7 +148,7 @@ async def test_who_is_at_the_limit_gets_the_place_of_who_is_overdue(presences: S
     assert judge.questions == [("ann", False)] * 2
 
 
-async def test_who_was_asked_has_the_time_to_answer(
+async def test_a_client_that_was_asked_has_time_to_answer(
     presences: Sequence[Presence], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.gateway.overdue.RECHECK_DELAY_S", 0.01)
@@ -161,7 +161,7 @@ async def test_who_was_asked_has_the_time_to_answer(
     assert judge.questions == [("ann", False), ("ann", True)] * 2
 
 
-async def test_no_place_is_given_away_twice(presences: Sequence[Presence]) -> None:
+async def test_an_overdue_session_is_replaced_once(presences: Sequence[Presence]) -> None:
     here, _ = presences
     judge = Judge(here, "s0", "s1")
     for n in range(LIMIT):

@@ -147,7 +147,7 @@ async def test_a_topic_is_heard_by_the_nodes_that_watch_it_and_by_no_other(
     assert await ears[2].wait_for("end") == ["m2", "end"]
 
 
-async def test_a_topic_that_is_watched_no_more_is_not_heard(relays: Sequence[Relay], ears: list[Ear]) -> None:
+async def test_an_unwatched_topic_is_not_received(relays: Sequence[Relay], ears: list[Ear]) -> None:
     await watch(relays[1].watch_topic("/topic/a"))
     await watch(relays[1].watch_topic("/topic/a"))
     relays[1].unwatch_topic("/topic/a")
@@ -172,7 +172,7 @@ async def test_a_notice_comes_to_the_nodes_that_watch_its_user(relays: Sequence[
     assert ears[0].notices == []
 
 
-async def test_a_user_that_is_watched_no_more_is_told_nothing(relays: Sequence[Relay], ears: list[Ear]) -> None:
+async def test_an_unwatched_user_gets_no_notices(relays: Sequence[Relay], ears: list[Ear]) -> None:
     await watch(relays[1].watch_user("ann"))
     relays[1].unwatch_user("ann")
     relays[1].unwatch_user("never")

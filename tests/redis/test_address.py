@@ -76,7 +76,7 @@ def test_sentinels_have_a_user_and_a_password_of_their_own() -> None:
 
 
 @pytest.mark.parametrize("scheme", ["rediss", "rediss+cluster", "rediss+sentinel"])
-def test_tls_verifies_the_server_unless_it_is_told_not_to(scheme: str) -> None:
+def test_tls_verifies_the_server_by_default(scheme: str) -> None:
     tls = address_of(f"{scheme}://h/{'svc' if 'sentinel' in scheme else ''}").tls
     assert tls is not None
     assert (tls.verify_mode, tls.check_hostname) == (ssl.CERT_REQUIRED, True)
@@ -91,7 +91,7 @@ def test_the_options_of_redis_py_say_how_tls_verifies() -> None:
     assert (tls.verify_mode, tls.check_hostname) == (ssl.CERT_REQUIRED, False)
 
 
-def test_without_tls_there_is_none() -> None:
+def test_without_rediss_there_is_no_tls() -> None:
     assert address_of("redis://h?ssl_cert_reqs=none").tls is None
 
 
@@ -120,7 +120,7 @@ def test_without_tls_there_is_none() -> None:
         ("rediss://h?ssl_cert_reqs=perhaps", "perhaps"),
     ],
 )
-def test_what_cannot_be_read_is_refused_with_the_reason_and_the_forms(url: str, problem: str) -> None:
+def test_an_invalid_url_is_refused_with_the_reason_and_the_forms(url: str, problem: str) -> None:
     text = problem_of(url)
     assert text.startswith("REDIS_URL cannot be read: ")
     assert problem in text

@@ -28,13 +28,13 @@ async def test_commands_go_to_the_server_and_are_counted(client: RedisClient) ->
     assert client.commands - before == 2
 
 
-async def test_what_the_server_refuses_is_unavailable_with_its_reason(client: RedisClient) -> None:
+async def test_an_error_of_the_server_is_unavailable_with_its_reason(client: RedisClient) -> None:
     await client.call("k", "SET", "k", "1")
     with pytest.raises(Unavailable, match="Redis refuses: WRONGTYPE"):
         await client.call("k", "HGET", "k", "f")
 
 
-async def test_a_script_that_the_server_has_forgotten_is_told_again(server: Valkey, client: RedisClient) -> None:
+async def test_a_script_missing_on_the_server_is_sent_again(server: Valkey, client: RedisClient) -> None:
     server.command("SCRIPT", "FLUSH")
     replies = await asyncio.gather(*(client.run_script(BEAT, ("nodes",), f"n{n}", 5_000) for n in range(50)))
     assert len(replies) == 50
@@ -42,7 +42,7 @@ async def test_a_script_that_the_server_has_forgotten_is_told_again(server: Valk
     assert server.command("ZCARD", "nodes") == 50
 
 
-async def test_the_reply_of_a_script_that_was_told_again_is_shown_once(server: Valkey, client: RedisClient) -> None:
+async def test_the_reply_of_a_script_sent_again_is_passed_on_once(server: Valkey, client: RedisClient) -> None:
     server.command("SCRIPT", "FLUSH")
     seen: list[int] = []
     keys = ("nodes",)
@@ -106,7 +106,7 @@ async def test_too_few_replicas_are_unavailable(client: RedisClient, monkeypatch
     await client.replicated("k", 0)
 
 
-async def test_who_goes_away_does_not_end_the_wait_of_others_for_the_replicas(client: RedisClient) -> None:
+async def test_a_cancelled_caller_does_not_end_the_wait_of_others_for_replicas(client: RedisClient) -> None:
     one, other = (asyncio.create_task(client.replicated("k", 0)) for _ in range(2))
     await asyncio.sleep(0)
     one.cancel()
@@ -148,7 +148,7 @@ async def test_what_waits_when_the_connection_is_cut_is_unavailable_and_later_th
         assert await client.call("k", "GET", "k") == b"1"
 
 
-async def test_a_server_that_does_not_answer_is_given_up(proxy: Proxy, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_connection_to_a_silent_server_is_aborted(proxy: Proxy, caplog: pytest.LogCaptureFixture) -> None:
     async with connected(url_of(proxy.port), timeout_s=0.1) as client:
         proxy.stall()
         with pytest.raises(Unavailable, match="aborted"):
@@ -159,7 +159,7 @@ async def test_a_server_that_does_not_answer_is_given_up(proxy: Proxy, caplog: p
         assert await client.call("k", "GET", "k") is None
 
 
-async def test_channels_are_subscribed_again_and_told(server: Valkey, proxy: Proxy) -> None:
+async def test_channels_are_restored_and_reported(server: Valkey, proxy: Proxy) -> None:
     async with connected(url_of(proxy.port)) as client:
         ear = Ear(client)
         for channel in ("a", "b", "ended"):
@@ -192,7 +192,7 @@ async def test_many_channels_are_subscribed_again(
 # A connection that cannot be used
 
 
-async def test_a_user_who_may_not_do_all_leaves_no_connections_behind() -> None:
+async def test_a_user_without_permissions_leaves_no_connections_open() -> None:
     """A connection that may not load the scripts is closed before the next attempt."""
     with running_valkey() as server:
         server.command("ACL", "SETUSER", "half", "on", ">sEcret", "~*", "&*", "+@all", "-script")

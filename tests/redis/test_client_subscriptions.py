@@ -12,7 +12,7 @@ from tests.redis.clients import Ear, connected, listeners, subscribed
 from tests.valkey import Valkey, running_valkey
 
 
-async def test_a_channel_is_confirmed_once_for_all_who_want_it(server: Valkey, client: RedisClient) -> None:
+async def test_concurrent_subscriptions_share_one_confirmation(server: Valkey, client: RedisClient) -> None:
     one, other = client.subscriptions.subscribe("a"), client.subscriptions.subscribe("a")
     assert one is not None
     assert other is not None
@@ -21,7 +21,7 @@ async def test_a_channel_is_confirmed_once_for_all_who_want_it(server: Valkey, c
     assert ("a" in client.subscriptions, listeners(server, "a"), client.subscriptions.subscribe("a")) == (True, 1, None)
 
 
-async def test_who_goes_away_does_not_end_the_subscription_of_others(client: RedisClient) -> None:
+async def test_a_cancelled_caller_does_not_end_the_subscription_of_others(client: RedisClient) -> None:
     one, other = asyncio.ensure_future(client.subscriptions.subscribe("a") or None), client.subscriptions.subscribe("a")  # type: ignore[arg-type]
     one.cancel()
     assert other is not None
@@ -30,7 +30,7 @@ async def test_who_goes_away_does_not_end_the_subscription_of_others(client: Red
 
 
 @pytest.mark.parametrize("turns", [0, 1, 2])
-async def test_what_is_ended_while_it_is_being_subscribed_is_ended(
+async def test_unsubscribing_before_the_confirmation_ends_the_subscription(
     server: Valkey, client: RedisClient, turns: int
 ) -> None:
     """Else the server would go on counting this node among those who listen."""
@@ -44,7 +44,7 @@ async def test_what_is_ended_while_it_is_being_subscribed_is_ended(
     assert ("a" in client.subscriptions, listeners(server, "a")) == (False, 0)
 
 
-async def test_what_is_wanted_again_while_it_is_being_ended_is_subscribed(server: Valkey, client: RedisClient) -> None:
+async def test_subscribing_again_during_an_unsubscribe_subscribes(server: Valkey, client: RedisClient) -> None:
     for _ in range(3):
         client.subscriptions.subscribe("a")
         client.subscriptions.unsubscribe("a")
@@ -53,7 +53,7 @@ async def test_what_is_wanted_again_while_it_is_being_ended_is_subscribed(server
     assert ("a" in client.subscriptions, listeners(server, "a")) == (True, 1)
 
 
-async def test_ending_what_was_never_subscribed_is_no_error(client: RedisClient) -> None:
+async def test_unsubscribing_an_unknown_channel_is_no_error(client: RedisClient) -> None:
     client.subscriptions.unsubscribe("never")
     assert await client.call("k", "PING") == b"PONG"
 
@@ -84,7 +84,7 @@ async def test_a_confirmation_that_comes_with_the_loss_of_the_connection_does_no
     await eventually(lambda: "a" in client.subscriptions)
 
 
-async def test_a_refused_channel_is_tried_again_and_told(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_refused_channel_is_retried_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     with running_valkey() as server:
         server.command("ACL", "SETUSER", "half", "on", ">sEcret", "~*", "+@all", "resetchannels")
         async with connected(f"redis://half:sEcret@127.0.0.1:{server.port}") as client:

@@ -52,7 +52,7 @@ async def opened(
 # Opening
 
 
-async def test_a_link_greets_and_says_its_name() -> None:
+async def test_a_connection_sends_hello_with_its_name() -> None:
     with fresh_database():
         async with opened(valkey().port) as connection:
             assert b"name=test " in await connection.send("CLIENT", "INFO")
@@ -96,9 +96,7 @@ async def test_a_server_that_refuses_the_greeting_leaves_no_connection(
 
 
 @pytest.mark.parametrize("verb", [b"HELLO", b"PING"])
-async def test_a_server_that_says_nothing_is_waited_for_so_long_and_no_longer(
-    scripted: ScriptedServer, verb: bytes
-) -> None:
+async def test_opening_a_connection_to_a_silent_server_times_out(scripted: ScriptedServer, verb: bytes) -> None:
     scripted.answers[verb] = None
     with pytest.raises(TimeoutError):
         await open_connection("127.0.0.1", scripted.port, tls=None, timeout_s=0.05)
@@ -125,7 +123,7 @@ async def test_an_error_belongs_to_its_command_alone() -> None:
             assert (await good, await after) == (b"1", b"2")
 
 
-async def test_who_goes_away_does_not_shift_the_answers_of_the_others(scripted: ScriptedServer) -> None:
+async def test_a_cancelled_caller_does_not_shift_the_replies_of_others(scripted: ScriptedServer) -> None:
     async with opened(scripted.port) as connection:
         scripted.answers[b"A"] = b"+a\r\n"
         scripted.answers[b"B"] = b"+b\r\n"
@@ -166,7 +164,7 @@ async def test_the_end_of_the_connection_ends_all_that_waits(scripted: ScriptedS
 
 
 @pytest.mark.parametrize("data", [b"HTTP/1.1 200 OK\r\n", b"\x00\r\n", b":x\r\n", b"+unasked\r\n"])
-async def test_what_no_redis_would_say_ends_the_connection(scripted: ScriptedServer, data: bytes) -> None:
+async def test_invalid_resp_ends_the_connection(scripted: ScriptedServer, data: bytes) -> None:
     heard = Heard()
     async with opened(scripted.port, heard) as connection:
         scripted.say(data)
@@ -219,7 +217,7 @@ async def test_a_server_that_does_not_answer_is_found_out(scripted: ScriptedServ
         await eventually(lambda: not connection.is_silent(0.02))
 
 
-async def test_a_link_that_reads_nothing_on_purpose_does_not_blame_the_server(scripted: ScriptedServer) -> None:
+async def test_a_connection_with_paused_reading_is_not_silent(scripted: ScriptedServer) -> None:
     async with opened(scripted.port) as connection:
         connection.pause_reading()
         reply = connection.send("GET", "x")
@@ -255,7 +253,7 @@ async def test_sharded_channels_are_heard_too() -> None:
             assert heard.messages == [("a", b"x")]
 
 
-async def test_a_channel_that_the_server_ends_by_itself_is_told(scripted: ScriptedServer) -> None:
+async def test_a_subscription_ended_by_the_server_is_reported(scripted: ScriptedServer) -> None:
     heard = Heard()
     async with opened(scripted.port, heard):
         scripted.say(b">3\r\n$12\r\nsunsubscribe\r\n$1\r\na\r\n:0\r\n")
@@ -334,7 +332,7 @@ async def test_a_reply_that_cannot_be_handled_ends_nothing(
     assert "the callback of a Redis reply failed" in caplog.text
 
 
-async def test_a_reply_is_shown_although_nobody_waits_for_it_any_more(scripted: ScriptedServer) -> None:
+async def test_a_reply_is_passed_on_after_its_future_was_cancelled(scripted: ScriptedServer) -> None:
     """The message is accepted, and the sessions of this node get it from here alone."""
     seen: list[object] = []
     async with opened(scripted.port) as connection:
@@ -344,7 +342,7 @@ async def test_a_reply_is_shown_although_nobody_waits_for_it_any_more(scripted: 
     assert seen == [7]
 
 
-async def test_what_waits_for_a_reply_to_be_shown_ends_with_the_connection(scripted: ScriptedServer) -> None:
+async def test_observed_commands_fail_when_the_connection_ends(scripted: ScriptedServer) -> None:
     seen: list[object] = []
     async with opened(scripted.port) as connection:
         scripted.answers[b"EVAL"] = None

@@ -29,7 +29,7 @@ class TwoServers:
         return self.hosts[key.startswith("far")]
 
 
-async def test_channel_that_another_listener_brings_back_amid_a_reconnect_is_told_as_missed() -> None:
+async def test_a_channel_restored_by_another_subscriber_is_reported_as_missed() -> None:
     with running_valkey() as redis:
         async with running_proxy(redis.port) as near, running_proxy(redis.port) as far:
             client = RedisClient(parse_redis_url(redis.url), name="test", timeout_s=TIMEOUT_S)

@@ -58,7 +58,7 @@ def cluster_topology(*ports: int, timeout_s: float = 3.0) -> ClusterTopology:
 # One server
 
 
-async def test_one_server_has_all_keys_once_it_was_looked_for() -> None:
+async def test_a_single_server_has_all_keys_once_discovered() -> None:
     topology = SingleTopology(parse_redis_url("redis://h:7"), 3.0)
     with pytest.raises(Unavailable):
         topology.host_of("k")
@@ -96,7 +96,7 @@ async def test_a_sentinel_that_is_gone_is_passed_over_at_once(scripted: Scripted
     assert time.monotonic() - started_s < 0.5
 
 
-async def test_sentinels_that_say_nothing_are_unavailable_and_their_password_is_not_told(
+async def test_silent_sentinels_are_unavailable_and_the_error_hides_the_password(
     scripted: ScriptedServer,
 ) -> None:
     scripted.answers.update(dict.fromkeys((b"HELLO", b"AUTH", b"SENTINEL", b"CLIENT")))
@@ -130,7 +130,7 @@ async def test_a_server_without_a_name_is_the_one_that_was_asked(scripted: Scrip
     assert topology.host_of("k") == ("127.0.0.1", 9)
 
 
-async def test_a_slot_that_nobody_has_is_unavailable(scripted: ScriptedServer) -> None:
+async def test_a_slot_without_a_server_is_unavailable(scripted: ScriptedServer) -> None:
     scripted.answers[b"CLUSTER"] = slots_answer((0, 0, b"10.0.0.1", 1))
     topology = cluster_topology(scripted.port)
     await topology.discover(())
@@ -150,7 +150,7 @@ async def test_the_next_host_is_asked_where_one_is_gone_or_silent_or_no_cluster(
         await eventually(lambda: silent.connections == alone.connections == scripted.connections == 0)
 
 
-async def test_a_cluster_of_which_nobody_answers_is_unavailable() -> None:
+async def test_a_cluster_without_a_reachable_server_is_unavailable() -> None:
     with pytest.raises(Unavailable, match="no server"):
         await cluster_topology(dead_port(), dead_port()).discover(())
 
@@ -198,7 +198,7 @@ async def test_the_scripts_touch_keys_and_channels_of_one_slot_alone(cluster: Va
             assert await mailbox.fate(user, "new") is Fate.ACKNOWLEDGED
 
 
-async def test_a_slot_that_moves_away_is_looked_for_anew(cluster: ValkeyCluster, scripted: ScriptedServer) -> None:
+async def test_a_moved_slot_is_discovered_again(cluster: ValkeyCluster, scripted: ScriptedServer) -> None:
     """The first server has lost it, and says so until it is asked who has what."""
     (node,) = cluster.nodes
     scripted.answers[b"CLUSTER"] = slots_answer((0, 16_383, b"127.0.0.1", scripted.port))

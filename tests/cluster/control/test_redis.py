@@ -20,7 +20,7 @@ def answer(control: RedisControl, *items: Any) -> None:
     control.on(NAME, lambda question: [*items, *question.get("echo", ())])
 
 
-async def test_who_is_alone_has_no_one_to_ask() -> None:
+async def test_a_single_node_asks_no_other_node() -> None:
     local = MemoryControl()
     local.on(NAME, lambda question: ["x"])
     assert (await local.ask(NAME, {})).items == []
@@ -54,7 +54,7 @@ async def test_some_nodes_can_be_asked_alone() -> None:
             assert (answers.items, answers.unanswered) == (["two"], ["dead"])
 
 
-async def test_a_node_can_be_told_without_waiting_for_its_answer() -> None:
+async def test_tell_does_not_wait_for_an_answer() -> None:
     with fresh_database() as url:
         async with running_node(url, "n1") as one, running_node(url, "n2") as two:
             told: list[Any] = []
@@ -118,7 +118,7 @@ async def test_a_node_that_does_not_answer_is_named_after_half_a_second(caplog: 
             assert "nodes did not answer: hung" in caplog.text
 
 
-async def test_enough_is_enough_and_nobody_else_is_waited_for() -> None:
+async def test_ask_returns_once_it_has_enough_items() -> None:
     with fresh_database() as url:
         async with running_node(url, "n1") as one, running_node(url, "n2") as two:
             answer(two.control, "two")
@@ -145,7 +145,7 @@ async def test_a_handler_that_fails_is_logged_and_leaves_its_node_unanswered(
 
 
 @pytest.mark.parametrize("content", [b"{}", b'{"name":[]}', b'{"name":"who","question":null,"number":1}', b"[]"])
-async def test_a_question_that_is_none_is_logged_and_no_more(content: bytes, caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_invalid_question_is_only_logged(content: bytes, caplog: pytest.LogCaptureFixture) -> None:
     with fresh_database() as url:
         async with running_node(url, "n1") as node:
             answer(node.control)
@@ -202,7 +202,7 @@ async def test_answers_under_way_end_with_the_node() -> None:
         proxy.flow()
 
 
-async def test_an_answer_that_cannot_be_sent_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_answer_that_cannot_be_sent_is_dropped_silently(caplog: pytest.LogCaptureFixture) -> None:
     async with proxied_node() as (proxy, node):
         answer(node.control, "x")
         proxy.refuse()

@@ -182,7 +182,7 @@ async def test_a_node_that_was_taken_for_dead_writes_its_records_again(node: Clu
         await eventually(lambda: set(written()) == {"m1::s1"})
 
 
-async def test_a_key_that_is_no_ledger_is_no_end_of_the_retries(node: ClusterNode) -> None:
+async def test_writes_are_retried_while_the_key_has_another_type(node: ClusterNode) -> None:
     valkey().command("SET", PENDING, "garbage")
     ledger = RedisLedger(node)
     (record,) = opened(ledger, "m1")

@@ -74,7 +74,7 @@ async def test_all_users_together_have_a_limit_and_what_exceeds_it_is_not_stored
     assert ids(mailbox, "eve") == ["m1"]
 
 
-async def test_a_user_who_was_refused_leaves_no_trace() -> None:
+async def test_a_refused_message_leaves_no_state_of_its_user() -> None:
     store = store_of(max_bytes=0)
     mailbox = MemoryMailbox(store)
     for n in range(100):
@@ -84,7 +84,7 @@ async def test_a_user_who_was_refused_leaves_no_trace() -> None:
     assert len(store._schedule) == 0
 
 
-async def test_users_who_are_away_and_never_come_leave_no_trace() -> None:
+async def test_users_who_never_connect_leave_no_state() -> None:
     store = store_of()
     mailbox = MemoryMailbox(store)
     for n in range(100):
@@ -153,7 +153,7 @@ async def test_what_another_node_hears_comes_with_the_message_before_it() -> Non
 # Without a log, as a single node has it
 
 
-async def test_without_a_log_a_user_who_is_watched_has_an_order() -> None:
+async def test_without_a_log_watched_users_have_an_order() -> None:
     store = store_of()
     mailbox = MemoryMailbox(store)
     before = await mailbox.put(envelope("m0", "bob"))
@@ -206,7 +206,7 @@ async def test_the_log_drops_what_is_older_than_its_window_and_a_cursor_at_its_f
     assert [[one.message.id for one in answer.envelopes] for answer in known] == [["m2", "m3"], ["m3"]]
 
 
-async def test_a_user_with_a_log_is_not_forgotten_when_no_session_is_there() -> None:
+async def test_a_user_with_a_log_keeps_the_head_without_sessions() -> None:
     mailbox = MemoryMailbox(store_of(window_ms=60_000))
     mailbox.watch("ann")
     placed = await mailbox.put(envelope("m1"))

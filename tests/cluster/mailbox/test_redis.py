@@ -104,7 +104,7 @@ async def test_the_nodes_that_listen_are_counted_without_this_one(node: ClusterN
         assert (await mailbox.put(new_envelope("m3"))).others == 1
 
 
-async def test_what_somebody_hears_is_not_kept_where_only_the_unheard_is(node: ClusterNode) -> None:
+async def test_keep_unheard_keeps_no_message_that_a_node_received(node: ClusterNode) -> None:
     mailbox = mailbox_of(node)
     async with running_node(valkey().url, "n2") as other:
         await listen(other)
@@ -113,7 +113,7 @@ async def test_what_somebody_hears_is_not_kept_where_only_the_unheard_is(node: C
         assert ids() == set()
 
 
-async def test_what_nobody_heard_and_nobody_read_was_not_sent(node: ClusterNode) -> None:
+async def test_a_message_that_no_node_received_and_no_session_read_was_not_sent(node: ClusterNode) -> None:
     mailbox = mailbox_of(node)
     await mailbox.put(new_envelope("m1"))
     await listen(node)
@@ -337,7 +337,7 @@ async def test_the_history_is_lost_if_a_message_of_it_cannot_be_read(
         b'"acknowledged":true,"persisted":false,"accepted":1,"expires_ms":Infinity}',
     ],
 )
-async def test_what_is_no_message_does_not_keep_the_others_from_their_receiver(
+async def test_an_invalid_entry_does_not_stop_the_other_messages(
     node: ClusterNode, garbage: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     mailbox = mailbox_of(node)
@@ -498,7 +498,7 @@ async def test_keys_of_one_user_that_cannot_be_used_concern_no_other(node: Clust
     assert [valkey().command("LLEN", log_key(f"u{n}")) for n in (0, 1, 3, 4)] == [1, 1, 1, 1]
 
 
-async def test_a_server_that_has_forgotten_the_scripts_takes_each_message_once(node: ClusterNode) -> None:
+async def test_after_a_script_flush_each_message_is_accepted_once(node: ClusterNode) -> None:
     mailbox = mailbox_of(node)
     valkey().command("SCRIPT", "FLUSH")
     placed = await asyncio.gather(*(mailbox.put(new_envelope(f"m{n}", receiver=f"u{n}")) for n in range(5)))
@@ -529,7 +529,7 @@ async def test_a_message_that_cannot_be_handled_does_not_keep_the_others_from_th
     assert "message m1 could not be handled" in caplog.text
 
 
-async def test_a_push_whose_caller_has_gone_is_accepted_and_handled_all_the_same(node: ClusterNode) -> None:
+async def test_a_cancelled_put_is_accepted_and_handled(node: ClusterNode) -> None:
     mailbox = mailbox_of(node)
     accepted: list[int] = []
     put = asyncio.ensure_future(mailbox.put(new_envelope("m1"), on_accepted=lambda placed: accepted.append(placed.seq)))

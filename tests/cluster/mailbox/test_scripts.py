@@ -238,7 +238,7 @@ def test_a_message_whose_time_is_over_leaves_nothing_in_the_inbox(server: Valkey
     assert ttl_ms(server, f"{KNOWN}::m1") <= 1
 
 
-def test_a_key_that_somebody_made_without_an_end_gets_one(server: Valkey) -> None:
+def test_a_foreign_inbox_without_a_ttl_gets_one(server: Valkey) -> None:
     server.command("HSET", INBOX, "foreign", "garbage")
     put(server)
     assert 0 < ttl_ms(server) <= 66_000
@@ -500,7 +500,7 @@ def test_what_is_acknowledged_without_having_been_read_stays_in_the_log(server: 
     assert catch_up(server, seqs[0])[3] == ["m2", "m3"]
 
 
-def test_data_that_looks_like_the_end_of_a_message_is_no_place_in_the_log(server: Valkey) -> None:
+def test_data_that_looks_like_the_end_of_a_message_is_not_read_as_a_seq(server: Valkey) -> None:
     put(server, "m1", data={"": 0, "accepted": 1, "previous": 2, "life_ms": 3})
     acknowledge(server, "m1")
     assert waits(server) == [False]
@@ -593,9 +593,7 @@ def test_a_cursor_between_two_messages_of_this_history_is_of_another(server: Val
 
 @pytest.mark.parametrize("key", [LOG, HEAD, "everything"])
 @pytest.mark.parametrize("then", [0, 1, 2])
-def test_a_node_that_was_away_is_never_told_that_it_missed_nothing_when_it_did(
-    server: Valkey, key: str, then: int
-) -> None:
+def test_catch_up_never_hides_missed_messages(server: Valkey, key: str, then: int) -> None:
     """The log, the head or everything is deleted while it was away; `then` messages come after."""
     seen, *_ = put_many(server, "seen", "missed")
     if key == "everything":
@@ -614,7 +612,7 @@ def test_a_node_that_was_away_is_never_told_that_it_missed_nothing_when_it_did(
 
 
 @pytest.mark.parametrize("key", [LOG, HEAD])
-def test_a_node_that_missed_nothing_is_told_so_where_that_can_be_known(server: Valkey, key: str) -> None:
+def test_catch_up_reports_that_nothing_was_missed_if_it_can_know(server: Valkey, key: str) -> None:
     *_, seen = put_many(server, "m1", "seen")
     server.command("DEL", key)
     assert catch_up(server, seen) == ("same", seen, 0, [])
@@ -622,7 +620,7 @@ def test_a_node_that_missed_nothing_is_told_so_where_that_can_be_known(server: V
     assert catch_up(server, seen) == ("same", new, 0, ["new"])
 
 
-def test_a_log_whose_beginning_is_gone_is_no_new_history(server: Valkey) -> None:
+def test_a_log_without_its_beginning_is_not_a_new_history(server: Valkey) -> None:
     """The head was deleted, so that its floor is forgotten; what the log had dropped stays missed."""
     seen, *_ = put_many(server, "seen", "dropped", "m1")
     server.command("LPOP", LOG, 2)
@@ -695,7 +693,7 @@ def test_keys_of_another_type_are_refused_and_nothing_is_half_done(server: Valke
 # Reading
 
 
-def test_the_first_message_that_nobody_was_sent_is_marked_until_it_is_read(server: Valkey) -> None:
+def test_the_first_unsent_message_is_marked_until_it_is_read(server: Valkey) -> None:
     assert read(server) == (0, "0", 1, [], [])
     first, second = put_many(server, "m1", "m2")
     assert unread(server) == first

@@ -41,7 +41,7 @@ async def test_a_session_is_an_entry_with_its_node_that_ends_with_it() -> None:
             assert node.presence._users == {}
 
 
-async def test_who_comes_back_to_his_node_at_once_has_room() -> None:
+async def test_a_user_who_reconnects_to_the_same_node_at_once_has_room() -> None:
     """That he left may not have been written yet; a refusal would tell the client to stay away."""
     with fresh_database() as url:
         async with running_node(url) as node:
@@ -151,7 +151,7 @@ async def test_a_session_of_another_node_is_ended_there_at_once() -> None:
             assert (entries(), devices()) == (["n2::s2"], {"phone": "n2::s2"})
 
 
-async def test_devices_are_forgotten_with_the_sessions_of_their_user() -> None:
+async def test_devices_expire_with_the_sessions_of_their_user() -> None:
     with fresh_database() as url:
         async with running_node(url, "n1", ttl_ms=600) as node:
             await node.presence.join("ann", "s1", 1, "phone")
@@ -161,7 +161,7 @@ async def test_devices_are_forgotten_with_the_sessions_of_their_user() -> None:
             await eventually(lambda: valkey().command("DBSIZE") == 1)  # the nodes
 
 
-async def test_devices_of_a_user_who_is_always_there_do_not_pile_up() -> None:
+async def test_devices_of_a_user_who_is_always_online_do_not_pile_up() -> None:
     with fresh_database() as url:
         async with running_node(url, "n1") as node:
             await node.presence.join("ann", "stays", 10, "desk")
@@ -191,7 +191,7 @@ async def test_a_node_that_was_away_learns_what_was_replaced_when_it_is_back() -
         assert (entries(), ended) == (["n1::s2", "n2::s3"], ["s1"])
 
 
-async def test_a_join_that_came_late_and_was_given_up_does_not_end_the_session_that_the_device_has() -> None:
+async def test_a_late_join_of_an_abandoned_attempt_does_not_end_the_current_session() -> None:
     """A server that was frozen still does what it was told before it was given up."""
     with fresh_database() as url:
         async with running_node(url, "n1") as gone, running_node(url, "n2") as node:
@@ -280,7 +280,7 @@ async def test_a_session_of_another_node_that_is_overdue_makes_room() -> None:
                 await joined(two, "s4", limit=2)
 
 
-async def test_who_has_a_session_on_a_node_that_does_not_answer_may_come_again() -> None:
+async def test_sessions_on_a_node_that_does_not_reply_make_a_join_unavailable() -> None:
     with fresh_database() as url:
         async with running_node(url, "n1") as node, running_node(url, "hung") as hung:
             await joined(hung, "s1")
@@ -311,7 +311,7 @@ async def test_sessions_are_counted_again_after_redis_lost_all() -> None:
         await eventually(lambda: entries() == ["n1::s1"])
 
 
-async def test_without_redis_nobody_joins_and_who_leaves_is_forgotten_later() -> None:
+async def test_without_redis_joins_fail_and_leaves_are_written_later() -> None:
     async with proxied_node("n1") as (proxy, node):
         await joined(node, "s1", "s2")
         proxy.refuse()
@@ -348,7 +348,7 @@ async def test_garbage_among_the_sessions_does_not_count_and_breaks_nothing() ->
             assert entries() == ["n1::s1", "n1::s3"], "one of a device"
 
 
-async def test_a_key_that_is_no_set_of_sessions_concerns_its_user_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_sessions_key_of_another_type_affects_its_user_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.cluster.presence.redis.SLICE", 1)
     with fresh_database() as url:
         async with running_node(url, "n1", ttl_ms=300) as node:
@@ -373,7 +373,7 @@ async def test_many_users_are_refreshed_in_slices() -> None:
             await eventually(lambda: entries(sessions_key("u449")) == ["n1::s449"])
 
 
-async def test_who_was_counted_while_the_answer_was_lost_is_not_counted_for_long() -> None:
+async def test_a_join_whose_reply_was_lost_does_not_stay_counted() -> None:
     with fresh_database() as url:
         async with running_node(url) as node:
             (link,) = node.client._connections.values()

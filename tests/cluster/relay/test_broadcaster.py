@@ -178,7 +178,7 @@ async def test_a_node_that_left_in_order_is_not_missed() -> None:
 
 
 @pytest.mark.parametrize("forgets", [False, True], ids=["a moment", "longer than a life"])
-async def test_right_after_a_restart_of_redis_nothing_is_sent_to_nobody(forgets: bool) -> None:
+async def test_right_after_a_restart_of_redis_no_broadcast_is_lost_silently(forgets: bool) -> None:
     with running_valkey(appendfsync="always") as redis:
         async with remotes(redis.port, "n1", "n2", "n3") as (a, b, c):
             for remote in (a, b, c):
@@ -257,7 +257,7 @@ class ForgetfulMembers:
         return nodes
 
 
-async def test_where_it_is_not_known_who_missed_it_all_are_named() -> None:
+async def test_all_members_are_named_if_the_unreached_ones_are_unknown() -> None:
     with fresh_database() as url:
         async with running_node(url, "n1") as one, running_node(url, "n2"):
             members: Any = ForgetfulMembers("n2", "n3")
@@ -271,7 +271,7 @@ async def test_where_it_is_not_known_who_missed_it_all_are_named() -> None:
                     await broadcaster.broadcast(EVERYBODY, b"x", None)
 
 
-async def test_alone_a_node_tells_nobody_and_that_is_no_error() -> None:
+async def test_a_single_node_broadcasts_without_error() -> None:
     with fresh_database() as url:
         async with running_node(url, "n1") as one:
             assert unplaced(await one.relay.broadcast(news("m1"))) == Published()

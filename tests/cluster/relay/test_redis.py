@@ -147,7 +147,7 @@ async def test_a_publication_that_fails_does_not_keep_those_behind_it(caplog: py
     assert "a message of another node could not be handled" in caplog.text
 
 
-async def test_a_node_that_nobody_listens_for_yet_drops_what_comes() -> None:
+async def test_messages_before_listen_are_dropped() -> None:
     with fresh_database() as url:
         async with running_node(url) as node:
             await watch(node.relay, "ann")
@@ -178,7 +178,7 @@ async def test_users_that_are_watched_are_resumed_after_a_loss_and_others_are_no
         assert ear.heard == ["m1"]
 
 
-async def test_a_change_that_cannot_be_told_is_logged_and_forgotten(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_notice_that_cannot_be_published_is_logged_and_dropped(caplog: pytest.LogCaptureFixture) -> None:
     async with proxied_node() as (proxy, node):
         proxy.refuse()
         proxy.cut()
