@@ -1,4 +1,4 @@
-"""Nodes of a cluster without the service around them: each with its own connection to a real Redis."""
+"""Cluster nodes without the rest of the service, each connected to a real Redis."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -14,7 +14,7 @@ from tests.valkey import fresh_database, valkey
 
 @asynccontextmanager
 async def running(*jobs: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
-    """While the context is open; a job that fails fails the test."""
+    """Run a job while the context is open. Its failure fails the test."""
     tasks = [asyncio.create_task(job()) for job in jobs]
     try:
         yield
@@ -29,7 +29,7 @@ async def running(*jobs: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterat
 async def running_node(
     url: str, name: str = "n1", *, ttl_ms: int = 15_000, timeout_s: float = 3.0, partitions: int = 1
 ) -> AsyncIterator[ClusterNode]:
-    """Connected, or at least so long under way as a service waits for it."""
+    """Yield a node, after waiting for Redis as long as the service does."""
     node = ClusterNode(
         parse_redis_url(url), name=name, ttl_ms=ttl_ms, timeout_s=timeout_s, ledgers=ledger_keys(partitions)
     )
@@ -41,7 +41,7 @@ async def running_node(
 
 @asynccontextmanager
 async def proxied_node(name: str = "n1", *, timeout_s: float = 3.0) -> AsyncIterator[tuple[Proxy, ClusterNode]]:
-    """With a network between the node and Redis that can have accidents."""
+    """Yield a node and the proxy between it and Redis, which can fail."""
     with fresh_database():
         async with (
             running_proxy(valkey().port) as proxy,

@@ -18,7 +18,7 @@ from tests.valkey import fresh_database, valkey
 
 
 def die(*names: str) -> None:
-    """They said that they live, long ago."""
+    """Add nodes whose lease expired long ago."""
     for name in names:
         valkey().command("ZADD", NODES, 1, name)
 
@@ -68,7 +68,7 @@ async def test_those_live_that_say_so_and_hold_a_connection() -> None:
 async def test_a_lost_lease_calls_the_callbacks() -> None:
     with fresh_database() as url:
         async with running_node(url, "n1") as node:
-            await node.members.poll()  # behind the first beat, which found it missing
+            await node.members.poll()  # after the first beat, which registered the node
             losses: list[None] = []
             node.members.on_lease_lost(lambda: losses.append(None))
             await node.members.poll()
@@ -102,7 +102,7 @@ async def test_after_a_loss_of_redis_earlier_members_are_expected_for_one_ttl() 
             valkey().command("ZADD", NODES, 9_999_999_999_999, "n2", 9_999_999_999_999, "n3")
             await node.members.poll()
             valkey().command("DEL", NODES)
-            for _ in range(2):  # the second loss forgets nothing
+            for _ in range(2):  # the second loss keeps the expected members
                 proxy.refuse()
                 proxy.cut()
                 await eventually(lambda: not node.client.is_up)
@@ -119,7 +119,7 @@ async def test_after_a_loss_of_redis_earlier_members_are_expected_for_one_ttl() 
             await eventually(lambda: node.members.expected == [])
 
 
-# After the dead
+# Cleaning up after dead nodes
 
 
 @pytest.mark.parametrize("partitions", [1, 3])
@@ -152,7 +152,7 @@ async def test_one_node_cleans_at_a_time_and_another_takes_over() -> None:
 
 
 async def test_a_node_that_cleans_a_large_ledger_keeps_its_lease(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else the others would take it for dead, not ask it, and clean up behind it."""
+    """Otherwise the other nodes would count it as dead and remove its records."""
     monkeypatch.setattr(members_module, "CLEANING_PAUSE_S", 0.1)
     with fresh_database() as url:
         records_of("dead", 3_000)
@@ -221,14 +221,14 @@ async def test_a_node_that_another_cleans_up_behind_is_expected_as_well() -> Non
 
 
 async def test_nodes_know_one_another_as_soon_as_they_are_there() -> None:
-    """Beats alone would take 20 s."""
+    """With beats alone it would take 20 s."""
     with fresh_database() as url:
         async with running_node(url, "n1", ttl_ms=60_000) as one, running_node(url, "n2", ttl_ms=60_000) as two:
             await eventually(lambda: one.members.others == ["n2"] and two.members.others == ["n1"])
 
 
 async def test_a_node_that_lost_its_lease_is_expected_for_one_more_ttl() -> None:
-    """It may only have been cut off from Redis, and its sessions are waiting."""
+    """It may only be cut off from Redis while its sessions wait."""
     with fresh_database() as url:
         async with running_node(url, "n1", ttl_ms=600) as node:
             valkey().command("ZADD", NODES, 1, "silent")

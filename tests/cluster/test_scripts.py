@@ -1,4 +1,4 @@
-"""The scripts as a server runs them, also on what they did not write themselves."""
+"""The scripts of sessions and nodes on a real server, with their own data and with data of other programs."""
 
 import time
 from pathlib import Path
@@ -39,7 +39,7 @@ SESSIONS, DEVICES, HEAD = "sessions::{ann}", "devices::{ann}", "head::{ann}"
 
 
 def join(server: Valkey, member: str, most: int = 2, device: str = "", *ended: str, ttl_ms: int = 5_000) -> Any:
-    """Without the turn: the member that was replaced, or who is there."""
+    """Return the result without the turn: the replaced member, or the members."""
     came, *_, last = run(server, JOIN, [SESSIONS, DEVICES], member, most, ttl_ms, device, *ended)
     assert came == isinstance(last, str)
     return last

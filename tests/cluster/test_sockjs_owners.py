@@ -1,4 +1,4 @@
-"""Which node has which session, on a real server; and letters from node to node."""
+"""Owners of SockJS sessions on a real server, and direct messages between nodes."""
 
 import pytest
 

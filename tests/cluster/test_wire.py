@@ -44,7 +44,7 @@ def envelope_of(data: Any, *, acknowledged: bool = True, persisted: bool = False
 
 
 def stored(envelope: Envelope, *, accepted: int = 100, unsent: bool = False) -> bytes:
-    """As the script that accepts a message makes it."""
+    """Return a stored message in the format of the script PUT."""
     mark = b',"unsent":true' if unsent else b""
     return b'%b,"accepted":%d,"previous":99,"life_ms":60000%b,"expires_ms":60005}' % (
         encode_envelope(envelope)[:-1],
@@ -84,7 +84,7 @@ def test_an_unheard_message_counts_as_sent_once_the_inbox_was_read(unread_from: 
 
 
 def test_a_message_lives_as_long_by_the_clock_of_the_node_as_by_that_of_the_server() -> None:
-    """However wrong that is: what was published has its whole life before it, what waited has the rest."""
+    """Published messages have their whole lifetime left, waiting ones the rest of it, even if a clock is wrong."""
     text = stored(envelope_of("x"))
     assert decode_envelope(text, 1_000)[0].expires_ms == 61_000
     assert decode_entry(text, now_ms=1_000, server_ms=60_000).expires_ms == 1_005
@@ -124,7 +124,7 @@ def test_an_invalid_message_is_a_value_error(text: bytes) -> None:
     value=st.sampled_from([None, "x", 1.5, True, 7, [], {}, float("nan")]),
 )
 def test_a_field_of_another_type_is_a_value_error_or_the_right_type(name: str, value: Any) -> None:
-    """Else it would be found out where it is compared or sent, and keep all other messages of the user from him."""
+    """Otherwise it would fail where it is compared or sent, and block all other messages of the user."""
     original = json.loads(stored(envelope_of("x")))
     text = json.dumps(original | {name: value}).replace(", ", ",").replace(": ", ":").encode()
     if type(value) is type(original[name]) or (name == "life_ms" and value is None):
@@ -134,7 +134,7 @@ def test_a_field_of_another_type_is_a_value_error_or_the_right_type(name: str, v
             decode_entry(text, **TIMES)
 
 
-# Parcels
+# Node messages
 
 
 def test_a_node_message_has_kind_sender_and_content() -> None:

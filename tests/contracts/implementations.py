@@ -1,4 +1,4 @@
-"""What fulfils the ports. A further implementation is one more line in one of the tables.
+"""The implementations of the ports. A new one is one more line in a table.
 
 Each entry makes a fresh, empty instance and cleans up behind it.
 """
@@ -35,7 +35,7 @@ async def memory_ledger() -> AsyncIterator[Ledger]:
 
 @asynccontextmanager
 async def redis_ledger() -> AsyncIterator[Ledger]:
-    """At its end Redis has exactly what is open, however it came about."""
+    """Check at the end that Redis has exactly the open records."""
     with fresh_database() as url:
         async with running_node(url) as node:
             ledger = RedisLedger(node)
@@ -49,7 +49,7 @@ async def redis_ledger() -> AsyncIterator[Ledger]:
 
 @asynccontextmanager
 async def memory_mailboxes(count: int, limits: MailboxLimits, clock: Clock) -> AsyncIterator[Sequence[Mailbox]]:
-    """One store as so many nodes see it."""
+    """Yield one store as `count` nodes see it."""
     bus, store = MemoryBus(), MemoryStore(limits, clock)
     yield [MemoryMailbox(store, bus.relay().forward) for _ in range(count)]
 
@@ -69,7 +69,7 @@ async def redis_mailboxes(count: int, limits: MailboxLimits, clock: Clock) -> As
 
 @asynccontextmanager
 async def memory_relays(count: int) -> AsyncIterator[Sequence[Relay]]:
-    """Relays of so many nodes that hear one another."""
+    """Yield the relays of `count` connected nodes."""
     bus = MemoryBus()
     yield [bus.relay() for _ in range(count)]
 
@@ -89,7 +89,7 @@ async def memory_presences(count: int) -> AsyncIterator[Sequence[Presence]]:
 
 @asynccontextmanager
 async def redis_presences(count: int) -> AsyncIterator[Sequence[Presence]]:
-    """Of so many nodes that count together."""
+    """Yield the presences of `count` nodes that count together."""
     with fresh_database() as url:
         async with AsyncExitStack() as stack:
             nodes = [await stack.enter_async_context(running_node(url, f"n{number}")) for number in range(count)]

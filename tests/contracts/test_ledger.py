@@ -1,4 +1,4 @@
-"""What every ledger does."""
+"""The contract of all ledgers."""
 
 from collections.abc import AsyncIterator
 
@@ -9,7 +9,7 @@ from app.delivery.log import Record, Trace
 from app.messages.message import Envelope, MessageEncoder, NotifyMessage
 from tests.contracts.implementations import LEDGERS
 
-RESOLUTION_S = 0.05  # a record may be reported as due so much too late
+RESOLUTION_S = 0.05  # how late a due record may be reported
 
 
 @pytest.fixture(params=LEDGERS.values(), ids=[*LEDGERS])

@@ -1,4 +1,4 @@
-"""What every mailbox does, seen from one node and from two."""
+"""The contract of all mailboxes, seen from one node and from two."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -15,12 +15,12 @@ from tests.contracts.implementations import MAILBOXES, MailboxesFactory
 from tests.eventually import eventually
 
 MAX_MESSAGES = 5
-NOW_MS = 4_000_000_000_000  # later than any clock: what lives by the clock of a server does not end during a test
+NOW_MS = 4_000_000_000_000  # later than any clock, so that server-side TTLs do not end during a test
 
 
 @dataclass
 class Nodes:
-    """`here` puts and acknowledges, `there` reads: another node, or the same."""
+    """Two views of one mailbox: `here` puts and acknowledges, `there` reads. They may be the same node."""
 
     here: Mailbox
     there: Mailbox
@@ -54,13 +54,13 @@ class Nodes:
         return placed
 
     async def pass_time(self, seconds: float) -> None:
-        """By the clock of the nodes, and that of a server."""
+        """Advance the clock of the nodes, and wait as long for that of a server."""
         self.clock.advance(seconds)
         await asyncio.sleep(seconds)
         self.there.expire(self.clock.epoch_ms())
 
     async def put_many(self, *ids: str) -> list[int]:
-        """Return their sequence numbers."""
+        """Put messages and return their seqs."""
         return [(await self.put(id)).seq for id in ids]
 
     async def acknowledge(self, *ids: str, user: str = "ann") -> None:
@@ -72,7 +72,7 @@ class Nodes:
             assert self.here.confirmation(user, id) is None
 
     async def read(self, user: str = "ann") -> tuple[Sequence[Envelope], int]:
-        """What waits, and the head."""
+        """Return the waiting messages and the head."""
         heads: list[int] = []
         reading = self.there.read(user, self.clock.epoch_ms(), heads.append)
         envelopes = reading if isinstance(reading, Sequence) else await reading
@@ -92,7 +92,7 @@ class Nodes:
         return answer
 
     async def missed(self, cursor: int) -> list[str]:
-        """In however many parts."""
+        """Catch up in any number of parts."""
         ids: list[str] = []
         more = True
         while more:
@@ -131,13 +131,13 @@ async def nodes(request: pytest.FixtureRequest, clock: FakeClock) -> AsyncIterat
 
 @pytest.fixture(params=BOTH, ids=NAMES)
 async def forgetful(request: pytest.FixtureRequest, clock: FakeClock) -> AsyncIterator[Nodes]:
-    """With a log of 50 ms."""
+    """Yield nodes whose log keeps messages for 50 ms."""
     factory, count = request.param
     async with open_nodes(factory, count, clock, window_ms=50) as nodes:
         yield nodes
 
 
-# What waits
+# Waiting messages
 
 
 async def test_a_new_mailbox_is_empty(nodes: Nodes) -> None:
@@ -434,7 +434,7 @@ async def test_a_persisted_message_is_known_again_from_the_log(nodes: Nodes) -> 
 async def test_a_persisted_message_that_was_acknowledged_before_goes_to_the_sessions_from_before(
     nodes: Nodes, kind: Kind
 ) -> None:
-    """A device may find it in the archive before it is put; others have not got it."""
+    """One device may find it in the archive before the put, while others lack it."""
     await nodes.acknowledge("m1")
     assert (await nodes.put("m1", persisted=True, kind=kind)).known is None
     assert (await nodes.put("m1", to="bob", persisted=True, kind=kind)).known is None
@@ -442,11 +442,11 @@ async def test_a_persisted_message_that_was_acknowledged_before_goes_to_the_sess
     assert await nodes.missed(0) == ["m1"]
 
 
-# What became of a message
+# The fate of a message
 
 
 async def test_an_acknowledgement_that_is_repeated_keeps_its_time(nodes: Nodes) -> None:
-    """A node repeats the latest ones to a server that may lack them."""
+    """A node repeats recent acknowledgements to a server that may lack them."""
 
     async def acked_ms() -> int:
         found: list[Missed] = []

@@ -1,4 +1,4 @@
-"""What every presence does."""
+"""The contract of all presences."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -79,7 +79,7 @@ async def test_leaving_twice_or_without_having_come_is_no_error(presences: Seque
 
 
 async def test_a_device_has_one_session_which_is_the_latest(presences: Sequence[Presence]) -> None:
-    """Two and more of it count once; the caller is told which one of its own has to end."""
+    """Several sessions of a device count once; the caller learns which of its own to end."""
     here, _ = presences
     assert await here.join("ann", "s1", LIMIT, "phone") is None
     assert await here.join("ann", "s2", LIMIT, "phone") == "s1"
@@ -114,11 +114,11 @@ async def test_a_device_without_a_session_is_removed(presences: Sequence[Presenc
     assert await here.join("ann", "s2", LIMIT, "phone") is None
 
 
-# The overdue
+# Overdue sessions
 
 
 class Judge:
-    """Ends what it was told to, one at a time; a session of None is still to be asked for a sign of life."""
+    """Ends the given sessions, one per call; None means that a client has to be asked first."""
 
     def __init__(self, presence: Presence, *overdue: str | None) -> None:
         self.presence = presence

@@ -1,4 +1,4 @@
-"""What every relay does."""
+"""The contract of all relays."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Sequence
@@ -17,7 +17,7 @@ TIMEOUT_S = 5
 
 
 class Ear:
-    """What one node heard."""
+    """Records what one node received."""
 
     def __init__(self) -> None:
         self.heard: list[Publication] = []
@@ -42,7 +42,7 @@ class Ear:
         raise AssertionError("the relay was not away")
 
     async def wait_for(self, message_id: str) -> list[str]:
-        """The ids that were heard up to this one."""
+        """Wait for a message and return the ids received so far."""
         async with asyncio.timeout(TIMEOUT_S):
             while message_id not in self.ids:  # noqa: ASYNC110 — the port has no event of it
                 await asyncio.sleep(0.002)
@@ -152,7 +152,7 @@ async def test_an_unwatched_topic_is_not_received(relays: Sequence[Relay], ears:
     await watch(relays[1].watch_topic("/topic/a"))
     relays[1].unwatch_topic("/topic/a")
     relays[1].unwatch_topic("/topic/never")
-    await relays[1].publish(news("own", destination="/topic/a"))  # its answer comes behind the end of the subscription
+    await relays[1].publish(news("own", destination="/topic/a"))  # its reply comes after the end of the subscription
     await relays[0].publish(news("m1", destination="/topic/a"))
     await relays[0].publish(news("end"))
     assert await ears[1].wait_for("end") == ["end"]
@@ -176,7 +176,7 @@ async def test_an_unwatched_user_gets_no_notices(relays: Sequence[Relay], ears: 
     await watch(relays[1].watch_user("ann"))
     relays[1].unwatch_user("ann")
     relays[1].unwatch_user("never")
-    await relays[1].publish(news("own", destination="/topic/own"))  # answered behind the end of the subscription
+    await relays[1].publish(news("own", destination="/topic/own"))  # its reply comes after the end of the subscription
     relays[0].tell(Notice(user="ann", publication=news("m1")))
     await asyncio.sleep(0)
     await relays[0].publish(news("end"))

@@ -1,4 +1,4 @@
-"""Clients of a Redis, and what the server knows of them."""
+"""Redis clients, and what the server reports of them."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager

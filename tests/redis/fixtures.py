@@ -11,7 +11,7 @@ from tests.valkey import Valkey, fresh_database, valkey
 
 @pytest.fixture
 def server() -> Iterator[Valkey]:
-    """Empty."""
+    """Return an empty server."""
     with fresh_database():
         yield valkey()
 

@@ -1,4 +1,4 @@
-"""A Redis that says what a test makes it say, where a real one cannot be made to misbehave."""
+"""A scripted Redis server, for misbehaviour that a real one cannot show."""
 
 import asyncio
 from asyncio import StreamReader, StreamWriter
@@ -12,7 +12,7 @@ GREETING = {b"HELLO": b"%1\r\n$5\r\nproto\r\n:3\r\n", b"PING": b"+PONG\r\n", b"R
 
 
 class ScriptedServer:
-    """Answers each command by its first word with the bytes in `answers`, any other with OK; None is silence.
+    """Replies to a command with the bytes in `answers` under its first word, or with OK. None means no reply.
 
     Bytes may be anything, also less or more than an answer. `commands` are what came, each with its words.
     """
@@ -30,7 +30,7 @@ class ScriptedServer:
 
     @property
     def connections(self) -> int:
-        """Those that the other side has not closed."""
+        """The connections that the peer has not closed."""
         return len(self._tasks)
 
     @property
@@ -38,7 +38,7 @@ class ScriptedServer:
         return [command[0].decode() for command in self.commands]
 
     def say(self, data: bytes) -> None:
-        """On all connections, unasked."""
+        """Send bytes on all connections, without a command."""
         for writer in self.writers:
             writer.write(data)
 

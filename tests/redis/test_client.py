@@ -1,4 +1,4 @@
-"""The client and what can happen to the server behind it."""
+"""The client, and failures of its server."""
 
 import asyncio
 
@@ -59,7 +59,7 @@ async def test_the_reply_of_a_script_sent_again_is_passed_on_once(server: Valkey
 async def test_the_reply_of_a_script_is_shown_in_its_place_among_what_is_published(
     server: Valkey, client: RedisClient
 ) -> None:
-    """What a script publishes itself, its own connection gets after its reply."""
+    """A connection receives what its own script publishes after the reply of the script."""
     ear = Ear(client)
     await subscribed(client, "c")
     script = Script("redis.call('PUBLISH', KEYS[1], ARGV[1]) return ARGV[1]")

@@ -1,4 +1,4 @@
-"""The channels of the client, and what can come between a subscription and its confirmation."""
+"""Subscriptions of the client, and events between a subscription and its confirmation."""
 
 import asyncio
 import logging
@@ -33,7 +33,7 @@ async def test_a_cancelled_caller_does_not_end_the_subscription_of_others(client
 async def test_unsubscribing_before_the_confirmation_ends_the_subscription(
     server: Valkey, client: RedisClient, turns: int
 ) -> None:
-    """Else the server would go on counting this node among those who listen."""
+    """Otherwise the server would go on counting this node as a subscriber."""
     pending = client.subscriptions.subscribe("a")
     for _ in range(turns):
         await asyncio.sleep(0)
@@ -70,7 +70,7 @@ async def test_a_subscription_that_the_server_does_not_keep_up_with_comes_later(
 
 
 async def test_a_confirmation_that_comes_with_the_loss_of_the_connection_does_not_count(client: RedisClient) -> None:
-    """It would never be subscribed again."""
+    """Otherwise it would never be subscribed again."""
     pending = client.subscriptions.subscribe("a")
     assert pending is not None
     (connection,) = client._connections.values()

@@ -1,4 +1,4 @@
-"""The connection, with a server that does what a real one does only in bad times."""
+"""The connection, with a real server and with one that misbehaves."""
 
 import asyncio
 import logging
@@ -292,7 +292,7 @@ async def test_pushes_of_other_kinds_are_passed_over(
     assert (heard.messages, heard.dropped, caplog.text) == ([], [], "")
 
 
-# Replies that are shown in their place
+# Replies passed on in stream order
 
 
 async def test_a_reply_is_shown_in_its_place_among_what_is_published(scripted: ScriptedServer) -> None:
@@ -333,7 +333,7 @@ async def test_a_reply_that_cannot_be_handled_ends_nothing(
 
 
 async def test_a_reply_is_passed_on_after_its_future_was_cancelled(scripted: ScriptedServer) -> None:
-    """The message is accepted, and the sessions of this node get it from here alone."""
+    """The script was executed, and this callback is the only way for its result to reach sessions of this node."""
     seen: list[object] = []
     async with opened(scripted.port) as connection:
         scripted.answers[b"EVAL"] = b":7\r\n"

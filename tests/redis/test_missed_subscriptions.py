@@ -1,4 +1,4 @@
-"""A channel that was lost counts as lost for those who had it, also when somebody else has brought it back."""
+"""A lost channel is reported as missed, even if another subscriber has restored it in the meantime."""
 
 import asyncio
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ TIMEOUT_S = 0.5
 
 
 class TwoServers:
-    """Subscriptions that begin with `far` are on a server of their own."""
+    """A topology with two servers, one of them for keys that begin with `far`."""
 
     channel_verbs = ("SUBSCRIBE", "UNSUBSCRIBE", "PUBLISH")
     channels_at_once = 1
@@ -23,7 +23,7 @@ class TwoServers:
         self.hosts: Sequence[Host] = (near, far)
 
     async def discover(self, connections: Sequence[Connection]) -> None:
-        """They are always the same."""
+        """Do nothing: the hosts never change."""
 
     def host_of(self, key: str) -> Host:
         return self.hosts[key.startswith("far")]
@@ -45,7 +45,7 @@ async def test_a_channel_restored_by_another_subscriber_is_reported_as_missed() 
             try:
                 await eventually(is_subscribed, lambda now: now)
                 far.stall()
-                await asyncio.sleep(2 * TIMEOUT_S)  # it is given up, and tried again and again
+                await asyncio.sleep(2 * TIMEOUT_S)  # the connection is aborted and retried
                 told.clear()
                 near.cut()
                 await eventually(is_subscribed, lambda now: not now)

@@ -1,4 +1,4 @@
-"""Who has which keys: told by a real cluster, and by servers that tell something odd."""
+"""The servers of keys, with a real cluster and with scripted servers."""
 
 import asyncio
 import time
@@ -25,7 +25,7 @@ from tests.valkey_cluster import ValkeyCluster, running_cluster
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[ValkeyCluster]:
-    """Of one node, which is strict about slots all the same."""
+    """Yield a cluster of one node, which enforces slots too."""
     with running_cluster(1) as cluster:
         yield cluster
 
@@ -87,7 +87,7 @@ async def test_a_sentinel_names_the_primary(scripted: ScriptedServer) -> None:
 
 
 async def test_a_sentinel_that_is_gone_is_passed_over_at_once(scripted: ScriptedServer) -> None:
-    """It is most likely gone together with the primary that all are waiting to be replaced."""
+    """It has probably failed together with the primary."""
     sentinel_says(scripted, b"7000")
     topology = sentinel_topology(dead_port(), scripted.port)
     started_s = time.monotonic()
@@ -155,11 +155,11 @@ async def test_a_cluster_without_a_reachable_server_is_unavailable() -> None:
         await cluster_topology(dead_port(), dead_port()).discover(())
 
 
-# With a real one
+# With a real cluster
 
 
 async def test_channels_of_many_slots_are_subscribed_and_come_back_after_a_loss(cluster: ValkeyCluster) -> None:
-    """One command can only have those of one slot."""
+    """A single command takes channels of one slot only."""
     (node,) = cluster.nodes
     client = RedisClient(parse_redis_url(cluster.url), name="test")
     heard: list[str] = []
@@ -199,7 +199,7 @@ async def test_the_scripts_touch_keys_and_channels_of_one_slot_alone(cluster: Va
 
 
 async def test_a_moved_slot_is_discovered_again(cluster: ValkeyCluster, scripted: ScriptedServer) -> None:
-    """The first server has lost it, and says so until it is asked who has what."""
+    """The first server has lost the slot, and redirects until the slots are discovered."""
     (node,) = cluster.nodes
     scripted.answers[b"CLUSTER"] = slots_answer((0, 16_383, b"127.0.0.1", scripted.port))
     client = RedisClient(parse_redis_url(f"redis+cluster://127.0.0.1:{scripted.port}"), name="test")

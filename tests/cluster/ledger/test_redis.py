@@ -1,4 +1,4 @@
-"""What the ledger in Redis does beside what every ledger does."""
+"""The Redis ledger beyond the contract of all ledgers."""
 
 import json
 from collections.abc import AsyncIterator, Mapping
@@ -23,7 +23,7 @@ from tests.valkey import calls, fresh_database, valkey
 async def node() -> AsyncIterator[ClusterNode]:
     with fresh_database() as url:
         async with running_node(url, "n1") as node:
-            await node.members.poll()  # so that it has not just come
+            await node.members.poll()  # so that it is not new
             yield node
 
 

@@ -1,4 +1,4 @@
-"""Of the mailbox in memory, what is not in the contract of all mailboxes."""
+"""The memory mailbox beyond the contract of all mailboxes."""
 
 import tracemalloc
 
@@ -25,7 +25,7 @@ SIZE = len(envelope().encoder) + OVERHEAD_BYTES
 
 
 def store_of(**limits: int) -> MemoryStore:
-    """As a single node has it, without a log, unless `window_ms` is among the limits."""
+    """Return a mailbox without a log, as a single node has it, unless `limits` contain `window_ms`."""
     return MemoryStore(MailboxLimits(**{"window_ms": 0, **limits}), FakeClock(NOW_MS))
 
 
@@ -235,7 +235,7 @@ async def test_the_default_limits_are_those_of_the_service() -> None:
 
 
 async def test_a_persisted_message_waits_here_too_until_it_is_acknowledged_or_its_time_is_over() -> None:
-    """The archive may be away when a session comes, and what is newer must not overtake it."""
+    """The archive may be away when a session subscribes, and newer messages must not overtake older ones."""
     clock = FakeClock(NOW_MS)
     store = MemoryStore(MailboxLimits(window_ms=0, max_messages=1), clock)
     mailbox = MemoryMailbox(store)

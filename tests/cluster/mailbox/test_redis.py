@@ -1,4 +1,4 @@
-"""What the mailbox in Redis does beside what every mailbox does."""
+"""The Redis mailbox beyond the contract of all mailboxes."""
 
 import asyncio
 import time
@@ -37,7 +37,7 @@ def new_envelope(
 
 
 class SteppingClock(SystemClock):
-    """Each look at the monotonic clock is `step_s` later."""
+    """A clock that advances by `step_s` with each reading of the monotonic time."""
 
     def __init__(self, step_s: float = 0.0) -> None:
         self._now_s, self._step_s = 0.0, step_s
@@ -74,7 +74,7 @@ async def listen(node: ClusterNode) -> None:
 
 
 async def read(mailbox: RedisMailbox, receiver: str = "ann") -> list[tuple[str, bool]]:
-    """What waits, and whether each counts as sent."""
+    """Return the waiting messages, and whether each counts as sent."""
     now_ms = time.time_ns() // 1_000_000
     envelopes = await mailbox.read(receiver, now_ms, lambda head: None)
     return [(envelope.message.id, envelope.was_sent) for envelope in envelopes]
@@ -250,7 +250,7 @@ async def test_what_was_acknowledged_and_is_there_still_is_passed_over(node: Clu
 
 
 async def test_the_head_comes_in_its_place_among_what_is_published(node: ClusterNode) -> None:
-    """So that what arrives before it is in the answer, and what arrives after it is not."""
+    """Messages received before the head are in the reply, later ones are not."""
     mailbox = mailbox_of(node, most=1_000)
     await listen(node)
     seen: list[int] = []
@@ -292,7 +292,7 @@ async def test_what_was_missed_comes_in_parts_that_redis_need_not_buffer_whole(
 
 
 async def test_what_was_missed_expires_when_it_would_have(node: ClusterNode) -> None:
-    """A persisted message is resent for its whole life all the same."""
+    """But a persisted message is resent for its whole lifetime."""
     mailbox = mailbox_of(node)
     await mailbox.put(new_envelope("m1"), kind=Kind.NEW)
     stored = new_envelope("m2")
@@ -366,7 +366,7 @@ async def test_acknowledgements_of_one_moment_are_one_script_for_each_user(node:
 
 
 async def test_an_acknowledgement_that_fails_does_not_keep_those_of_other_users(node: ClusterNode) -> None:
-    """As when one server of a Redis Cluster is away."""
+    """For example, one server of a Redis Cluster is away."""
     mailbox = mailbox_of(node, most=1_000)
     valkey().command("SET", inbox_key("bad"), "garbage")
     await mailbox.put(new_envelope("m1"))
@@ -396,7 +396,7 @@ async def test_what_waits_by_the_clock_of_redis_has_not_expired_for_a_node_whose
     assert await shared_status(mailbox, "ann", "m1", "stored", **times) == "expired"
 
 
-# What push_status finds where no node remembers a message
+# Descriptions: for push_status, once no node remembers a message
 
 
 async def test_a_message_is_described_by_what_it_was_and_whether_a_node_heard_it(node: ClusterNode) -> None:
@@ -438,7 +438,7 @@ async def test_a_description_of_another_form_describes_nothing(node: ClusterNode
     assert await mailbox.find("m1") is None
 
 
-# Several at once
+# Batches
 
 
 async def test_messages_of_one_moment_share_a_script(node: ClusterNode) -> None:
@@ -553,7 +553,7 @@ async def test_messages_on_their_way_are_unavailable_when_the_connection_ends() 
 
 
 async def test_nothing_is_published_where_this_node_alone_listens_unless_that_is_in_doubt(node: ClusterNode) -> None:
-    """A script that is sent again may meet another server, on which this node does not listen."""
+    """A script that is sent again may run on another server, on which this node has no subscription."""
     mailbox = mailbox_of(node)
     await listen(node)
     before = calls("publish")

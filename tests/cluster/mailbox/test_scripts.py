@@ -1,4 +1,4 @@
-"""The scripts of the mailbox as a server runs them, also on what they did not write themselves."""
+"""The mailbox scripts on a real server, with their own data and with data of other programs."""
 
 import json
 import time
@@ -24,7 +24,7 @@ def run(server: Valkey, script: Script, keys: list[str], *arguments: str | int) 
 
 
 def text(id: str, *, persisted: bool = False, data: Any = "x") -> str:
-    """As `encode_envelope` makes it."""
+    """Return a message in the format of `encode_envelope`."""
     message = {"id": id, "type": "STRING_MSG", "receiver": "ann", "data": data, "viewed": False, "created": 5}
     rest = {"ack_retry_count": 0, "ack_last_sent": 0, "acknowledged": True, "persisted": persisted}
     return json.dumps(message | rest, separators=(",", ":"))
@@ -40,14 +40,14 @@ def item(
     kind: str = "new",
     digest: str = "",
 ) -> list[str | int]:
-    """The arguments of one message."""
+    """Return the arguments of one message."""
     return [id, text(id, persisted=persisted, data=data)[:-1], ttl_ms, keep, kind, digest, f"{id} is "]
 
 
 def put_all(
     server: Valkey, *users: list[list[str | int]], most: int = 300, window_ms: int = 60_000, own: int = 0
 ) -> list[tuple[Any, ...]]:
-    """Messages of ann, and of other users by their number; own: whether the node says that it listens."""
+    """Put messages for ann, and for other users by number. `own`: whether the node says that it listens."""
     keys = [*RING]
     heads: list[str | int] = []
     for number, items in enumerate(users):
@@ -78,8 +78,10 @@ def put(
     kind: str = "new",
     digest: str = "",
 ) -> Any:
-    """One message: (listening nodes, kept, seq, previous), with ms of its acknowledgement if there was one; or what
-    the script says of a message that is not accepted."""
+    """Put one message and return (listening nodes, kept, seq, previous), and the time of its acknowledgement if any.
+
+    For a message that is not accepted, return (-1, digest) or (-2,).
+    """
     one = item(id, ttl_ms=ttl_ms, keep=keep, persisted=persisted, data=data, kind=kind, digest=digest)
     ((heard, kept, seq, previous, acked_ms),) = put_all(server, [one], most=most, window_ms=window_ms)
     if heard < 0:
@@ -97,7 +99,7 @@ def put_many(server: Valkey, *ids: str) -> list[int]:
 
 
 def catch_up(server: Valkey, cursor: int, most: int = 1_000_000) -> tuple[Any, ...]:
-    """(kind, head, more, ids), or ("lost", head)."""
+    """Return (kind, head, more, ids), or ("lost", head)."""
     kind, head, *rest = run(server, CATCH_UP, [LOG, HEAD, INBOX], cursor, most)
     if not rest:
         return kind, head
@@ -107,7 +109,7 @@ def catch_up(server: Valkey, cursor: int, most: int = 1_000_000) -> tuple[Any, .
 
 
 def read(server: Valkey, most: int = 1_000_000, logged: int = 300) -> tuple[int, str, int, list[Any], list[str]]:
-    """(head, mark, complete, ids or sizes, ids of the log)."""
+    """Return (head, mark, complete, ids or sizes, ids of the log)."""
     keys = [INBOX, LOG, HEAD, ACKNOWLEDGED]
     head, mark, complete, values, stored, now_ms = run(server, READ, keys, most, logged)
     assert abs(now_ms - time.time_ns() // 1_000_000) < 1_000
@@ -132,7 +134,7 @@ def log_ids(server: Valkey) -> list[str]:
 
 
 def head(server: Valkey) -> tuple[int, int]:
-    """(seq, floor)."""
+    """Return (seq, floor)."""
     seq, floor, *_ = str(server.command("GET", HEAD)).split()
     return int(seq), int(floor)
 
@@ -160,7 +162,7 @@ def state(server: Valkey) -> list[Any]:
 
 @pytest.fixture
 def full_server() -> Iterator[Valkey]:
-    """One of its own, which a test may leave without memory."""
+    """Yield a server of its own, whose memory a test may limit."""
     with running_valkey() as server:
         yield server
 
@@ -209,7 +211,7 @@ def test_seq_goes_on_where_the_clock_of_the_server_steps_back(server: Valkey) ->
 
 
 def test_the_inbox_lives_as_long_as_its_newest_message_may(server: Valkey) -> None:
-    """And a little longer, so that the next one need not prolong it."""
+    """It lives a little longer, so that the next message need not prolong it."""
     put(server, "long", ttl_ms=60_000)
     put(server, "short", ttl_ms=1_000)
     assert 60_000 <= ttl_ms(server) <= 66_000
@@ -232,7 +234,7 @@ def test_the_log_lives_for_its_window_and_the_head_for_an_hour(server: Valkey) -
 
 @pytest.mark.parametrize("keep", ["always", "unheard"])
 def test_a_message_whose_time_is_over_leaves_nothing_in_the_inbox(server: Valkey, keep: str) -> None:
-    """A key without an end would stay for ever."""
+    """A key without a TTL would never expire."""
     put(server, ttl_ms=-1_000, keep=keep, kind="given", digest="1")
     assert server.command("EXISTS", INBOX) == 0
     assert ttl_ms(server, f"{KNOWN}::m1") <= 1
@@ -264,7 +266,7 @@ def test_a_full_inbox_drops_what_has_expired_and_refuses_what_then_has_no_room(s
 
 
 def test_a_full_inbox_is_searched_at_most_once_a_second(server: Valkey) -> None:
-    """It takes long, and pushes to somebody who is away may go on and on."""
+    """The search is slow, and callers may keep pushing to an offline user."""
     put(server, "m1", most=1)
     assert put(server, "m2", most=1) == (-2,)
     assert 0 < ttl_ms(server, FULL_MARK) <= 1_000
@@ -320,7 +322,7 @@ def test_a_log_of_any_length_is_searched_to_its_end(server: Valkey, count: int) 
 
 @pytest.mark.parametrize("kind", ["stored", "again"])
 def test_a_message_that_was_acknowledged_before_it_is_put_says_when(server: Valkey, kind: str) -> None:
-    """Its tail is longer then, and is still read."""
+    """The entry then has a longer tail, which is still parsed."""
     put(server, "m1")
     acknowledge(server, "m3")
     before_ms = time.time_ns() // 1_000_000
@@ -338,7 +340,7 @@ def test_times_are_whole_numbers_also_in_their_first_microseconds(server: Valkey
     assert stamps == sorted(stamps)
 
 
-# Several at once
+# Batches
 
 
 def test_messages_of_one_user_are_one_step_in_their_order(server: Valkey) -> None:
@@ -378,7 +380,7 @@ def test_an_id_that_comes_twice_at_once_is_known_the_second_time(server: Valkey)
 
 
 def test_keys_of_one_user_that_cannot_be_used_end_the_script_before_that_user(server: Valkey) -> None:
-    """Those before are accepted; who asks sends the others again."""
+    """The users before it are accepted; the caller sends the others again."""
     for key in (HEAD, LOG, INBOX):
         server.command("FLUSHALL")
         server.command("LPUSH" if key == HEAD else "SET", of_user(key, 1), "garbage")
@@ -442,7 +444,7 @@ def test_what_is_accepted_is_described_with_the_nodes_that_heard_it(server: Valk
 
 
 def test_descriptions_live_as_long_as_they_have_to_whenever_they_are_written(server: Valkey) -> None:
-    """A hash is written to for 100 s; the last description in it is kept for 600 s."""
+    """A hash takes descriptions for 100 s and keeps the last one for 600 s."""
     put(server)
     (key,) = (key for key in RING if server.command("EXISTS", key))
     assert 690_000 < ttl_ms(server, key) <= 700_000
@@ -470,11 +472,11 @@ def test_where_descriptions_cannot_be_written_messages_are_accepted_all_the_same
     assert ids(server) == {"m1"}
 
 
-# What no node heard lies in the inbox alone
+# Messages that no node received are in the inbox only
 
 
 def waits(server: Valkey) -> list[bool]:
-    """Of each entry of the log whether it only refers to the inbox."""
+    """Return for each log entry whether it only refers to the inbox."""
     return ["waits" in one for one in log(server)]
 
 
@@ -588,13 +590,13 @@ def test_a_cursor_between_two_messages_of_this_history_is_of_another(server: Val
     assert catch_up(server, seqs[4] + 1) == ("lost", str(seqs[4]))
 
 
-# What others have deleted
+# Keys deleted by other programs
 
 
 @pytest.mark.parametrize("key", [LOG, HEAD, "everything"])
 @pytest.mark.parametrize("then", [0, 1, 2])
 def test_catch_up_never_hides_missed_messages(server: Valkey, key: str, then: int) -> None:
-    """The log, the head or everything is deleted while it was away; `then` messages come after."""
+    """The log, the head or everything is deleted while a node is away, and `then` messages follow."""
     seen, *_ = put_many(server, "seen", "missed")
     if key == "everything":
         server.command("FLUSHALL")
@@ -621,7 +623,7 @@ def test_catch_up_reports_that_nothing_was_missed_if_it_can_know(server: Valkey,
 
 
 def test_a_log_without_its_beginning_is_not_a_new_history(server: Valkey) -> None:
-    """The head was deleted, so that its floor is forgotten; what the log had dropped stays missed."""
+    """The floor is lost with the deleted head, but messages dropped from the log still count as missed."""
     seen, *_ = put_many(server, "seen", "dropped", "m1")
     server.command("LPOP", LOG, 2)
     server.command("SET", HEAD, f"{head(server)[0]} {log(server)[0]['previous']} 0 0 0")

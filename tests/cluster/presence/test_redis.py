@@ -1,4 +1,4 @@
-"""What the presence in Redis does beside what every presence does: dead nodes, losses, and what others write there."""
+"""Redis presence beyond the contract: dead nodes, losses, and data of other programs."""
 
 import asyncio
 from collections.abc import Sequence
@@ -42,7 +42,7 @@ async def test_a_session_is_an_entry_with_its_node_that_ends_with_it() -> None:
 
 
 async def test_a_user_who_reconnects_to_the_same_node_at_once_has_room() -> None:
-    """That he left may not have been written yet; a refusal would tell the client to stay away."""
+    """The end of the old session may not be written yet, and a refusal would tell the client to stay away."""
     with fresh_database() as url:
         async with running_node(url) as node:
             await joined(node, "s1", limit=1)
@@ -66,7 +66,7 @@ async def test_a_client_that_goes_while_it_is_counted_leaves_nothing() -> None:
             assert node.presence._users == {}
 
 
-# Nodes that died
+# Dead nodes
 
 
 async def test_sessions_of_nodes_that_are_gone_do_not_count() -> None:
@@ -123,13 +123,13 @@ async def test_sessions_of_a_node_that_runs_stay_and_those_of_a_dead_one_fade() 
 
 
 def devices() -> dict[str, str]:
-    """The sessions, without their turns."""
+    """Return the sessions, without their turns."""
     found: dict[str, str] = valkey().command("HGETALL", devices_key("ann"))
     return {device: value.partition(" ")[2].removesuffix(" sure") for device, value in found.items()}
 
 
 def replaced_of(node: ClusterNode) -> list[str]:
-    """Grows by the sessions that the node is told to end, and counts them out."""
+    """Return a list that collects the sessions which the node has to end, and let them leave."""
     ended: list[str] = []
 
     def end(session_id: str) -> None:
@@ -192,14 +192,14 @@ async def test_a_node_that_was_away_learns_what_was_replaced_when_it_is_back() -
 
 
 async def test_a_late_join_of_an_abandoned_attempt_does_not_end_the_current_session() -> None:
-    """A server that was frozen still does what it was told before it was given up."""
+    """A frozen server still executes commands that it received before the connection was aborted."""
     with fresh_database() as url:
         async with running_node(url, "n1") as gone, running_node(url, "n2") as node:
             ended = replaced_of(node)
             await node.presence.join("ann", "s2", 2, "phone")
             await gone.client.run_script(
                 JOIN, (KEY, devices_key("ann")), "n1::s1", 2, 15_000, "phone"
-            )  # nobody heard the answer
+            )  # the reply was lost
             node.presence.refresh_soon()
             await eventually(lambda: entries() == ["n1::s1", "n2::s2"])
             gone.presence.leave("ann", "s1")
@@ -234,7 +234,7 @@ async def test_after_redis_lost_all_the_latest_session_of_a_device_stays(first: 
 
 
 async def test_a_mapping_that_is_older_than_a_session_does_not_end_it() -> None:
-    """A replica that took over may not know of the latest session of a device."""
+    """A promoted replica may lack the latest session of a device."""
     with fresh_database() as url:
         async with running_node(url, "n1") as node:
             ended = replaced_of(node)
@@ -326,7 +326,7 @@ async def test_without_redis_joins_fail_and_leaves_are_written_later() -> None:
         await eventually(lambda: entries() == ["n1::s2"])
 
 
-# What others write there
+# Data of other programs
 
 
 async def test_garbage_among_the_sessions_does_not_count_and_breaks_nothing() -> None:

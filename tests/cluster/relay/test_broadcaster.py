@@ -1,4 +1,4 @@
-"""What is for everybody: published once per id, and honest about the nodes that could not hear it."""
+"""Broadcasts: published once per id, and reporting the nodes that could not receive them."""
 
 import asyncio
 import time
@@ -34,7 +34,7 @@ def unplaced(published: Published) -> Published:
 
 
 class Ear:
-    """What the sessions of one node hear."""
+    """Records what the sessions of one node receive."""
 
     def __init__(self, node: ClusterNode) -> None:
         self.heard: list[str] = []
@@ -48,7 +48,7 @@ class Ear:
 
 
 class Remote:
-    """A node, the network between it and Redis, and what it hears."""
+    """A node, its network to Redis, and what it receives."""
 
     def __init__(self, proxy: Proxy, node: ClusterNode) -> None:
         self.proxy = proxy
@@ -151,7 +151,7 @@ async def test_a_node_that_does_not_come_back_is_not_waited_for(
         assert repeated == Published(["n2"], is_repeat=True), "as the first answer said"
         assert unplaced(await a.node.relay.broadcast(news("m2", destination))) == Published()
         await b.lose_redis()
-        with pytest.raises(Unavailable):  # it has been there meanwhile
+        with pytest.raises(Unavailable):  # it was connected meanwhile
             await a.node.relay.broadcast(news("m3", destination))
         await asyncio.sleep(0.06)
         assert unplaced(await a.node.relay.broadcast(news("m3", destination))) == Published(["n2"])
@@ -242,7 +242,7 @@ async def test_a_broadcast_has_the_time_of_redis_on_all_nodes(once: int | None) 
 
 
 class ForgetfulMembers:
-    """Nodes that all answer, though they did not listen a moment ago; or nothing does, if `is_away`."""
+    """Members that all answer although they did not listen a moment ago, or Redis away if `is_away`."""
 
     def __init__(self, *nodes: str) -> None:
         self.expected = nodes

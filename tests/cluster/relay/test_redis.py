@@ -1,4 +1,4 @@
-"""What the relay does beside what every relay does: losses, floods, and what others publish on its channels."""
+"""The Redis relay beyond the contract: losses, floods, and messages of other programs."""
 
 import asyncio
 import logging
@@ -19,7 +19,7 @@ from tests.valkey import fresh_database, valkey
 
 
 class Ear:
-    """What one node heard, by id; a publication takes until `free`."""
+    """Records the ids that one node received; a publication blocks until `free`."""
 
     def __init__(self, relay: RedisRelay) -> None:
         self.heard: list[str] = []
@@ -194,7 +194,7 @@ async def test_a_notice_that_cannot_be_published_is_logged_and_dropped(caplog: p
 async def test_reading_stops_while_too_much_waits_and_the_server_is_not_blamed(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Longer than a server has to answer: what is still on its way is not to be lost."""
+    """Reading is paused for longer than the reply timeout, and messages on their way are not lost."""
     monkeypatch.setattr(relay_module, "HIGH_WATERMARK", 10)
     monkeypatch.setattr(relay_module, "LOW_WATERMARK", 5)
     with fresh_database() as url:
@@ -237,7 +237,7 @@ async def test_a_connection_that_comes_while_too_much_waits_is_not_read_either(
         await eventually(lambda: any(id.startswith("late2999") for id in ear.heard))
 
 
-# The turn of what this node sends to its own sessions
+# Order of what this node sends to its own sessions
 
 
 async def test_own_pushes_wait_for_what_came_before_them() -> None:
