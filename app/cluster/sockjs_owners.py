@@ -26,7 +26,8 @@ class RedisOwners:
         return owner.decode(errors="replace")
 
     async def find(self, session: str) -> str | None:
-        owner: bytes | None = await self._client.call(sockjs_key(session), "GET", sockjs_key(session))
+        key = sockjs_key(session)
+        owner: bytes | None = await self._client.call(key, "GET", key)
         return None if owner is None else owner.decode(errors="replace")
 
     async def refresh(self, sessions: Iterable[str]) -> Sequence[str]:

@@ -63,7 +63,7 @@ class Connection(asyncio.Protocol):
         on_dropped: Callable[[str], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._on_message = on_message
+        self.on_message = on_message
         self._on_lost = on_lost
         self._on_dropped = on_dropped
         self._reader = Reader(notEnoughData=_MORE)
@@ -211,7 +211,7 @@ class Connection(asyncio.Protocol):
         kind = push[0]
         if kind.endswith(b"message"):
             try:
-                self._on_message(push[1].decode(errors="replace"), push[2])
+                self.on_message(push[1].decode(errors="replace"), push[2])
             except Exception:  # the outer edge: one bad message must not end the stream
                 logger.exception("a message on %r could not be handled", push[1][:64])
         elif kind.endswith(b"subscribe"):

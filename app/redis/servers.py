@@ -60,6 +60,8 @@ class ServerConnections:
     def listen(self, on_message: OnMessage) -> None:
         """Set the receiver of published messages. It is called in the order in which each server published them."""
         self._on_message = on_message
+        for connection in self._connections.values():
+            connection.on_message = on_message
 
     def on_up(self, call: OnUp) -> None:
         """Add a callback for every reconnection. It gets the channels whose subscription was restored; messages
@@ -188,7 +190,7 @@ class ServerConnections:
                     password=address.password,
                     name=self._name,
                     db=address.db,
-                    on_message=self._receive,
+                    on_message=self._on_message,
                     on_lost=self._lost,
                     on_dropped=self.subscriptions.drop,
                 )
@@ -198,9 +200,6 @@ class ServerConnections:
             return False
         self._connections[host] = connection
         return True
-
-    def _receive(self, channel: str, payload: bytes) -> None:
-        self._on_message(channel, payload)
 
     def _lost(self, connection: Connection) -> None:
         for host, other in tuple(self._connections.items()):
