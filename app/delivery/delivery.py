@@ -123,8 +123,8 @@ class Delivery:
             if not trace.attempts:
                 self._log.discard(trace.id)
             raise
-        if (turn := self._relay.turn()) is not None:
-            await turn
+        if (barrier := self._relay.barrier()) is not None:
+            await barrier
         if placed.unsafe is not None:  # it is on its way, and its caller has to try again all the same
             raise placed.unsafe
         status: Literal["sent", "stored"] = "sent" if push.sessions or placed.others else "stored"
@@ -181,8 +181,8 @@ class Delivery:
 
     async def _fan_out_own(self, publication: Publication) -> int:
         """Send to the sessions of this node, behind what came from others before; return to how many."""
-        if (turn := self._relay.turn()) is not None:
-            await turn
+        if (barrier := self._relay.barrier()) is not None:
+            await barrier
         return await self._fan_out(publication)
 
     async def _fan_out(self, publication: Publication) -> int:

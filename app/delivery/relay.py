@@ -33,8 +33,8 @@ class Relay(Protocol):
         Raises IdConflict if that one had another digest.
         """
 
-    def turn(self) -> Awaitable[None] | None:
-        """Completes when everything that arrived before has been handled; None if it has."""
+    def barrier(self) -> Awaitable[None] | None:
+        """Return an awaitable that completes when everything received so far is handled, or None if it is."""
 
     def tell(self, notice: Notice) -> None:
         """To the other nodes that watch the user; at most once. Instant: it may be lost with the connection."""

@@ -81,7 +81,7 @@ async def test_where_nothing_waits_an_action_has_its_turn_at_once(relays: Sequen
     done: list[int] = []
     for relay in relays:
         relay.in_order(lambda: done.append(1))
-        assert relay.turn() is None
+        assert relay.barrier() is None
     assert done == [1] * NODES
 
 

@@ -32,7 +32,7 @@ class NodeRelay(MemoryRelay):
         else:
             self.waiting.add_done_callback(lambda _: action())
 
-    def turn(self) -> Awaitable[None] | None:  # type: ignore[override]
+    def barrier(self) -> Awaitable[None] | None:  # type: ignore[override]
         return self.waiting
 
     def watches(self, user: str) -> bool:

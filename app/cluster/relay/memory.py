@@ -59,7 +59,7 @@ class MemoryRelay:
     def in_order(self, action: Callable[[], None]) -> None:
         action()
 
-    def turn(self) -> None:
+    def barrier(self) -> None:
         """Return None: nothing is queued."""
 
     def tell(self, notice: Notice) -> None:

@@ -90,12 +90,12 @@ class RedisRelay:
         else:
             action()
 
-    def turn(self) -> Awaitable[None] | None:
+    def barrier(self) -> Awaitable[None] | None:
         if not self._busy:
             return None
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
-        return turn
+        barrier: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(barrier)
+        return barrier
 
     # Watching
 

@@ -244,10 +244,10 @@ async def test_own_pushes_wait_for_what_came_before_them() -> None:
     with fresh_database() as url:
         async with running_node(url) as node:
             ear = Ear(node.relay)
-            assert node.relay.turn() is None
+            assert node.relay.barrier() is None
             ear.free.clear()
             await node.client.publish(EVERYBODY, news("m1"))
-            turn, gone = node.relay.turn(), node.relay.turn()
+            turn, gone = node.relay.barrier(), node.relay.barrier()
             assert turn is not None
             assert gone is not None
             asyncio.ensure_future(gone).cancel()
@@ -260,6 +260,6 @@ async def test_own_pushes_wait_for_what_came_before_them() -> None:
             ear.free.set()
             await eventually(lambda: len(ear.heard) == 4)
             assert ear.heard == ["m1", "own", "m2", "last"]
-            assert node.relay.turn() is None
+            assert node.relay.barrier() is None
             node.relay.in_order(lambda: ear.heard.append("at once"))
             assert ear.heard[-1] == "at once"
