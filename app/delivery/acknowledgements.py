@@ -3,7 +3,7 @@
 from collections.abc import Awaitable
 
 from app.delivery.ack_manager import AckManager
-from app.delivery.archive import Archive, NoArchive
+from app.delivery.archive import Archive
 from app.delivery.log import DeliveryLog, Trace
 from app.delivery.mailbox import Mailbox
 from app.delivery.observer import Acknowledged, Observer
@@ -17,14 +17,21 @@ class Acknowledgements:
     """Passes an acknowledgement on to everything that remembers the message: ledger, log, mailbox and `archive`."""
 
     def __init__(
-        self, *, acks: AckManager, mailbox: Mailbox, log: DeliveryLog, clock: Clock, observer: Observer | None = None
+        self,
+        *,
+        acks: AckManager,
+        mailbox: Mailbox,
+        log: DeliveryLog,
+        clock: Clock,
+        archive: Archive,
+        observer: Observer | None = None,
     ) -> None:
         self._acks = acks
         self._mailbox = mailbox
         self._log = log
         self._clock = clock
         self._observer = observer
-        self.archive: Archive = NoArchive()
+        self._archive = archive
 
     def acknowledge_up_to(self, session: Session, message_id: str) -> None:
         """This message and all that was sent to the session before it."""
@@ -39,7 +46,7 @@ class Acknowledgements:
         session.unknown_acks += not was_open
         if was_open or session.unknown_acks <= MAX_UNKNOWN_ACKS:
             self._mailbox.acknowledge(session.user, message_id)
-            self.archive.delivered(session.user, message_id)
+            self._archive.delivered(session.user, message_id)
             _take_from_replay(session, message_id)
 
     def acknowledge_known(self, session: Session, message_id: str) -> bool:
@@ -53,7 +60,7 @@ class Acknowledgements:
             self._acknowledge_earlier(session, trace)
             _take_from_replay(session, message_id)
         if trace.persisted:
-            self.archive.delivered(session.user, message_id)
+            self._archive.delivered(session.user, message_id)
         return True
 
     def _acknowledge_earlier(self, session: Session, trace: Trace) -> None:
@@ -68,7 +75,7 @@ class Acknowledgements:
         A mailbox forgets after a while what the archive would send for longer.
         """
         in_mailbox = self._mailbox.confirmation(session.user, message_id)
-        in_archive = self.archive.confirmation(session.user, message_id)
+        in_archive = self._archive.confirmation(session.user, message_id)
         return _both(in_mailbox, in_archive) if in_mailbox and in_archive else in_mailbox or in_archive
 
     def nack(self, session: Session, message_id: str, *, cumulative: bool = False) -> None:

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from app.delivery.ack_manager import AckManager
 from app.delivery.acknowledgements import Acknowledgements
-from app.delivery.archive import Archive
+from app.delivery.archive import Archive, NoArchive
 from app.delivery.interest import Interest
 from app.delivery.listeners import Listeners
 from app.delivery.log import DeliveryLog, PushOutcome, Trace, broadcast_trace, digest_of
@@ -40,16 +40,22 @@ class Delivery:
         clock: Clock,
         new_id: Callable[[], str],
         tasks: TaskOwner,
+        archive: Archive | None = None,
+        archive_limit: int = 0,
         observer: Observer | None = None,
     ) -> None:
+        """`archive` has what was persisted; a new session gets at most `archive_limit` messages of it."""
+        archive = archive or NoArchive()
         self._hub = hub
         self._acks = acks
         self._mailbox = mailbox
         self._relay = relay
         self._log = log
         self._clock = clock
-        self.acknowledgements = Acknowledgements(acks=acks, mailbox=mailbox, log=log, clock=clock, observer=observer)
-        self._listeners = Listeners(hub=hub, acks=acks, mailbox=mailbox, log=log, clock=clock)
+        self.acknowledgements = Acknowledgements(
+            acks=acks, mailbox=mailbox, log=log, clock=clock, archive=archive, observer=observer
+        )
+        self._listeners = Listeners(hub=hub, acks=acks, mailbox=mailbox, log=log, clock=clock, archive=archive)
         self.streams = Streams(
             mailbox=mailbox, relay=relay, listeners=self._listeners, restart=self._restart, tasks=tasks
         )
@@ -61,16 +67,13 @@ class Delivery:
             take_broadcasts=hub.held.take,
             new_id=new_id,
             tasks=tasks,
+            archive=archive,
+            archive_limit=archive_limit,
         )
         self._interest = Interest(hub, relay, self.streams)
         self._pushing: set[str] = set()  # ids that their callers chose
         self.new_id = new_id
         relay.listen(self)
-
-    def use_archive(self, archive: Archive, *, limit: int) -> None:
-        """From here on `archive` has what was persisted; a new session gets at most `limit` messages of it."""
-        self.acknowledgements.archive = self._listeners.archive = archive
-        self._replay.use_archive(archive, limit=limit)
 
     # Pushing
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from app.delivery.ack_manager import AckManager
-from app.delivery.archive import Archive, NoArchive
+from app.delivery.archive import Archive
 from app.delivery.log import DeliveryLog, Trace
 from app.delivery.mailbox import ALWAYS, NEVER, UNHEARD, Keep, Mailbox
 from app.disconnects import RESTART
@@ -17,13 +17,15 @@ from app.timing.clock import Clock
 class Listeners:
     """`archive` is told which of its messages are sent for the first time."""
 
-    def __init__(self, *, hub: Hub, acks: AckManager, mailbox: Mailbox, log: DeliveryLog, clock: Clock) -> None:
+    def __init__(
+        self, *, hub: Hub, acks: AckManager, mailbox: Mailbox, log: DeliveryLog, clock: Clock, archive: Archive
+    ) -> None:
         self._hub = hub
         self._acks = acks
         self._mailbox = mailbox
         self._log = log
         self._clock = clock
-        self.archive: Archive = NoArchive()
+        self._archive = archive
 
     def of(self, user: str) -> Sequence[Session]:
         """Return the listening sessions of the user, oldest first."""
@@ -88,7 +90,7 @@ class Listeners:
         if self._has(session, trace):
             return
         if envelope.persisted and not envelope.was_sent and not trace.attempts:
-            self.archive.replayed(trace.id)
+            self._archive.replayed(trace.id)
         trace.attempts = max(trace.attempts, int(envelope.was_sent))
         self._acks.send(session, self._acks.prepare(envelope, trace))
         if not envelope.acknowledged:

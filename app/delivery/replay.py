@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from pydantic_core import to_json
 
-from app.delivery.archive import Archive, NoArchive
+from app.delivery.archive import Archive
 from app.delivery.mailbox import Mailbox
 from app.delivery.merge import merge
 from app.errors import Unavailable
@@ -41,6 +41,8 @@ class Replay:
         take_broadcasts: Callable[[Session, int], Sequence[Publication]],
         new_id: Callable[[], str],
         tasks: TaskOwner,
+        archive: Archive,
+        archive_limit: int,
     ) -> None:
         self._mailbox = mailbox
         self._clock = clock
@@ -49,13 +51,10 @@ class Replay:
         self._take_broadcasts = take_broadcasts
         self._new_id = new_id
         self._tasks = tasks
-        self._archive: Archive = NoArchive()
-        self._archive_limit = 0
+        self._archive = archive
+        self._archive_limit = archive_limit
         self._running: dict[str, Replaying] = {}  # by session: the latest, also while it waits for the archive
         self._reads: set[asyncio.Future[tuple[Sequence[Envelope], int]]] = set()  # of the archive, until they end
-
-    def use_archive(self, archive: Archive, *, limit: int) -> None:
-        self._archive, self._archive_limit = archive, limit
 
     # From SUBSCRIBE to the reading of the mailbox
 

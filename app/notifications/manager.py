@@ -2,9 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from msgspec.structs import replace
 
@@ -13,33 +11,27 @@ from app.db.database import Database
 from app.delivery.delivery import Delivery
 from app.delivery.log import PushOutcome
 from app.errors import IdConflict, Unavailable
-from app.messages.message import Envelope, MessageEncoder, NotifyMessage, addressed
+from app.messages.message import MessageEncoder, NotifyMessage, addressed
 from app.notifications.marks import Marks
+from app.notifications.policy import NotifyPolicy
 from app.notifications.repository import NotifyRepository, PushMark
+from app.notifications.stored import message_of, stored_envelope
 from app.notifications.tables import NotifyLog
 from app.notifications.unrelayed import Unrelayed
 from app.timing.clock import Clock
 
-DAY_MS = 86_400_000
 RECOVERY_SLICE = 200  # rows of one recovery transaction
 RETENTION_SLICE = 1_000  # rows of one deleting transaction
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NotifyPolicy:
-    """`grace_ms`: so long a stored message is left to the request that stored it, before recovery pushes it."""
-
-    ack_ttl_ms: int = 60_000
-    retention_days: int = 30
-    grace_ms: int = 10_000
-
-
 class NotifyManager:
     """Stores, pushes, and looks after what was stored. `run` must be running."""
 
-    def __init__(self, *, database: Database, delivery: Delivery, clock: Clock, policy: NotifyPolicy) -> None:
+    def __init__(
+        self, *, database: Database, delivery: Delivery, clock: Clock, policy: NotifyPolicy, marks: Marks
+    ) -> None:
         self._database = database
         self._delivery = delivery
         self._clock = clock
@@ -47,8 +39,7 @@ class NotifyManager:
         self.inserts: Batcher[NotifyLog, bool] = Batcher(
             self._insert, late=self._stored_late, uncertain=self._perhaps_stored
         )
-        self._waiting: Batcher[str, bool] = Batcher(self._are_waited_for)
-        self._marks = Marks(database=database, clock=clock)
+        self._marks = marks
         self._unrelayed = Unrelayed(
             push=self._publish_again,
             reaches=delivery.reaches,
@@ -60,12 +51,8 @@ class NotifyManager:
     async def run(self) -> None:
         """Until it is cancelled."""
         async with asyncio.TaskGroup() as group:
-            for worker in (self.inserts, self._waiting, self._marks, self._unrelayed):
+            for worker in (self.inserts, self._unrelayed):
                 group.create_task(worker.run())
-
-    async def close(self) -> None:
-        """Writes what was noted; what cannot be written is found again by recovery, or sent once more."""
-        await self._marks.flush()
 
     # Pushing
 
@@ -104,23 +91,13 @@ class NotifyManager:
             return PushOutcome(id=message.id, receiver=message.receiver, status="stored", sessions=0)
 
     async def _publish(self, message: NotifyMessage, *, again: bool = False) -> PushOutcome:
-        envelope = self._envelope(message).without_data()
+        envelope = stored_envelope(message, self._clock.epoch_ms() + self._policy.ack_ttl_ms)
         outcome = await self._delivery.push(envelope, again=again)
         self._marks.pushed(PushMark(message.id, envelope.seq or None, outcome.status == "sent"))
         return outcome
 
     async def _publish_again(self, message: NotifyMessage) -> None:
         await self._publish(message, again=True)
-
-    def _envelope(self, message: NotifyMessage, *, was_sent: bool = False, seq: int | None = None) -> Envelope:
-        return Envelope(
-            message=message,
-            encoder=MessageEncoder(message),
-            expires_ms=self._clock.epoch_ms() + self._policy.ack_ttl_ms,
-            persisted=True,
-            was_sent=was_sent,
-            seq=seq or 0,
-        )
 
     async def _replay(self, message: NotifyMessage) -> PushOutcome:
         row = await self.find(message.id)
@@ -148,50 +125,6 @@ class NotifyManager:
     async def find(self, message_id: str) -> NotifyLog | None:
         async with self._database.read() as session:
             return await NotifyRepository(session).get(message_id)
-
-    # The archive of the delivery
-
-    async def holds_for(self, receiver: str, *, patience_s: float) -> bool:
-        """Whether anything is pending. It is found out for many at once."""
-        return await self._waiting.submit(receiver, patience_s=patience_s)
-
-    async def pending(self, receiver: str, *, limit: int) -> tuple[Sequence[Envelope], int]:
-        """What no session of the receiver has acknowledged, oldest first, and how many more there are."""
-        since_ms = self._since_ms()
-        unwritten = (
-            self._marks.unwritten_deliveries()
-        )  # acknowledgements from before the query may not be in the database yet
-        with _defects_contained():
-            async with self._database.read() as session:
-                repository = NotifyRepository(session)
-                rows = await repository.undelivered(receiver, since_ms=since_ms, limit=limit)
-                total = len(rows)
-                if total == limit:
-                    total = await repository.count_undelivered(receiver, since_ms=since_ms)
-            envelopes = [self._archived(row) for row in rows if (receiver, row.id) not in unwritten]
-            return envelopes, max(0, total - len(rows))
-
-    def _archived(self, row: NotifyLog) -> Envelope:
-        (mark,) = self._marks.of([row.id])
-        return self._envelope(message_of(row), was_sent=mark.sent or row.sent, seq=mark.seq or row.seq).without_data()
-
-    async def _are_waited_for(self, receivers: Sequence[str]) -> Sequence[bool]:
-        with _defects_contained():
-            async with self._database.read() as session:
-                found = await NotifyRepository(session).receivers_waited_for(receivers, since_ms=self._since_ms())
-            return [receiver in found for receiver in receivers]
-
-    def _since_ms(self) -> int:
-        return self._clock.epoch_ms() - self._policy.retention_days * DAY_MS
-
-    def delivered(self, receiver: str, message_id: str) -> None:
-        self._marks.delivered(receiver, message_id)
-
-    def confirmation(self, receiver: str, message_id: str) -> Awaitable[None] | None:
-        return self._marks.confirmation(receiver, message_id)
-
-    def replayed(self, message_id: str) -> None:
-        self._marks.sent(message_id)
 
     # Jobs
 
@@ -223,7 +156,7 @@ class NotifyManager:
 
     async def run_retention(self) -> None:
         """The job: deletes what is older than the retention, in steps that hold no lock for long."""
-        before_ms = self._since_ms()
+        before_ms = self._policy.since_ms(self._clock.epoch_ms())
         try:
             while await self._delete_older(before_ms) == RETENTION_SLICE:
                 pass
@@ -249,18 +182,6 @@ class NotifyManager:
         return [message_of(row) for row in rows]
 
 
-@contextmanager
-def _defects_contained() -> Iterator[None]:
-    """The edge of the archive port: whatever is wrong in here must not cost its reader the transient messages."""
-    try:
-        yield
-    except Unavailable:
-        raise
-    except Exception as error:
-        logger.exception("the archive could not be read")
-        raise Unavailable("the archive cannot be read") from error
-
-
 def _content(message: NotifyMessage) -> bytes:
     """As JSON, where 1 and true differ."""
     return MessageEncoder(replace(message, viewed=False)).content
@@ -276,10 +197,4 @@ def _row(message: NotifyMessage) -> NotifyLog:
         viewed=message.viewed,
         created=message.created,
         last_modified=message.created,
-    )
-
-
-def message_of(row: NotifyLog) -> NotifyMessage:
-    return NotifyMessage(
-        id=row.id, type=row.type, receiver=row.receiver, data=row.data, created=row.created, viewed=row.viewed
     )

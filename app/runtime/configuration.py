@@ -22,6 +22,7 @@ from app.gateway.services import ConnectionOptions
 from app.http.limits import HttpLimits
 from app.hub.outbox import OutboxLimits
 from app.messages.types import TypeRegistry
+from app.notifications.policy import NotifyPolicy
 from app.push.publisher import Lifetime
 from app.redis.address import parse_redis_url
 from app.settings import Settings
@@ -180,6 +181,14 @@ def retry_policy(settings: DeliverySettings) -> RetryPolicy:
         wait_s=settings.ack_check_wait_ms / 1000,
         interval_s=settings.ack_retry_interval_ms / 1000,
         max_retries=settings.ack_max_retry_count,
+    )
+
+
+def notify_policy(settings: Settings) -> NotifyPolicy:
+    return NotifyPolicy(
+        ack_ttl_ms=settings.ack_message_ttl_ms,
+        retention_days=settings.retention_days,
+        grace_ms=settings.recovery_grace_ms,
     )
 
 

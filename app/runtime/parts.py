@@ -8,8 +8,8 @@ from app.auth.dev import DevAuthenticator
 from app.auth.ports import Authenticator
 from app.cluster.sockjs_owners import REFRESH_S
 from app.connections.limits import ConnectionLimits
-from app.db.database import Database
 from app.delivery.ack_manager import AckManager
+from app.delivery.archive import Archive
 from app.delivery.delivery import Delivery
 from app.delivery.log import DeliveryLog
 from app.delivery.observer import Observer
@@ -20,7 +20,7 @@ from app.gateway.routing import DestinationRoutes
 from app.hub.hub import Hub
 from app.messages.ids import id_factory
 from app.messages.types import TypeRegistry
-from app.notifications.manager import NotifyManager, NotifyPolicy
+from app.notifications.manager import NotifyManager
 from app.push.publisher import Publisher
 from app.runtime import configuration
 from app.runtime.backplane import Backplane
@@ -50,12 +50,14 @@ def directory(
 
 
 def delivery(
+    settings: Settings,
     hub: Hub,
     acks: AckManager,
     backplane: Backplane,
     log: DeliveryLog,
     clock: Clock,
     tasks: TaskOwner,
+    archive: Archive,
     observer: Observer | None,
 ) -> Delivery:
     return Delivery(
@@ -67,6 +69,8 @@ def delivery(
         clock=clock,
         new_id=id_factory(clock),
         tasks=tasks,
+        archive=archive,
+        archive_limit=settings.inbox_max_messages,
         observer=observer,
     )
 
@@ -138,19 +142,6 @@ def sockjs(
             patience_s=settings.inbound_patience_ms / 1000,
         )
     return SockJs(gateway, options, clock=clock, cluster=cluster, limits=limits)
-
-
-def notify(settings: Settings, database: Database, delivery: Delivery, clock: Clock) -> NotifyManager:
-    return NotifyManager(
-        database=database,
-        delivery=delivery,
-        clock=clock,
-        policy=NotifyPolicy(
-            ack_ttl_ms=settings.ack_message_ttl_ms,
-            retention_days=settings.retention_days,
-            grace_ms=settings.recovery_grace_ms,
-        ),
-    )
 
 
 def ack_manager(

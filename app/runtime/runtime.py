@@ -19,6 +19,7 @@ from app.gateway.directory import Directory
 from app.gateway.gateway import Gateway
 from app.hub.hub import Hub
 from app.messages.types import TypeRegistry
+from app.notifications.archive import NotifyArchive
 from app.notifications.history import NotifyHistory
 from app.notifications.idempotency import RENEWAL_S, IdempotencyStore
 from app.notifications.manager import NotifyManager
@@ -48,6 +49,7 @@ class Runtime:
     backplane: Backplane
     directory: Directory
     database: Database
+    archive: NotifyArchive
     notify: NotifyManager
     history: NotifyHistory
     idempotency: IdempotencyStore
@@ -87,11 +89,12 @@ async def open_runtime(settings: Settings, extensions: Extensions | None = None)
         stack.push_async_callback(runtime.backplane.close)
         tasks.start(runtime.gateway.run(), "heart-beats")
         tasks.start(runtime.sockjs.run(), "SockJS sessions")
+        tasks.start(runtime.archive.run(), "archive")
         tasks.start(runtime.notify.run(), "writers")
         tasks.start(every(settings.recovery_interval_ms / 1000, runtime.notify.run_recovery), "recovery")
         tasks.start(every(RENEWAL_S, runtime.idempotency.renew), "leases of keys")
         tasks.start(every(RETENTION_PERIOD_S, runtime.run_retention), "retention")
-        stack.push_async_callback(runtime.notify.close)
+        stack.push_async_callback(runtime.archive.close)
         stack.push_async_callback(runtime.gateway.aclose)
         stack.push_async_callback(runtime.sockjs.aclose)
         await runtime.backplane.wait_until_up()
@@ -106,12 +109,13 @@ def _build(
     backplane = build_backplane(settings, clock)
     acks = parts.ack_manager(settings, hub, backplane, clock, observer)
     log = DeliveryLog(settings.delivery_log_size)
-    delivery = parts.delivery(hub, acks, backplane, log, clock, tasks, observer)
+    policy = configuration.notify_policy(settings)
+    archive = NotifyArchive(database=database, clock=clock, policy=policy)
+    delivery = parts.delivery(settings, hub, acks, backplane, log, clock, tasks, archive, observer)
     _connect(backplane, delivery, log, clock, tasks)
     authenticator = parts.authenticator(settings, extensions, clock, stack)
     limits = parts.limits(settings, clock)
-    notify = parts.notify(settings, database, delivery, clock)
-    delivery.use_archive(notify, limit=settings.inbox_max_messages)
+    notify = NotifyManager(database=database, delivery=delivery, clock=clock, policy=policy, marks=archive.marks)
     types = extensions.types or TypeRegistry(strict=settings.strict_types)
     publisher = parts.publisher(settings, delivery, notify, types, clock, backplane, observer)
     gateway = parts.gateway(
@@ -124,6 +128,7 @@ def _build(
         backplane=backplane,
         directory=parts.directory(backplane, hub, acks, delivery, gateway, clock),
         database=database,
+        archive=archive,
         notify=notify,
         history=NotifyHistory(database=database, delivery=delivery, clock=clock),
         idempotency=IdempotencyStore(database=database, clock=clock, ttl_ms=settings.idempotency_ttl_ms),

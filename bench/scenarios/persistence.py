@@ -110,13 +110,13 @@ async def read_many(postgres: Postgres, rows: int) -> Sequence[Row]:
 
 
 def reads(runtime: Runtime, rows: int) -> Sequence[tuple[str, Callable[[], Awaitable[object]]]]:
-    notify, history, behind = runtime.notify, runtime.history, round(rows * DEEP)
+    archive, history, behind = runtime.archive, runtime.history, round(rows * DEEP)
     deep = Cursor(rows - behind, _id(rows - behind))
     return (
         ("history, first page", lambda: history.page("reader", before=None, offset=0, limit=PAGE)),
         (f"history, page behind {behind:,}", lambda: history.page("reader", before=deep, offset=0, limit=PAGE)),
         ("unread count", lambda: history.unread_count("reader")),
-        (f"pending, {PAGE} oldest", lambda: notify.pending("reader", limit=PAGE)),
+        (f"pending, {PAGE} oldest", lambda: archive.pending("reader", limit=PAGE)),
     )
 
 

@@ -62,9 +62,10 @@ class ModelNode:
         client: Any = self.client
         self.relay = ModelRelay(client, client, node=name, clock=server.clock)
         self.mailbox = mailbox(self.client, name)
-        self.node = Node(clock=server.clock, mailbox=self.mailbox, relay=self.relay)
+        self.node = Node(
+            clock=server.clock, mailbox=self.mailbox, relay=self.relay, archive=archive, archive_limit=1_000
+        )
         self.delivery = self.node.delivery
-        self.delivery.use_archive(archive, limit=1_000)
         self.lowest: dict[str, int] = {}
         self._tasks = [asyncio.ensure_future(run) for run in (self.client.run(), self.relay.run())]
 

@@ -10,6 +10,7 @@ from app.cluster.ledger.memory import MemoryLedger
 from app.cluster.mailbox.memory import MemoryMailbox, MemoryStore
 from app.cluster.relay.memory import MemoryBus
 from app.delivery.ack_manager import AckManager
+from app.delivery.archive import Archive
 from app.delivery.delivery import Delivery
 from app.delivery.ledger import Ledger
 from app.delivery.log import DeliveryLog, PushOutcome, Trace
@@ -96,6 +97,8 @@ class Node:
         log_size: int = 1_000,
         log_events: bool = False,
         max_open_per_session: int = 1_000,
+        archive: Archive | None = None,
+        archive_limit: int = 10,
     ) -> None:
         self.clock = clock or FakeClock()
         self.policy = policy or RetryPolicy()
@@ -125,6 +128,8 @@ class Node:
             clock=self.clock,
             new_id=id_factory(self.clock),
             tasks=self.tasks,
+            archive=archive,
+            archive_limit=archive_limit,
             observer=self.events.append,
         )
         self._devices = 0

@@ -164,8 +164,8 @@ async def test_an_archive_is_tried_again_while_broadcasts_wait_and_none_is_lost(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(app.delivery.replay, "RETRY_S", 0.01)
-    node, archive = Node(), FlakyArchive()
-    node.delivery.use_archive(archive, limit=10)
+    archive = FlakyArchive()
+    node = Node(archive=archive)
     device = node.device()
     device.listen()
     node.delivery.replay(device.session)

@@ -8,6 +8,7 @@ import pytest
 from app.delivery.acknowledgements import MAX_UNKNOWN_ACKS, Acknowledgements
 from app.delivery.archive import NoArchive
 from app.delivery.log import DeliveryLog
+from app.delivery.mailbox import Mailbox
 from tests.delivery.node import Device, Node
 from tests.delivery.remote import RemoteMailbox
 
@@ -41,10 +42,10 @@ def acknowledgements(node: Node) -> Acknowledgements:
     return node.delivery.acknowledgements
 
 
-async def with_archive(node: Node) -> tuple[SlowArchive, Device]:
+async def with_archive(mailbox: Mailbox | None = None) -> tuple[Node, SlowArchive, Device]:
     archive = SlowArchive()
-    node.delivery.use_archive(archive, limit=10)
-    return archive, await node.listening()
+    node = Node(mailbox=mailbox, archive=archive)
+    return node, archive, await node.listening()
 
 
 async def test_in_memory_a_transient_message_is_confirmed_at_once() -> None:
@@ -56,8 +57,7 @@ async def test_in_memory_a_transient_message_is_confirmed_at_once() -> None:
 
 
 async def test_in_memory_what_is_persisted_is_confirmed_by_the_archive() -> None:
-    node = Node()
-    archive, device = await with_archive(node)
+    node, archive, device = await with_archive()
     device.ack("m1")
     confirmation = acknowledgements(node).confirmation(device.session, "m1")
     assert confirmation is archive.written
@@ -67,8 +67,7 @@ async def test_in_memory_what_is_persisted_is_confirmed_by_the_archive() -> None
 
 async def test_what_is_persisted_is_confirmed_when_mailbox_and_archive_have_it() -> None:
     """The mailbox forgets it earlier."""
-    node = Node(mailbox=(mailbox := DurableMailbox()))
-    archive, device = await with_archive(node)
+    node, archive, device = await with_archive(mailbox := DurableMailbox())
     device.ack("m1")
     assert archive.told == [("ann", "m1")]
     confirmation = acknowledgements(node).confirmation(device.session, "m1")
@@ -86,8 +85,7 @@ async def test_what_is_persisted_is_confirmed_when_mailbox_and_archive_have_it()
 
 @pytest.mark.parametrize("persisted", [False, True])
 async def test_the_archive_is_told_of_what_it_has(persisted: bool) -> None:
-    node = Node()
-    archive, device = await with_archive(node)
+    node, archive, device = await with_archive()
     await node.push("m1")
     node.trace("m1").persisted = persisted
     device.ack("m1")
@@ -110,7 +108,9 @@ async def test_a_message_that_came_on_an_earlier_connection_is_delivered_when_it
 
 def test_the_log_that_forgets_is_no_reason_to_keep_an_acknowledgement_to_oneself() -> None:
     node = Node()
-    acks = Acknowledgements(acks=node.acks, mailbox=node.mailbox, log=DeliveryLog(1), clock=node.clock)
+    acks = Acknowledgements(
+        acks=node.acks, mailbox=node.mailbox, log=DeliveryLog(1), clock=node.clock, archive=NoArchive()
+    )
     device = node.device()
     assert not acks.acknowledge_known(device.session, "m1")
     acks.acknowledge(device.session, "m1")

@@ -18,9 +18,13 @@ class Room:
         self.log = DeliveryLog(100)
         self.archive = FakeArchive()
         self.listeners = Listeners(
-            hub=self.node.hub, acks=self.node.acks, mailbox=self.node.mailbox, log=self.log, clock=self.node.clock
+            hub=self.node.hub,
+            acks=self.node.acks,
+            mailbox=self.node.mailbox,
+            log=self.log,
+            clock=self.node.clock,
+            archive=self.archive,
         )
-        self.listeners.archive = self.archive
 
     def message(
         self, id: str = "m1", *, seq: int = 50, ack: bool = True, persisted: bool = False, was_sent: bool = False

@@ -67,9 +67,8 @@ class FakeArchive:
 
 class ArchiveNode(Node):
     def __init__(self) -> None:
-        super().__init__()
         self.archive = FakeArchive()
-        self.delivery.use_archive(self.archive, limit=LIMIT)
+        super().__init__(archive=self.archive, archive_limit=LIMIT)
 
     def keep(self, id: str) -> Envelope:
         now_ms = self.clock.epoch_ms()

@@ -7,7 +7,6 @@ import pytest
 
 import app.delivery.replay
 from app.cluster.mailbox.memory import MemoryMailbox, MemoryStore
-from app.delivery.archive import NoArchive
 from app.delivery.mailbox import MailboxLimits
 from app.errors import Unavailable
 from app.messages.message import Envelope
@@ -202,7 +201,6 @@ async def test_a_client_that_goes_before_its_acknowledgement_is_written_is_not_w
 
 async def test_in_memory_what_is_not_persisted_is_confirmed_at_once() -> None:
     stage = Stage()
-    stage.delivery.use_archive(NoArchive(), limit=1)
     peer = await listening(stage)
     message_id = await stage.push("alice")
     peer.frames()

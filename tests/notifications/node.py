@@ -22,8 +22,10 @@ from app.hub.session import Session
 from app.messages.destinations import USER_ERRORS, USER_MESSAGES
 from app.messages.ids import id_factory
 from app.messages.message import NotifyMessage
+from app.notifications.archive import NotifyArchive
 from app.notifications.history import NotifyHistory
-from app.notifications.manager import NotifyManager, NotifyPolicy
+from app.notifications.manager import NotifyManager
+from app.notifications.policy import NotifyPolicy
 from app.stomp.events import Subscription
 from app.stomp.frames import AckMode, Frame, Version
 from app.timing.tasks import TaskOwner
@@ -31,6 +33,16 @@ from tests.clock import FakeClock
 from tests.fakes import FakeTransport
 
 INBOX_LIMIT = 10
+
+
+class ArchiveSwitch:
+    """The archive of a node, whose `target` a test may replace."""
+
+    def __init__(self, target: Any) -> None:
+        self.target = target
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.target, name)
 
 
 class Node:
@@ -42,6 +54,9 @@ class Node:
         self.mailbox = MemoryMailbox(MemoryStore(MailboxLimits(window_ms=0), clock))
         self.log = DeliveryLog(log_size)
         self.relay, self.tasks = MemoryBus().relay(), TaskOwner()
+        self.policy = NotifyPolicy()
+        self.archive = NotifyArchive(database=self.database, clock=clock, policy=self.policy)
+        self.read_archive: Any = ArchiveSwitch(self.archive)
         self.delivery = Delivery(
             hub=self.hub,
             acks=self.acks,
@@ -51,10 +66,17 @@ class Node:
             clock=clock,
             new_id=id_factory(clock),
             tasks=self.tasks,
+            archive=self.read_archive,
+            archive_limit=INBOX_LIMIT,
         )
-        self.manager = NotifyManager(database=self.database, delivery=self.delivery, clock=clock, policy=NotifyPolicy())
+        self.manager = NotifyManager(
+            database=self.database,
+            delivery=self.delivery,
+            clock=clock,
+            policy=self.policy,
+            marks=self.archive.marks,
+        )
         self.history = NotifyHistory(database=self.database, delivery=self.delivery, clock=clock)
-        self.delivery.use_archive(self.manager, limit=INBOX_LIMIT)
         self._sessions = 0
 
     def message(self, id: str | None = None, *, to: str = "ann", data: Any = "hello") -> NotifyMessage:
@@ -105,7 +127,7 @@ class Node:
 
     async def noted(self) -> None:
         """Returns once nothing waits to be written behind."""
-        await self.manager.close()
+        await self.archive.close()
 
     async def unread_is_exact(self) -> bool:
         counted = await self.sql("SELECT receiver, count(*) FROM notify_log WHERE NOT viewed GROUP BY receiver")
@@ -163,10 +185,11 @@ class Device:
 @asynccontextmanager
 async def running_node(url: str, clock: FakeClock | None = None, **options: Any) -> AsyncIterator[Node]:
     node = Node(url, clock or FakeClock(), **options)
-    task = asyncio.create_task(node.manager.run())
+    tasks = [asyncio.create_task(node.archive.run()), asyncio.create_task(node.manager.run())]
     try:
         yield node
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await node.database.aclose()

@@ -10,7 +10,8 @@ import pytest
 from app.db.database import Database
 from app.errors import Unavailable
 from app.messages.message import Envelope, MessageEncoder
-from app.notifications.manager import NotifyManager, NotifyPolicy
+from app.notifications.archive import NotifyArchive
+from app.notifications.policy import NotifyPolicy
 from app.notifications.repository import NotifyRepository, PushMark
 from tests.databases import migrated_database
 from tests.db.scripted import DRIVER_ERRORS, Moment, ScriptedDriver, name_of
@@ -94,15 +95,15 @@ async def test_a_defect_of_our_own_is_in_the_log_and_costs_no_transient_message(
     node: Node, caplog: pytest.LogCaptureFixture
 ) -> None:
     database = DefectiveDatabase(node.database.url.render_as_string(hide_password=False))
-    manager = NotifyManager(database=database, delivery=node.delivery, clock=node.clock, policy=NotifyPolicy())
-    node.delivery.use_archive(manager, limit=INBOX_LIMIT)
-    work = asyncio.create_task(manager.run())
+    archive = NotifyArchive(database=database, clock=node.clock, policy=NotifyPolicy())
+    node.read_archive.target = archive
+    work = asyncio.create_task(archive.run())
     await push_transient(node, "transient")
     device = node.device()
     replay = asyncio.create_task(device.replay())
     await eventually(lambda: "transient" in device.got())
     with pytest.raises(Unavailable):
-        await manager.pending("ann", limit=INBOX_LIMIT)
+        await archive.pending("ann", limit=INBOX_LIMIT)
     for task in (replay, work):
         task.cancel()
     await asyncio.gather(replay, work, return_exceptions=True)

@@ -10,7 +10,8 @@ from sqlalchemy import text
 from app.errors import Unavailable
 from app.messages.destinations import USER_ERRORS
 from app.messages.message import Envelope
-from app.notifications.manager import DAY_MS, RECOVERY_SLICE, NotifyPolicy
+from app.notifications.manager import RECOVERY_SLICE
+from app.notifications.policy import DAY_MS, NotifyPolicy
 from app.notifications.repository import NotifyRepository
 from tests.clock import FakeClock
 from tests.eventually import eventually
@@ -293,7 +294,7 @@ async def test_what_arrives_during_a_replay_reaches_the_live_session(node: Node,
 
 
 class FlakyArchive:
-    """Fails once, after `meanwhile`; then it is the manager's."""
+    """Fails once, after `meanwhile`; then it is that of the node."""
 
     def __init__(self, node: Node, meanwhile: Callable[[], Awaitable[object]]) -> None:
         self._node = node
@@ -307,16 +308,16 @@ class FlakyArchive:
             meanwhile, self._meanwhile = self._meanwhile, None
             await meanwhile()
             raise Unavailable("away")
-        return await self._node.manager.pending(receiver, limit=limit)
+        return await self._node.archive.pending(receiver, limit=limit)
 
     def delivered(self, receiver: str, message_id: str) -> None:
-        self._node.manager.delivered(receiver, message_id)
+        self._node.archive.delivered(receiver, message_id)
 
     def confirmation(self, receiver: str, message_id: str) -> Awaitable[None] | None:
-        return self._node.manager.confirmation(receiver, message_id)
+        return self._node.archive.confirmation(receiver, message_id)
 
     def replayed(self, message_id: str) -> None:
-        self._node.manager.replayed(message_id)
+        self._node.archive.replayed(message_id)
 
 
 @pytest.mark.parametrize("count", [3, INBOX_LIMIT + 5])
@@ -326,7 +327,7 @@ async def test_what_arrives_while_the_archive_cannot_be_read_reaches_the_live_se
     monkeypatch.setattr("app.delivery.replay.RETRY_S", 0.01)
     ids = await store_many(node, count)
     node.clock.advance(60)
-    node.delivery.use_archive(FlakyArchive(node, lambda: node.push("young")), limit=INBOX_LIMIT)
+    node.read_archive.target = FlakyArchive(node, lambda: node.push("young"))
     device = await node.listening()
     await eventually(lambda: len(node.tasks) == 0)
     assert device.got() == ["young", *ids[:INBOX_LIMIT]]
@@ -403,14 +404,14 @@ async def test_the_place_of_a_message_is_stored_with_its_push(node: Node) -> Non
     rows = {id: (seq, sent) for id, seq, sent in await node.sql("SELECT id, seq, sent FROM notify_log")}
     assert [bool(rows[id][1]) for id in ("m1", "m2", "m3")] == [True, False, True]
     assert rows["m1"][0] < rows["m2"][0] < rows["m3"][0]
-    archived, _ = await node.manager.pending("ann", limit=10)
+    archived, _ = await node.archive.pending("ann", limit=10)
     assert [(one.seq, one.was_sent) for one in archived] == [(rows[id][0], True) for id in ("m1", "m3")]
     assert device.got() == ["m1", "m3"]
 
 
 async def test_a_place_that_is_not_written_yet_is_known_all_the_same(node: Node) -> None:
     await node.push("m1", to="bob")
-    (archived,), _ = await node.manager.pending("bob", limit=10)
+    (archived,), _ = await node.archive.pending("bob", limit=10)
     assert archived.seq > 0
     assert not archived.was_sent
     await node.noted()

@@ -11,7 +11,8 @@ from sqlalchemy import text
 
 from app.errors import IdConflict
 from app.messages.types import NOTIFY_DELETED, NOTIFY_VIEWED
-from app.notifications.manager import DAY_MS, RETENTION_SLICE, NotifyPolicy
+from app.notifications.manager import RETENTION_SLICE
+from app.notifications.policy import DAY_MS, NotifyPolicy
 from app.notifications.repository import NotifyRepository, PushMark
 from tests.clock import FakeClock
 from tests.databases import KINDS, Kind, migrated_database, run_apart
