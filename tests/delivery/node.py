@@ -99,12 +99,14 @@ class Node:
         max_open_per_session: int = 1_000,
         archive: Archive | None = None,
         archive_limit: int = 10,
+        is_observed: bool = True,
     ) -> None:
         self.clock = clock or FakeClock()
         self.policy = policy or RetryPolicy()
         self.hub = Hub()
         self.log = DeliveryLog(log_size)
         self.events: list[Event] = []
+        observer = self.events.append if is_observed else None
         self.ledger = MemoryLedger() if ledger is None else ledger
         if mailbox is None:
             mailbox = MemoryMailbox(MemoryStore(limits or MailboxLimits(window_ms=0), self.clock))
@@ -116,7 +118,7 @@ class Node:
             clock=self.clock,
             log_events=log_events,
             max_open_per_session=max_open_per_session,
-            observer=self.events.append,
+            observer=observer,
         )
         self.tasks = TaskOwner()
         self.delivery = Delivery(
@@ -130,7 +132,7 @@ class Node:
             tasks=self.tasks,
             archive=archive,
             archive_limit=archive_limit,
-            observer=self.events.append,
+            observer=observer,
         )
         self._devices = 0
 

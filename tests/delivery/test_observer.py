@@ -69,5 +69,23 @@ def test_an_observer_that_raises_harms_nobody_and_is_logged_once(caplog: pytest.
     assert len([record for record in caplog.records if "of the application" in str(record.exc_info)]) == 1
 
 
+async def test_messages_are_sent_and_acknowledged_without_observers() -> None:
+    node = Node(policy=RetryPolicy(wait_s=5, interval_s=5, max_retries=1), is_observed=False)
+    device, silent = await node.listening(), await node.listening()
+    await node.push("m1")
+    node.clock.advance(5.1)
+    await node.delivery.sweep()
+    device.ack("m1")
+    node.clock.advance(5.1)
+    await node.delivery.sweep()
+    assert (device.got(), silent.got()) == (["m1", "m1"], ["m1", "m1"])
+    assert node.status("m1") == "delivered"
+    silent.leave()
+    late = node.device()
+    await node.push("m2")
+    late.ack("m2")
+    assert node.events == []
+
+
 def test_without_observers_there_is_nothing_to_call() -> None:
     assert combine([]) is None

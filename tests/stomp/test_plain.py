@@ -80,6 +80,7 @@ def test_receipt_is_requested() -> None:
         ACK.replace(b"content-length", b""),
         ACK.replace(b"\ndest", b"\ntransaction:t\ndest"),
         ACK.replace(b"\ndest", b"\0\ndest"),
+        ACK.replace(b"dest", b"d\0est"),
         ACK.replace(b"SEND", b"SENT"),
         b"SEND\n\n\0",
         LONG,
