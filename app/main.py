@@ -18,7 +18,7 @@ from app.delivery.observer import Observer
 from app.gateway.routing import DestinationRoutes
 from app.http.admission import LIMITS
 from app.messages.types import TypeRegistry
-from app.runtime.configuration import Extensions, check_settings, root_path, trusted_proxies
+from app.runtime.configuration import BuildBackplane, Consumer, Extensions, check_settings, root_path, trusted_proxies
 from app.runtime.runtime import open_runtime
 from app.settings import Settings
 from app.timing.clock import Clock
@@ -48,16 +48,27 @@ def create_app(
     routes: DestinationRoutes | None = None,
     types: TypeRegistry | None = None,
     observers: Sequence[Observer] = (),
+    consumers: Sequence[Consumer] = (),
+    backplane: BuildBackplane | None = None,
     clock: Clock | None = None,
 ) -> FastAPI:
-    """The service as an ASGI application; several in one process do not disturb each other.
+    """Return the service as an ASGI application; several in one process do not disturb each other.
 
-    `settings` None reads the environment. `authenticator` replaces tokens by your own way to know users, `routes` adds
-    application destinations, `types` replaces the message types, `observers` are told what happens to messages and
-    sessions (see `app.delivery.observer`). Raises ConfigurationError.
+    `settings` None reads the environment. `authenticator` replaces tokens by your own way to know users. `routes` adds
+    application destinations. `types` replaces the message types. `observers` are told what happens to messages and
+    sessions (see `app.delivery.observer`). `consumers` run as long as the service and are given its publisher.
+    `backplane` makes what nodes share. docs/extending.md has an example of each. Raises ConfigurationError.
     """
     settings = settings or Settings()
-    extensions = Extensions(authenticator=authenticator, routes=routes, types=types, clock=clock, observers=observers)
+    extensions = Extensions(
+        authenticator=authenticator,
+        routes=routes,
+        types=types,
+        clock=clock,
+        observers=observers,
+        consumers=consumers,
+        backplane=backplane,
+    )
     check_settings(settings, extensions)
 
     @asynccontextmanager

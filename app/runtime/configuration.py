@@ -3,9 +3,9 @@
 import logging
 import resource
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from app.auth.api_keys import ApiKeys
 from app.auth.claims import ClaimRules
@@ -23,8 +23,9 @@ from app.http.limits import HttpLimits
 from app.hub.outbox import OutboxLimits
 from app.messages.types import TypeRegistry
 from app.notifications.policy import NotifyPolicy
-from app.push.publisher import Lifetime
+from app.push.publisher import Lifetime, Publisher
 from app.redis.address import parse_redis_url
+from app.runtime.backplane import Backplane
 from app.settings import Settings
 from app.settings.groups import AccessSettings, DeliverySettings, HttpSettings, ServerSettings, StompSettings
 from app.sockjs.options import SockJsOptions
@@ -39,6 +40,12 @@ from app.version import SERVER
 
 if TYPE_CHECKING:
     from app.auth.tokens import JwtAuthenticator
+
+Consumer = Callable[[Publisher], Coroutine[Any, Any, None]]
+"""Takes work from elsewhere, such as a queue, and pushes; runs from the start of the service to its end."""
+
+BuildBackplane = Callable[[Settings, Clock], Backplane]
+"""Makes what nodes share, such as the relay; `app.runtime.backplane.build_backplane` is the service's own."""
 
 FEWEST_FILES, MOST_FILES = 128, 1000  # that are kept for other things than connections
 
@@ -56,13 +63,15 @@ class ApiLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extensions:
-    """What an application brings along; None and empty stand for the service's own."""
+    """What an application brings along, as `app.main.create_app` describes; None stands for the service's own."""
 
     authenticator: Authenticator | None = None
     routes: DestinationRoutes | None = None
     types: TypeRegistry | None = None
     clock: Clock | None = None
     observers: Sequence[Observer] = ()
+    consumers: Sequence[Consumer] = ()
+    backplane: BuildBackplane | None = None
 
 
 def check_settings(settings: Settings, extensions: Extensions) -> None:

@@ -98,6 +98,10 @@ async def open_runtime(settings: Settings, extensions: Extensions | None = None)
         stack.push_async_callback(runtime.gateway.aclose)
         stack.push_async_callback(runtime.sockjs.aclose)
         await runtime.backplane.wait_until_up()
+        consumers = TaskOwner()
+        stack.push_async_callback(consumers.aclose)
+        for consumer in extensions.consumers:
+            consumers.start(consumer(runtime.publisher), f"consumer {consumer.__name__}")
         yield runtime
 
 
@@ -106,7 +110,7 @@ def _build(
 ) -> Runtime:
     clock, observer = extensions.clock or SystemClock(), combine(extensions.observers)
     hub = Hub()
-    backplane = build_backplane(settings, clock)
+    backplane = (extensions.backplane or build_backplane)(settings, clock)
     acks = parts.ack_manager(settings, hub, backplane, clock, observer)
     log = DeliveryLog(settings.delivery_log_size)
     policy = configuration.notify_policy(settings)

@@ -1,31 +1,27 @@
-"""The examples of docs/embedding.md, run as they are printed there."""
-
-import asyncio
-import re
-from pathlib import Path
+"""The examples of docs/embedding.md."""
 
 import httpx
 import pytest
 
 from tests.client import listening
-from tests.service import Server, running
+from tests.docs.recipes import Recipes
+from tests.service import Server
 
-PAGE = (Path(__file__).parents[2] / "docs/embedding.md").read_text()
-FILES = dict(re.findall(r"```python\n# (\S+)\n(.*?)```", PAGE, re.DOTALL))
-TARGETS = re.findall(r"stomp-notify serve --app (\S+)", PAGE)
+RECIPES = Recipes("embedding.md")
 
 
 def test_every_example_has_its_command() -> None:
-    assert [f"{target.partition(':')[0]}.py" for target in TARGETS] == list(FILES)
+    assert [f"{target.partition(':')[0]}.py" for target in RECIPES.targets] == list(RECIPES.files)
 
 
-@pytest.mark.parametrize("target", TARGETS)
-def test_example_is_served_and_pushes(target: str) -> None:
+@pytest.mark.parametrize("target", RECIPES.targets)
+async def test_example_is_served_and_pushes(target: str) -> None:
     prefix = "/notify" if target.startswith("shop") else ""
-    with running(Server(arguments=("serve", "--app", target), files=FILES), f"{prefix}/readyz") as server:
-        asyncio.run(_push_and_echo(server, prefix, has_echo=target.startswith("notify")))
-        if prefix:
-            assert httpx.get(f"{server.url}/greeting").json() == "hello"
+    with RECIPES.served(target, f"{prefix}/readyz") as server:
+        await _push_and_echo(server, prefix, has_echo=target.startswith("notify"))
+        async with httpx.AsyncClient(base_url=server.url) as http:
+            if prefix:
+                assert (await http.get("/greeting")).json() == "hello"
 
 
 async def _push_and_echo(server: Server, prefix: str, *, has_echo: bool) -> None:
