@@ -8,7 +8,7 @@ CORE_TESTS := tests/stomp tests/sockjs/protocol tests/hub tests/delivery tests/c
 	tests/cluster/ledger
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: run cluster test test-fast docs coverage check soak chaos bench bench-peers format clean tools
+.PHONY: run cluster test test-fast docs journeys coverage check soak chaos bench bench-peers format clean tools
 
 run: $(VENV)/.run
 	$(BIN)/stomp-notify serve
@@ -42,6 +42,10 @@ check: $(VENV)/.dev
 # The pages that are generated: docs/settings.md and .env.example.
 docs: $(VENV)/.dev
 	$(BIN)/python -m app.settings.reference
+
+# Counts the calls of five journeys through the code and writes docs/journeys.md.
+journeys: $(VENV)/.dev
+	$(BIN)/python -m bench.journeys --write docs/journeys.md
 
 # Every fault, with an account of what reached which session: about 20 minutes. A full run writes docs/chaos.md;
 # `make chaos SCENARIOS="valkey-restart link-cut"` runs some. It fails if a promise was broken.

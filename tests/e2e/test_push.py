@@ -14,7 +14,7 @@ DEFAULT_ACK_CHECK_WAIT_S = 5.0
 
 
 async def post_with_curl(backend: Backend, path: str, data: str) -> str:
-    """With the command of the README where there is one."""
+    """With the command of docs/rest.md where there is one."""
     curl = shutil.which("curl")
     if curl is None:
         return (await backend.post(path, content=data.encode())).text
