@@ -1,4 +1,4 @@
-"""Sends to sessions, and goes on sending until each of them has acknowledged, or it is in vain."""
+"""Sends messages to sessions, and resends them until each session has acknowledged or the message expires."""
 
 import asyncio
 import logging
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Sweep:
-    """What one look at the ledger did: open records, resent, given up, and let go because their session is away."""
+    """The counts of one sweep: open records, resent, expired, and dropped because the session has gone."""
 
     total: int = 0
     retried: int = 0
@@ -36,9 +36,9 @@ class Sweep:
 
 
 class Sending(Struct, frozen=True):
-    """One attempt to bring a message to sessions, with all that is the same for each of them.
+    """One attempt to send a message: everything that is the same for all sessions.
 
-    `envelope` None: it is not to be acknowledged.
+    `envelope` None: the message is not acknowledged.
     """
 
     trace: Trace
@@ -50,7 +50,7 @@ class Sending(Struct, frozen=True):
 
 
 class AckManager:
-    """The only writer of the ledger. `log_events`: a line for every enqueue, ack and resend."""
+    """The only writer of the ledger. `log_events`: write a log line for each enqueue, acknowledgement and resend."""
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class AckManager:
     # Sending
 
     def prepare(self, envelope: Envelope, trace: Trace) -> Sending:
-        """For `send`: the next attempt, which the trace counts from here on."""
+        """Begin the next attempt of a message, for `send`."""
         trace.attempts += 1
         now_ms, now_s = self._clock.epoch_ms(), self._clock.monotonic()
         expires_s = now_s + (envelope.expires_ms - now_ms) / 1000
@@ -95,10 +95,10 @@ class AckManager:
         )
 
     def send(self, session: Session, sending: Sending) -> None:
-        """Sends to one session, which must listen, unless it has an open record of this message.
+        """Send to one listening session, unless it has an open record of the message.
 
-        A session that leaves too many unacknowledged is cut off, as one that does not read: what nobody has
-        acknowledged is in the inbox when it comes back.
+        A session that leaves too many messages unacknowledged ends with SLOW_CONSUMER. Unacknowledged messages stay in
+        the inbox.
         """
         trace, envelope = sending.trace, sending.envelope
         record = Record(trace, session.id, envelope, trace.attempts, sending.sent_ms, sending.due_s, sending.expires_s)
@@ -122,7 +122,7 @@ class AckManager:
     # Answers of clients
 
     def acknowledge(self, session: Session, message_id: str) -> bool:
-        """Ends the retries of a message to this session. False if there was nothing to end."""
+        """Close the record of a message sent to this session. Return False if none is open."""
         record = self._ledger.get(session.id, message_id)
         if record is None:
             return False
@@ -142,37 +142,37 @@ class AckManager:
         return True
 
     def up_to(self, session: Session, message_id: str) -> Sequence[str]:
-        """This message and the open ones sent to the session before it: what a cumulative ACK means.
+        """Return this message and the open ones sent to the session before it, as a cumulative ACK covers them.
 
-        1.2, "ACK": "acknowledges all messages received on the subscription up to and including" this one. Where it
-        is not open itself, nothing tells what came before it.
+        1.2, "ACK": "acknowledges all messages received on the subscription up to and including" this one. A message
+        that is not open covers itself alone.
         """
         if not self.is_open(session, message_id):
             return (message_id,)
         earlier = takewhile(lambda record: record.message_id != message_id, self._ledger.records(session.id))
         return (*(record.message_id for record in earlier), message_id)
 
-    def postpone(self, session: Session, message_id: str) -> None:
-        """NACK: again later, after one retry interval."""
+    def nack(self, session: Session, message_id: str) -> None:
+        """Resend the message after one retry interval."""
         record = self._ledger.get(session.id, message_id)
         if record is not None:
             due_s = self._clock.monotonic() + self._policy.interval_s
             self._ledger.reschedule(record, min(due_s, record.expires_s))
 
     def withdraw(self, session: Session, message_id: str) -> None:
-        """Nobody needs it any more."""
+        """Close the record of a message that the user has seen or deleted on another device."""
         record = self._ledger.get(session.id, message_id)
         if record is not None:
             self._ledger.close(record)
 
     def release(self, session: Session) -> None:
-        """The session ends or listens no more: its records leave; unacknowledged messages stay in the inbox."""
+        """Close all records of a session that ends or unsubscribes. Its messages stay in the inbox."""
         self._ledger.close_session(session.id)
 
     # The retry job
 
     async def sweep(self) -> Sweep:
-        """Handles the records that are due, and only those."""
+        """Resend or expire the records that are due. Other records are not touched."""
         done = Sweep(total=len(self._ledger))
         due = self._ledger.pop_due(self._clock.monotonic())
         for count, (record, due_s) in enumerate([(record, record.due_s) for record in due], start=1):
@@ -214,7 +214,7 @@ class AckManager:
             done.retried += 1
 
     def _next_due_s(self, record: Record, now_s: float) -> float:
-        """From when it was due, so that late looks add up to nothing; what was missed is not made up for."""
+        """Return the next due time, counted from the last one, so that late sweeps do not add up. Skip missed ones."""
         intervals = (now_s - record.due_s) // self._policy.interval_s + 1
         return min(record.due_s + intervals * self._policy.interval_s, record.expires_s)
 
@@ -250,7 +250,7 @@ class AckManager:
 
 
 def publication_of(envelope: Envelope, attempt: int, now_ms: int) -> Publication:
-    """The message for `/user/queue/msg`; the first sending is attempt 1 and carries no mark of it."""
+    """Return the message for `/user/queue/msg`. From attempt 2 on it carries `redelivered` and `attempt`."""
     headers = (("redelivered", "true"), ("attempt", str(attempt))) if attempt > 1 else ()
     body = envelope.encoder.encode(ack_retry_count=attempt - 1, ack_last_sent=now_ms)
     return Publication(envelope.message.id, USER_MESSAGES, body, headers)

@@ -1,4 +1,4 @@
-"""What devices say of the messages that they were sent."""
+"""The acknowledgements of clients: ACK, NACK and `/app/ack`."""
 
 from collections.abc import Awaitable
 
@@ -14,7 +14,7 @@ MAX_UNKNOWN_ACKS = 1_000
 
 
 class Acknowledgements:
-    """Passes an acknowledgement on to everything that remembers the message: ledger, log, mailbox and `archive`."""
+    """Records an acknowledgement in the ledger, the delivery log, the mailbox and `archive`."""
 
     def __init__(
         self,
@@ -34,12 +34,12 @@ class Acknowledgements:
         self._archive = archive
 
     def acknowledge_up_to(self, session: Session, message_id: str) -> None:
-        """This message and all that was sent to the session before it."""
+        """Acknowledge this message and all that were sent to the session before it."""
         for acknowledged in self._acks.up_to(session, message_id):
             self.acknowledge(session, acknowledged)
 
     def acknowledge(self, session: Session, message_id: str) -> None:
-        """Unknown ids are no error: from before a restart, or made up, so a session has a limited number of them."""
+        """Acknowledge a message. Ids unknown to this node are accepted, MAX_UNKNOWN_ACKS of them for each session."""
         if self.acknowledge_known(session, message_id):
             return
         was_open = self._acks.acknowledge(session, message_id)  # the log may have forgotten what the ledger has
@@ -50,7 +50,7 @@ class Acknowledgements:
             _take_from_replay(session, message_id)
 
     def acknowledge_known(self, session: Session, message_id: str) -> bool:
-        """As `acknowledge`. False, and nothing was done, if no message of this id was pushed or sent here lately."""
+        """Acknowledge a message that the delivery log has. Return False, and do nothing, if it has none of this id."""
         trace = self._log.get(message_id)
         if trace is None:
             return False
@@ -70,22 +70,22 @@ class Acknowledgements:
             self._observer(Acknowledged(trace.id, trace.type, session.user, session.id, None, now_ms))
 
     def confirmation(self, session: Session, message_id: str) -> Awaitable[None] | None:
-        """Completes when the acknowledgement survives the end of this process; None if it does.
+        """Return an awaitable that completes when the acknowledgement survives a crash of this node; None if it does.
 
-        A mailbox forgets after a while what the archive would send for longer.
+        Mailbox and archive are both awaited: the mailbox forgets acknowledgements before the archive drops messages.
         """
         in_mailbox = self._mailbox.confirmation(session.user, message_id)
         in_archive = self._archive.confirmation(session.user, message_id)
         return _both(in_mailbox, in_archive) if in_mailbox and in_archive else in_mailbox or in_archive
 
     def nack(self, session: Session, message_id: str, *, cumulative: bool = False) -> None:
-        """NACK: the record becomes due again after the retry interval."""
+        """Resend one message, or with `cumulative` all up to it, after the retry interval."""
         for refused in self._acks.up_to(session, message_id) if cumulative else (message_id,):
-            self._acks.postpone(session, refused)
+            self._acks.nack(session, refused)
 
 
 def _take_from_replay(session: Session, message_id: str) -> None:
-    """The replay may have read the message before, and has not sent it yet."""
+    """Keep a running replay from sending a message that it may have read already."""
     if session.replay is not None:
         session.replay.withdrawn.add(message_id)
 

@@ -1,4 +1,4 @@
-"""Where persisted messages wait for a user who is away: the port."""
+"""The port for persisted messages that no device has acknowledged."""
 
 from collections.abc import Awaitable, Sequence
 from typing import Protocol
@@ -8,26 +8,23 @@ from app.messages.message import Envelope
 
 class Archive(Protocol):
     async def holds_for(self, receiver: str, *, patience_s: float) -> bool:
-        """Whether anything is pending: for most who come nothing is. Raises Unavailable, after that time at last."""
+        """Return whether the receiver has pending messages. Raises Unavailable, at the latest after `patience_s`."""
 
     async def pending(self, receiver: str, *, limit: int) -> tuple[Sequence[Envelope], int]:
-        """The oldest that no session has acknowledged, in their order, and how many more there are.
-
-        Raises Unavailable.
-        """
+        """Return the oldest unacknowledged messages, in order, and how many more there are. Raises Unavailable."""
 
     def delivered(self, receiver: str, message_id: str) -> None:
-        """Mark a message that a device has acknowledged. Instant, written behind; unknown ids are no error."""
+        """Mark a message as acknowledged. Returns at once and writes later; unknown ids are ignored."""
 
     def confirmation(self, receiver: str, message_id: str) -> Awaitable[None] | None:
-        """Completes when the mark is written; None if none waits."""
+        """Return an awaitable that completes when the mark is written; None if no mark waits."""
 
     def replayed(self, message_id: str) -> None:
-        """A message that no session had been sent is sent now. Instant, written behind."""
+        """Mark a message as sent for the first time. Returns at once and writes later."""
 
 
 class NoArchive:
-    """Nothing is persisted."""
+    """An archive without messages."""
 
     async def holds_for(self, receiver: str, *, patience_s: float) -> bool:
         return False

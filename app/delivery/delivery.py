@@ -1,4 +1,4 @@
-"""Takes messages in and brings them to sessions: the service that everything that pushes calls."""
+"""Accepts messages and sends them to the sessions of their receivers."""
 
 from collections.abc import Awaitable, Callable, Container, Iterable, Sequence
 from typing import Literal
@@ -107,7 +107,7 @@ class Delivery:
             self._pushing.discard(trace.id)
 
     def _replayed(self, again: Trace) -> PushOutcome | None:
-        """The outcome of an earlier push of this id, as far as this node knows."""
+        """Return the outcome of an earlier push of this id; None if this node knows of none."""
         if again.id in self._pushing:
             raise Unavailable(f"the id {again.id} is being pushed right now", retry_after_s=1)
         return self._log.replay(again)
@@ -135,7 +135,7 @@ class Delivery:
         return outcome
 
     def _known(self, placed: Placed, trace: Trace, kind: Kind) -> PushOutcome:
-        """The mailbox has accepted the id before: for another node, or for this one, which did not hear of it."""
+        """Return the outcome of a push whose id the mailbox has accepted before, from this node or another."""
         if kind is GIVEN and placed.known != str(trace.digest):
             raise IdConflict(f"the id {trace.id} was pushed before with other content")
         if placed.unsafe is not None:
@@ -147,10 +147,10 @@ class Delivery:
     async def broadcast(
         self, message: NotifyMessage, destination: str = USER_MESSAGES, *, given_id: bool = False
     ) -> PushOutcome:
-        """To all that listen to `destination` on all nodes now, at most once.
+        """Send to the present subscribers of `destination` on all nodes, at most once.
 
-        A given id that was pushed before answers as with `push`. Raises InvalidMessage if no client can subscribe to
-        the destination, IdConflict, Unavailable.
+        A given id that was pushed before has the effect described at `push`. Raises InvalidMessage if no client can
+        subscribe to the destination, IdConflict, Unavailable.
         """
         if destination != USER_MESSAGES:
             destination = topic_destination(destination)
@@ -176,14 +176,14 @@ class Delivery:
         return trace.outcome
 
     async def publish(self, publication: Publication) -> int:
-        """As `broadcast`, for a body that goes out as it is. Return how many sessions of this node got it."""
+        """Broadcast a body as it is, without an id that repeats. Return the number of sessions reached on this node."""
         if publication.destination != USER_MESSAGES:
             publication.destination = topic_destination(publication.destination)
         await self._relay.publish(publication)
         return await self._fan_out_own(publication)
 
     async def _fan_out_own(self, publication: Publication) -> int:
-        """Send to the sessions of this node, behind what came from others before; return to how many."""
+        """Send to the sessions of this node, after what arrived from other nodes before. Return their number."""
         if (barrier := self._relay.barrier()) is not None:
             await barrier
         return await self._fan_out(publication)
@@ -212,10 +212,10 @@ class Delivery:
         self.streams.resume(users)
 
     def _restart(self, user: str, seqs: Container[int]) -> Callable[[], None]:
-        """The mailbox has lost its data: hold new messages until the result is called, and replay what it has then.
+        """Prepare replays after the mailbox has lost its data; the result starts them.
 
-        `seqs` are some of the new history. A session that has read the mailbox up to one of them needs no replay, nor
-        does one that has not read it yet.
+        Until then the sessions hold new messages. `seqs` belong to the new history: a session that has read the mailbox
+        up to one of them, or not at all, needs no replay.
         """
         starts = [
             self._replay.restart(session)
@@ -232,7 +232,7 @@ class Delivery:
     # Sessions
 
     def watch(self, session: Session, destination: str) -> Awaitable[None] | None:
-        """Once the result has been awaited, the session gets what is pushed to the destination on any node."""
+        """Let pushes on any node reach the session. They do once the result has been awaited; None: they do already."""
         return self._interest.gain(session.user, destination)
 
     def begin_replay(self, session: Session) -> None:
@@ -240,18 +240,18 @@ class Delivery:
         self._replay.begin(session)
 
     def replay(self, session: Session) -> Awaitable[None] | None:
-        """Read the mailbox of the session's user and send it; completes when it has been read, None if it has."""
+        """Read the mailbox of the session's user and start to send. Await the result until it is read, if any."""
         return self._replay.read(session)
 
     def leave(self, session: Session) -> None:
-        """The session has gone, or no longer listens to user messages."""
+        """Release what a session holds that has gone or has unsubscribed from user messages."""
         session.replay = None
         self._acks.release(session)
 
     # Changes of other devices
 
     def withdraw(self, user: str, ids: Sequence[str]) -> None:
-        """The user has seen or deleted these: no session of this node is sent them again."""
+        """Stop sending messages that the user has seen or deleted to the sessions of this node."""
         for message_id in ids:
             self._mailbox.acknowledge(user, message_id)
         self._withdraw_here(user, ids)
@@ -264,7 +264,7 @@ class Delivery:
                     session.replay.withdrawn.add(message_id)
 
     def tell(self, message: NotifyMessage, *, withdrawn: Iterable[str] = ()) -> None:
-        """To the sessions of its receiver that are there now, at most once; none is sent the `withdrawn` any more."""
+        """Send a change to the receiver's present sessions on all nodes, at most once, and withdraw `withdrawn`."""
         assert message.receiver is not None, "a change is one user's"
         body = MessageEncoder(message).encode(ack_retry_count=0, ack_last_sent=self._clock.epoch_ms())
         notice = Notice(
@@ -292,7 +292,7 @@ class Delivery:
     # Looking after
 
     async def sweep(self) -> None:
-        """What the retry job does: resends what is due, lets go of what expired."""
+        """Resend what is due and drop what has expired. The retry job calls this."""
         await self._acks.sweep()
         self._mailbox.expire(self._clock.epoch_ms())
 

@@ -1,18 +1,18 @@
-"""What the store keeps of a message for push_status, when no node may remember it."""
+"""The description of a message that the store keeps for push_status after the nodes have forgotten it."""
 
 from app.delivery.mailbox import Described
 from app.messages.message import Envelope
 
 
 def description(envelope: Envelope) -> str:
-    """Return the text, behind which comes how many nodes heard the message."""
+    """Return the description of a message. The store appends how many nodes received it."""
     message = envelope.message
     flags = f"{int(envelope.acknowledged)}{int(envelope.persisted)}"
     return f"{message.created} {envelope.expires_ms} {flags} {message.type} {envelope.receiver}\n"
 
 
 def described_by(text: str) -> Described | None:
-    """None for a text of another form."""
+    """Parse a description. Return None for a text of another form."""
     try:
         head, heard = text.rsplit("\n", 1)
         created, expires, flags, type, receiver = head.split(" ", 4)

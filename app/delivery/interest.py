@@ -1,4 +1,4 @@
-"""What the sessions of this node listen to, so that it gets that from the others and nothing else."""
+"""The subscriptions of this node at the relay: the union of those of its sessions."""
 
 from collections.abc import Awaitable
 
@@ -16,7 +16,7 @@ class Interest:
         hub.on_left = self.lose
 
     def gain(self, user: str, destination: str) -> Awaitable[None] | None:
-        """A session of the user listens to it; to be awaited until the other nodes know, None if they do."""
+        """Subscribe for a session. Await the result until other nodes know of it; None if they do."""
         if destination == USER_MESSAGES:
             self._streams.open(user)
             return self._relay.watch_user(user)
@@ -25,7 +25,7 @@ class Interest:
         return None
 
     def lose(self, user: str, destination: str) -> None:
-        """A session of the user listens to it no more; others may."""
+        """Unsubscribe unless another session of this node still listens."""
         if destination == USER_MESSAGES:
             if not self._hub.is_listening(user, USER_MESSAGES):
                 self._streams.close(user)

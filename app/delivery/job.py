@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 def sweep_period_s(policy: RetryPolicy) -> float:
-    """How often the job looks. A look that finds nothing due costs nothing worth counting."""
+    """Return the period of the job. A run that finds nothing due costs almost nothing."""
     wanted = min(policy.wait_s, policy.interval_s) / LOOKS_PER_INTERVAL
     return min(max(wanted, SHORTEST_PERIOD_S), LONGEST_PERIOD_S)
 

@@ -1,4 +1,4 @@
-"""Who was sent what and has not acknowledged it: the port."""
+"""The port for the records of messages that sessions were sent and have not acknowledged."""
 
 import sys
 from collections.abc import Sequence
@@ -19,23 +19,23 @@ class Ledger(Protocol):
     def __len__(self) -> int: ...
 
     def open(self, record: Record, *, at_most: int = sys.maxsize) -> bool:
-        """False, and nothing was done, if the session has as many open already, or one of this message."""
+        """Open a record. Return False if the session has `at_most` open ones, or one of this message."""
 
     def get(self, session_id: str, message_id: str) -> Record | None: ...
 
     def records(self, session_id: str) -> Sequence[Record]:
-        """Of one session, in the order in which they were opened."""
+        """Return the open records of a session, oldest first."""
 
     def count(self, session_id: str) -> int:
-        """How many records of the session are open."""
+        """Return the number of open records of a session."""
 
     def close(self, record: Record) -> None:
-        """Takes the record out and lets go of its message."""
+        """Remove a record and release its message."""
 
     def close_session(self, session_id: str) -> Sequence[Record]:
-        """Takes out all its records; what they were is in the answer."""
+        """Remove and return all records of a session."""
 
     def reschedule(self, record: Record, due_s: float) -> None: ...
 
     def pop_due(self, now_s: float) -> Sequence[Record]:
-        """The records that are due. They stay open, and come no more until they are rescheduled."""
+        """Return the records that are due. They stay open, and are not due again until they are rescheduled."""

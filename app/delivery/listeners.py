@@ -15,7 +15,7 @@ from app.timing.clock import Clock
 
 
 class Listeners:
-    """`archive` is told which of its messages are sent for the first time."""
+    """Sends messages to the listening sessions of this node. `archive` learns which are sent for the first time."""
 
     def __init__(
         self, *, hub: Hub, acks: AckManager, mailbox: Mailbox, log: DeliveryLog, clock: Clock, archive: Archive
@@ -40,14 +40,14 @@ class Listeners:
         return NEVER if self._hub.is_listening(envelope.receiver, USER_MESSAGES) else UNHEARD
 
     def apply(self, envelope: Envelope) -> None:
-        """Send a message from elsewhere, the next one of its receiver, unless it expired on its way."""
+        """Send a message of another node, the next in its receiver's order, unless it has expired."""
         if envelope.persisted or envelope.expires_ms > self._clock.epoch_ms():
             self.send(envelope, self._log.trace_of(envelope))
         else:
             self._hub.held.release(envelope.receiver, envelope.seq)
 
     def send(self, envelope: Envelope, trace: Trace) -> int:
-        """Send to the sessions of this node; return to how many."""
+        """Send to the sessions of this node. Return the number of sessions."""
         receiver, seq, held = envelope.receiver, envelope.seq, self._hub.held
         if held.by_user:
             held.release(receiver, seq)
@@ -69,15 +69,15 @@ class Listeners:
         return count
 
     def hold_broadcasts(self, user: str) -> None:
-        """Messages of the user are missing: broadcasts wait for those that are older than they are."""
+        """Hold broadcasts to the user's sessions while older messages of the user are missing."""
         self._hub.held.begin(user)
 
     def release_broadcasts(self, user: str) -> None:
-        """No message of the user is missing any more."""
+        """Send the held broadcasts: no message of the user is missing."""
         self._hub.held.end(user)
 
     def lose(self, user: str) -> None:
-        """Messages may have been missed: end the sessions, so that they come back for a replay."""
+        """End the user's sessions, which may have missed messages. Their clients reconnect and get a replay."""
         for session in self.of(user):
             if session.since is not None:
                 session.end(RESTART)
@@ -97,7 +97,7 @@ class Listeners:
             self._mailbox.acknowledge(session.user, trace.id)
 
     def _has(self, session: Session, trace: Trace) -> bool:
-        """Whether the message is on its way to this session, or was acknowledged by it."""
+        """Return whether the session was sent the message and needs no more of it from a replay."""
         if self._acks.is_open(session, trace.id):
             return True
         record = trace.records.get(session.id)

@@ -1,4 +1,4 @@
-"""What became of the latest deliveries: the memory behind push_status and behind ids that are used twice."""
+"""The delivery log: the latest messages and their outcomes, for push_status and for ids that are used twice."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -15,9 +15,10 @@ MAX_RECORDS = 32  # of one message; a user who reconnects all the time shall not
 
 
 class PushOutcome(Struct, frozen=True):
-    """`sessions` of this node got the message at once; `replayed`: the id was pushed before, this is what came then.
+    """The outcome of a push. `sessions` of this node received the message at once.
 
-    `unreached`: nodes that may not have heard a broadcast.
+    `replayed`: this is the outcome of an earlier push of the same id. `unreached`: nodes that may not have received a
+    broadcast.
     """
 
     id: str
@@ -29,7 +30,7 @@ class PushOutcome(Struct, frozen=True):
 
 
 class Record(Struct, eq=False):
-    """One message sent to one session. In the ledger while `envelope` is there, in the log for longer.
+    """One message sent to one session. It is in the ledger while it has its `envelope`, and in the log for longer.
 
     `due_s` and `expires_s` are monotonic seconds, `sent_ms` and `acked_ms` since 1970; `attempt` numbers the sendings
     of the message to its receiver, `retries` those to this session after the first.
@@ -85,7 +86,7 @@ class Trace(Struct, eq=False):
 
     @property
     def is_new(self) -> bool:
-        """Nobody can have it: the id was made here for this push, and nothing was sent yet."""
+        """Whether no session can have the message: its id was made for this push, and nothing has been sent."""
         return self.digest is None and not self.attempts and not self.persisted
 
     def compare(self, digest: int | None) -> None:
@@ -101,7 +102,7 @@ class Trace(Struct, eq=False):
         self.records[record.session_id] = record
 
     def acknowledge(self, session_id: str, now_ms: int) -> None:
-        """Note an acknowledgement of what was sent to the session before, and is not in the ledger any more."""
+        """Record an acknowledgement of a message that is not in the ledger now."""
         if self.acked_ms is None:
             self.acked_ms = now_ms
         record = self.records.get(session_id)
@@ -109,7 +110,7 @@ class Trace(Struct, eq=False):
             record.acked_ms = now_ms
 
     def forget(self) -> None:
-        """Let go of the records. Those that are open in the ledger keep this trace until they are closed."""
+        """Drop the records. Those that are open in the ledger keep this trace until they are closed."""
         self.is_forgotten = True
         self.records.clear()
 
@@ -125,12 +126,12 @@ class Trace(Struct, eq=False):
 
 
 def accepted_elsewhere(envelope: Envelope) -> Trace:
-    """The trace of a message that another node accepted, or of one that this node has forgotten; it has no outcome."""
+    """Return a trace without outcome, for a message that another node accepted or this node has forgotten."""
     return Trace.of(envelope, None)
 
 
 def broadcast_trace(message: NotifyMessage, digest: int, now_ms: int) -> Trace:
-    """The trace of a message that is sent once, now."""
+    """Return the trace of a message that is sent once, now."""
     return Trace(
         id=message.id,
         receiver=None,
@@ -144,7 +145,7 @@ def broadcast_trace(message: NotifyMessage, digest: int, now_ms: int) -> Trace:
 
 
 def digest_of(destination: str, encoder: MessageEncoder) -> int:
-    """64 bits of destination and content, the same in every process."""
+    """Return a 64-bit digest of destination and content, the same in every process."""
     content = b"%b\n%b" % (destination.encode(), encoder.content)
     return int.from_bytes(blake2b(content, digest_size=8).digest(), "big")
 
@@ -163,7 +164,7 @@ class DeliveryLog:
         return len(self._traces)
 
     def open_traces(self) -> Sequence[Trace]:
-        """Return the traces of messages that a device is to acknowledge, and of which no acknowledgement is known."""
+        """Return the traces of messages whose acknowledgement is outstanding."""
         return [trace for trace in self._traces.values() if trace.acknowledged and trace.acked_ms is None]
 
     def add(self, trace: Trace) -> None:
@@ -190,7 +191,7 @@ class DeliveryLog:
         return replace(trace.outcome, replayed=True)
 
     def trace_of(self, envelope: Envelope) -> Trace:
-        """Of a message that this node may never have heard of."""
+        """Return the trace of a message, and add one if the log has none."""
         trace = self.get(envelope.message.id)
         if trace is None or trace.receiver != envelope.receiver:
             trace = accepted_elsewhere(envelope)

@@ -1,4 +1,4 @@
-"""The messages of a user in their total order, and those that no device has acknowledged yet: the port.
+"""The port for a user's messages in their total order, and for those that no device has acknowledged.
 
 Each accepted message gets a sequence number, `seq`, above that of the message before it. The log keeps the latest
 messages, acknowledged or not, so that a node that was away catches up from its cursor, the seq that it applied last, or
@@ -17,7 +17,7 @@ RETRY_AFTER_S = 5
 
 
 class Keep(StrEnum):
-    """When the inbox keeps a message; the log always does."""
+    """When the inbox keeps a message. The log always keeps it."""
 
     ALWAYS = "always"
     UNHEARD = "unheard"
@@ -75,7 +75,7 @@ class Missed(NamedTuple):
 
 
 class Fate(Enum):
-    """What a mailbox knows of a message."""
+    """What became of a message in the mailbox."""
 
     WAITS = "waits"
     ACKNOWLEDGED = "acknowledged"
@@ -147,12 +147,12 @@ class Mailbox(Protocol):
         """Raises Unavailable."""
 
     def watch(self, user: str) -> None:
-        """A cursor depends on the user's history from now on."""
+        """Keep the user's history: a cursor of this node depends on it from now on."""
 
     def unwatch(self, user: str) -> None: ...
 
     def expire(self, now_ms: int) -> None:
-        """Drop what has expired, where nothing else does."""
+        """Drop expired messages, if the store does not do so itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

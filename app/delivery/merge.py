@@ -1,4 +1,4 @@
-"""Puts together what a replay has read and what arrived meanwhile."""
+"""Merges the messages that a replay has read with those that arrived meanwhile."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ def merge(
     *,
     limit: int = 0,
 ) -> Sequence[Envelope | Publication]:
-    """Everything once, in the order of acceptance.
+    """Return every message once, in the order of acceptance.
 
     What is held arrived in that order and keeps it, but for broadcasts with a seq; it has been sent to no session of
     this node before, and wins over what was read. `since` is the seq up to which `waiting` was read: a broadcast
@@ -73,7 +73,7 @@ def _places(held: Sequence[Envelope | Publication], since: int) -> Sequence[int]
 
 
 def _place(message: Envelope | Publication) -> int:
-    """Its seq, or what that would be about: an archived message that was not pushed yet has none."""
+    """Return the seq of a message. One from the archive that was not pushed yet gets an estimate."""
     if isinstance(message, Publication):
         return message.seq
     return message.seq or message.message.created * 1000 + 999

@@ -1,4 +1,4 @@
-"""A message that this node pushes, on its way to the sessions of this node."""
+"""A push of this node on its way to the sessions of this node."""
 
 from app.delivery.listeners import Listeners
 from app.delivery.log import Trace
@@ -11,7 +11,7 @@ NOT_PLACED = Placed()
 
 
 class OwnPush:
-    """Sent when the mailbox accepts it, in its place among the messages of other nodes. `sessions` got it."""
+    """Sends a message once the mailbox accepts it, in order with those of other nodes. `sessions` were reached."""
 
     __slots__ = ("_envelope", "_listeners", "_placed", "_relay", "_streams", "_trace", "keep", "sessions")
 

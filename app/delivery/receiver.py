@@ -1,4 +1,4 @@
-"""What a node does with what the relay brings from others: the port of its user."""
+"""The port by which the relay hands over what other nodes send."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -8,19 +8,19 @@ from app.messages.message import Envelope
 
 
 class Receiver(Protocol):
-    """All of it comes in the order of each publisher."""
+    """Receives what other nodes send, in the order of each publisher."""
 
     def receive_message(self, envelope: Envelope, previous: int) -> None:
-        """For a user that is watched here; `previous` is the seq of the message before it."""
+        """Receive a message for a watched user. `previous` is the seq of the user's message before it."""
 
     def receive_notice(self, notice: Notice) -> None:
-        """For a user that is watched here."""
+        """Receive a change for a watched user."""
 
     async def receive_publication(self, publication: Publication) -> object:
-        """For everybody, or for a topic that is watched here; nothing else comes until it is done."""
+        """Receive a broadcast, or a publication for a watched topic. Nothing else arrives until this completes."""
 
     def lose(self, users: Sequence[str]) -> None:
-        """The relay is away for these users, and what is published for them does not arrive until `resume`."""
+        """Note that messages for these users do not arrive until `resume`: the relay has lost its connection."""
 
     def resume(self, users: Sequence[str]) -> None:
-        """The relay was away, and what was published for these users meanwhile did not arrive."""
+        """Note that messages for these users arrive again. Those published since `lose` were missed."""

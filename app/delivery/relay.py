@@ -1,4 +1,4 @@
-"""How what is pushed on one node reaches the sessions of the others: the port. Its adapters live in `app.cluster`."""
+"""The port that carries pushes to the sessions of other nodes. Its adapters are in `app.cluster.relay`."""
 
 from collections.abc import Awaitable, Callable
 from typing import Protocol
@@ -8,23 +8,23 @@ from app.hub.publication import Notice, Publication, Published
 
 
 class Relay(Protocol):
-    """A user or a topic that is watched again and again is watched once."""
+    """Carries publications between nodes. Watching a user or topic twice has no further effect."""
 
     @property
     def is_up(self) -> bool:
-        """Whether all others can be reached."""
+        """Whether all other nodes can be reached."""
 
     def reaches(self, user: str) -> bool:
-        """Whether the sessions of the user on other nodes can be; without that nothing is accepted for him."""
+        """Return whether the user's sessions on other nodes can be reached. If not, pushes to the user are refused."""
 
     def listen(self, receiver: Receiver) -> None:
-        """`receiver` gets what other nodes send, from now on."""
+        """Hand what other nodes send to `receiver` from now on."""
 
     async def publish(self, publication: Publication) -> None:
-        """To every other node, or to those that watch the topic it is for; at most once. Raises Unavailable."""
+        """Send to every other node, or to those that watch the topic, at most once. Raises Unavailable."""
 
     def in_order(self, action: Callable[[], None]) -> None:
-        """Call `action` after everything that arrived before has been handled: mostly at once."""
+        """Call `action` when everything received so far has been handled, usually at once."""
 
     async def broadcast(self, publication: Publication, *, once: int | None = None) -> Published:
         """Publish, and say which nodes may not have heard. Raises Unavailable also if no other node can hear.
@@ -37,17 +37,17 @@ class Relay(Protocol):
         """Return an awaitable that completes when everything received so far is handled, or None if it is."""
 
     def tell(self, notice: Notice) -> None:
-        """To the other nodes that watch the user; at most once. Instant: it may be lost with the connection."""
+        """Send to the other nodes that watch the user, at most once. Returns at once; a lost connection may lose it."""
 
     def watch_user(self, user: str) -> Awaitable[None] | None:
-        """What is put into an inbox of the user comes here; once what is answered has been awaited, all of it does."""
+        """Receive the user's messages. All of them arrive once the result has been awaited; None: they do already."""
 
     def renew_user(self, user: str) -> None:
-        """Watch the user again: the server may have lost the subscription. What is asked after this comes after it."""
+        """Watch the user again, in case the server has lost the subscription. Later requests are handled after it."""
 
     def unwatch_user(self, user: str) -> None: ...
 
     def watch_topic(self, destination: str) -> Awaitable[None] | None:
-        """As `watch_user`, for what is published for the destination."""
+        """Receive the publications for the destination, as `watch_user` describes."""
 
     def unwatch_topic(self, destination: str) -> None: ...

@@ -1,4 +1,4 @@
-"""Sends what waits for a user to a session that has just subscribed."""
+"""Replays mailbox and archive to a session that has just subscribed."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -26,9 +26,10 @@ Found = tuple[Sequence[Envelope], int, bool]
 
 
 class Replay:
-    """`send` sends one message to one session, unless it has it already; `on_head`: see `Streams.read`.
+    """Runs the replays of this node.
 
-    `take_broadcasts` returns those up to a seq that wait while the user's messages are fetched.
+    `send` sends one message to one session, unless the session has it. `on_head`: see `Streams.read`.
+    `take_broadcasts` removes and returns the held broadcasts of a session up to a seq.
     """
 
     def __init__(
@@ -64,9 +65,9 @@ class Replay:
         session.subscribed_ms = self._clock.epoch_ms()
 
     def restart(self, session: Session) -> Callable[[], None]:
-        """Begin again, with what the session holds; the mailbox is read when the result is called.
+        """Begin a new replay that keeps what the session holds. The result reads the mailbox and starts it.
 
-        The session listened before, so it also needs what others acknowledge.
+        The session listened before, so it also needs messages that other sessions have acknowledged.
         """
         replay, since = Replaying(held=session.replay.held if session.replay else []), session.since or 0
         session.replay, session.since = replay, 0
@@ -81,9 +82,9 @@ class Replay:
         return start
 
     def read(self, session: Session) -> Awaitable[None] | None:
-        """Read the mailbox, then start to send. Completes when it has been read; None if it has.
+        """Read the mailbox, then start to send. Await the result until the mailbox is read; None if it is.
 
-        While the mailbox cannot be read it is tried again, as long as the session listens.
+        A failed read is repeated as long as the session listens.
         """
         replay = session.replay
         if replay is None:  # the session has gone
@@ -123,7 +124,7 @@ class Replay:
         return reading if isinstance(reading, Sequence) else await reading
 
     def _take(self, session: Session, replay: Replaying, waiting: Sequence[Envelope]) -> None:
-        """Start to send, unless another reading for the same replay was faster."""
+        """Start to send, unless another read for the same replay came first."""
         if session.replay is replay and self._running.get(session.id) is not replay:
             replay.waiting = waiting
             replay.held = _without_acknowledged(replay.held, waiting, session.since or 0)
@@ -133,10 +134,10 @@ class Replay:
     # Sending
 
     async def _run(self, session: Session, replay: Replaying) -> None:
-        """Send all that waits in the mailbox and the archive in its order, no faster than the session takes it.
+        """Send the messages of mailbox and archive in their order, no faster than the session takes them.
 
-        What the session has been sent and has not acknowledged is left to the retries. While the archive cannot be
-        read, new messages go on, and it is read again later.
+        Messages that the session has been sent are left to the retries. If the archive cannot be read, new messages go
+        out, and the archive is read again later.
         """
         try:
             while not await self._run_safely(session, replay):
@@ -157,14 +158,14 @@ class Replay:
                 self._release(session, replay)
 
     def _release(self, session: Session, replay: Replaying) -> None:
-        """End a replay that failed: send what it held."""
+        """End a failed replay and send what it held."""
         session.replay = None
         held, replay.held = replay.held, []
         for message in held:
             self._send_one(session, replay, message)
 
     async def _run_once(self, session: Session, replay: Replaying) -> bool:
-        """False if not everything could be read. From its end on the session gets new messages at once."""
+        """Send everything, then let new messages through. Return False if the archive could not be read."""
         archived, left_over, complete = await self._archived(session.user)
         replay.held += self._take_broadcasts(session, replay.head)
         messages = merge(replay.waiting, archived, replay.held, replay.head, limit=self._archive_limit)
@@ -182,7 +183,7 @@ class Replay:
     async def _send_slowly(
         self, session: Session, replay: Replaying, messages: Sequence[Envelope | Publication]
     ) -> bool:
-        """False if the session has gone, or replays anew, before the end."""
+        """Send the messages. Return False if the session ends or begins another replay meanwhile."""
         for count, message in enumerate(messages, start=1):
             if count % SLICE == 0:
                 await asyncio.sleep(0)
@@ -211,7 +212,7 @@ class Replay:
     # The archive
 
     async def _archived(self, user: str) -> Found:
-        """Without what was acknowledged a moment ago, of which the archive may not know yet."""
+        """Return what the archive has, without messages whose acknowledgements it may not have yet."""
         try:
             envelopes, left_over, complete = await self._find(user)
             if not envelopes:
@@ -240,7 +241,7 @@ class Replay:
             del read  # it may hold an error, which holds this frame
 
     def _forget(self, read: asyncio.Future[tuple[Sequence[Envelope], int]]) -> None:
-        """Take its error, which would be logged as a defect otherwise."""
+        """Retrieve the error of a read, which asyncio would log as never retrieved."""
         self._reads.discard(read)
         if not read.cancelled():
             read.exception()
@@ -249,7 +250,7 @@ class Replay:
 def _without_acknowledged(
     held: Sequence[Envelope | Publication], waiting: Sequence[Envelope], since: int
 ) -> list[Envelope | Publication]:
-    """Drop what arrived before the mailbox was read and is not in it: a session that has just come does not need it."""
+    """Drop held messages that were acknowledged before the mailbox was read: a new session does not need them."""
     ids = {envelope.message.id for envelope in waiting}
     return [
         one

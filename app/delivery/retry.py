@@ -1,4 +1,4 @@
-"""When an unacknowledged message is sent again. A decision, not a deed."""
+"""Decides when an unacknowledged message is resent. It does not send."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -19,7 +19,7 @@ class Retry(Enum):
 
 
 def plan_retry(*, now_s: float, expires_s: float, retries: int, policy: RetryPolicy) -> Retry:
-    """For a record that is due; `retries` it has had."""
+    """Decide what to do with a record that is due. `retries`: its resends so far."""
     if now_s >= expires_s or retries >= policy.max_retries:
         return Retry.EXPIRE
     return Retry.RESEND

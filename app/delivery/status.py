@@ -1,4 +1,4 @@
-"""What became of a message, beyond what the nodes that sent it remember."""
+"""The status of a message when the nodes that sent it have ended or forgotten it."""
 
 import asyncio
 import logging
@@ -40,7 +40,7 @@ async def shared_status(
 
 
 class AcknowledgementsOfOthers:
-    """Takes over what a node that ended had been told, while the mailbox remembers it."""
+    """Takes over the acknowledgements of a node that has ended, while the mailbox remembers them."""
 
     def __init__(self, *, log: DeliveryLog, mailbox: Mailbox, clock: Clock) -> None:
         self._log = log
@@ -48,7 +48,7 @@ class AcknowledgementsOfOthers:
         self._clock = clock
 
     async def take_over(self) -> None:
-        """Note in the log which messages were acknowledged elsewhere."""
+        """Record in the delivery log which messages were acknowledged to other nodes."""
         since_ms = self._clock.epoch_ms() - self._mailbox.remember_ms
         users: dict[str, list[Trace]] = {}
         for trace in self._log.open_traces():

@@ -67,13 +67,13 @@ class Streams:
         self._worker: asyncio.Task[None] | None = None
 
     def open(self, user: str) -> None:
-        """A session of the user listens. Opening twice is opening once."""
+        """Follow the user's messages: a session listens. A second call changes nothing."""
         if user not in self._streams:
             self._streams[user] = Stream()
             self._mailbox.watch(user)
 
     def close(self, user: str) -> None:
-        """No session of the user listens any more."""
+        """Stop following the user's messages: no session listens."""
         if self._streams.pop(user, None) is not None:
             self._mailbox.unwatch(user)
             self._listeners.release_broadcasts(user)
@@ -99,7 +99,7 @@ class Streams:
         return True
 
     def read(self, user: str, head: int) -> None:
-        """The mailbox was read for a session, or only its head: what was published before has arrived by now."""
+        """Compare the cursor with the head of the mailbox, which arrives after all that was published before it."""
         self._relay.in_order(partial(self._check, user, head))
 
     def _check(self, user: str, head: int) -> None:
@@ -117,7 +117,7 @@ class Streams:
             self._catch_up(user, stream)
 
     def lose(self, users: Sequence[str]) -> None:
-        """The relay is away until `resume`: broadcasts of others may arrive while messages do not."""
+        """Note that messages do not arrive until `resume`, though broadcasts of other nodes may."""
         for user in users:
             stream = self._streams.get(user)
             if stream is not None:
@@ -125,7 +125,7 @@ class Streams:
                 self._listeners.hold_broadcasts(user)
 
     def resume(self, users: Sequence[str]) -> None:
-        """The relay was away and is back: ask for what was published meanwhile."""
+        """Fetch what was published since `lose`."""
         for user in users:
             stream = self._streams.get(user)
             if stream is None:
@@ -156,7 +156,7 @@ class Streams:
             await asyncio.sleep(PAUSE_S if self._behind else 0)
 
     async def _ask(self, user: str) -> bool:
-        """False: the mailbox cannot be asked now, and the user is behind still."""
+        """Ask the mailbox for what was missed. Return False if it cannot be asked now."""
         stream = self._streams.get(user)
         if stream is None or stream.cursor is None:
             return True

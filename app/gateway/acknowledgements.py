@@ -1,4 +1,4 @@
-"""What a client sends to `/app/ack`."""
+"""Parses the body of a SEND to `/app/ack`."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ MAX_ACK_IDS = 1_000
 
 
 def parse_ack_ids(body: bytes) -> Sequence[str]:
-    """One id as it stands, one as a JSON string, or a JSON array of ids. Raises Rejected."""
+    """Return the ids of a body: one bare id, one JSON string, or a JSON array of ids. Raises Rejected."""
     text = text_of(body).strip()
     if is_message_id(text):
         return (text,)

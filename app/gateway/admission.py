@@ -54,7 +54,7 @@ async def count_in(services: Services, session: Session, retire: Callable[[str],
 
 
 def client_id_of(event: Connect) -> str | None:
-    """The device that the client says it is. Raises InvalidMessage."""
+    """Return the `client-id` of a CONNECT, None if it has none. Raises InvalidMessage."""
     client_id = event.headers.get("client-id")
     if client_id is not None and not CLIENT_ID.fullmatch(client_id):
         raise InvalidMessage(f"client-id is {client_id[:64]!r}; 1 to 64 visible ASCII characters were expected")
@@ -62,7 +62,10 @@ def client_id_of(event: Connect) -> str | None:
 
 
 def token_of(event: Connect) -> str:
-    """`Authorization`, else `passcode`: some clients always send an empty login and passcode beside it."""
+    """Return the token of a CONNECT: `Authorization`, else `passcode`. Raises Unauthorized.
+
+    Some clients always send an empty login and passcode beside `Authorization`.
+    """
     headers = event.headers
     value = headers.get("Authorization") or headers.get("authorization")
     token = bearer_token(value) if value else headers.get("passcode", "")

@@ -1,4 +1,4 @@
-"""Between a transport and a STOMP session: bytes in, events to the dispatcher, answers out."""
+"""A client's connection, between its transport, its STOMP session and the dispatcher."""
 
 import asyncio
 import logging
@@ -28,7 +28,10 @@ logger = logging.getLogger(__name__)
 
 
 class Connection:
-    """One client. The transport calls `receive` and `closed`, the owner all else. Only `retire` waits."""
+    """A client with its transport, before and after CONNECT.
+
+    The transport calls `receive` and `closed`; its owner calls everything else. Only `retire` waits.
+    """
 
     __slots__ = (
         "_bucket",
@@ -72,7 +75,7 @@ class Connection:
     # Called by the transport
 
     def receive(self, data: bytes) -> None:
-        """Takes bytes of the client, cut anywhere."""
+        """Take bytes that the client sent. They may be cut anywhere."""
         if self._over:
             return
         self.life.heard_s = self._services.clock.monotonic()
@@ -90,7 +93,7 @@ class Connection:
             self.transport.pause_reading()
 
     def closed(self) -> None:
-        """The transport is gone, for whatever reason. What the client has sent before is done first."""
+        """Finish after the transport has closed. Frames that the client sent before are handled first."""
         self._is_gone = True
         if not self._over and (self._held or (self._work and self._completes)):
             self._leave()
@@ -101,30 +104,30 @@ class Connection:
     # Called by the owner
 
     def end(self, reason: DisconnectReason) -> None:
-        """Hangs up. What was sent before still goes out, unless the client is too slow for it."""
+        """End the session and close the transport. What was sent before still goes out, except to a slow consumer."""
         self._finish(reason)
         self.transport.close(reason)
         if self._is_gone:
             self._owner.gone(self)
 
     def displace(self) -> bool:
-        """End to make room; False while a CONNECT is being answered."""
+        """End to make room for another connection. Return False while a CONNECT is being handled."""
         if self._work is None:
             self.end(DISPLACED)
         return self._work is None
 
     @property
     def is_busy(self) -> bool:
-        """A frame is being worked on or held back; little or nothing is read meanwhile."""
+        """Whether a frame is being handled or held back. Little or nothing is read meanwhile."""
         return self._work is not None or self._held is not None
 
     @property
     def is_held(self) -> bool:
-        """A frame waits because the client sent faster than it may."""
+        """Whether a frame is held back by the rate limit."""
         return self._held is not None
 
     def let_through(self) -> None:
-        """Handle frames that were held back, as many as the client may have sent by now."""
+        """Handle as many held-back frames as the rate limit now allows."""
         event, self._held, strain = self._held, None, self._strain
         assert event is not None, "only called while a frame is held"
         assert strain is not None, "made when the frame was held"
@@ -139,7 +142,7 @@ class Connection:
             self._refuse(too_fast(options.inbound_rate, options.inbound_patience_s), None)
 
     async def retire(self) -> None:
-        """A newer session of its device has come: what the client has sent is done or dropped when this returns."""
+        """End for a newer session of the same device. On return, every frame of this client is handled or dropped."""
         if not self._is_gone:
             self.end(REPLACED)
         for _ in range(2):  # for what is under way, then for the end of what came behind it
@@ -165,7 +168,7 @@ class Connection:
         self._has_rest = stomp.buffered > 0 or self._held is not None
 
     def _go_on(self) -> None:
-        """Continue with the frames behind one that is done."""
+        """Handle the frames behind one that has been handled."""
         self._pump()
         if self._is_gone:
             self.closed()
@@ -204,7 +207,7 @@ class Connection:
         return self._services.tasks.start(work, f"{name} of {self.name}")
 
     def _hold(self, event: Event) -> None:
-        """Keep a frame until the client may send again; those behind it wait in the client and on the way."""
+        """Hold a frame until the rate limit allows it. Reading pauses, so later frames wait at the client."""
         self._held = event
         self._has_rest = True
         self._strain = self._strain or Strain(self.life.heard_s)
@@ -221,7 +224,7 @@ class Connection:
         return None
 
     async def _await(self, pending: Awaitable[Confirmation | None], receipt: str | None) -> None:
-        """Does what could not be done at once; the frames behind it wait."""
+        """Await the rest of a frame's handling. The frames behind it wait."""
         try:
             confirmation = await pending
             if confirmation is None:
@@ -286,7 +289,7 @@ class Connection:
     # The end
 
     def _finish(self, reason: DisconnectReason) -> None:
-        """Leaves nothing behind; only the first call counts."""
+        """Release everything that the connection holds. Later calls do nothing."""
         if self._over:
             return
         self._over = True
@@ -302,12 +305,12 @@ class Connection:
         self._owner.ended(self, reason)
 
     def _leave(self) -> None:
-        """From here on nothing is sent to it."""
+        """Take the session out of the hub, so that nothing more is sent to it."""
         if self.session is not None and self._services.hub.leave(self.session):
             self._services.delivery.leave(self.session)
 
     @property
     def name(self) -> str:
-        """How log lines call it."""
+        """The name of the connection in log lines."""
         session = self.session
         return f"session {session.id}" if session else f"connection from {self.transport.remote}"

@@ -1,4 +1,4 @@
-"""Questions that a node asks all others: who is online, what became of a push, end this session. The port."""
+"""The port for questions to all other nodes: which sessions are online, what became of a push, end this session."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ Handler = Callable[[Question], Iterable[Any]]
 
 @dataclass(slots=True)
 class Answers:
-    """What the other nodes said, all together, and the nodes that did not answer in time."""
+    """The items that other nodes replied with, and the nodes that did not reply in time."""
 
     items: list[Any] = field(default_factory=list)
     unanswered: list[str] = field(default_factory=list)
@@ -19,7 +19,7 @@ class Answers:
 
 class Control(Protocol):
     def on(self, name: str, handler: Handler) -> None:
-        """`handler` answers the questions of this name that other nodes ask."""
+        """Let `handler` answer the questions of this name from other nodes."""
 
     async def ask(self, name: str, question: Question, *, enough: int | None = None) -> Answers:
-        """Asks all other nodes, and waits for `enough` items or for all nodes, until the adapter's timeout."""
+        """Ask all other nodes. Wait for `enough` items or for all nodes, until the adapter's timeout."""

@@ -1,4 +1,4 @@
-"""The application destinations that every user of the service knows, but for `/app/ack`, which `dispatch` handles."""
+"""The built-in application destinations. `/app/ack` is not among them: `dispatch` handles it."""
 
 from app.gateway.headers import user_headers
 from app.gateway.routing import AppMessage, DestinationRoutes
@@ -17,7 +17,7 @@ async def send_message(message: AppMessage) -> None:
 
 
 async def publish_as_sent(message: AppMessage, destination: str) -> None:
-    """The body and the user-defined headers as they came, to all subscribers of a topic on all nodes, at most once."""
+    """Publish body and user-defined headers unchanged to the subscribers of a topic on all nodes, at most once."""
     try:
         message.body.decode()
         binary = False

@@ -1,4 +1,4 @@
-"""Who is online and what became of a push, over all nodes; and how to end a session, wherever it is."""
+"""Look-ups over all nodes: online sessions and the status of pushes. Ends a session on whichever node holds it."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -25,7 +25,7 @@ Item = dict[str, Any]
 
 
 class Directory:
-    """Answers in JSON values, because that is what other nodes answer. Asks them only for what is not known here."""
+    """Looks up what this node knows and asks other nodes for the rest. Results are JSON values."""
 
     def __init__(
         self,
@@ -52,14 +52,16 @@ class Directory:
         control.on(STATUS, lambda question: self._status_here(question["id"]))
 
     async def sessions(self, user: str | None = None) -> tuple[Sequence[Item], Sequence[str]]:
-        """Of one user or of all, in the order in which they came; and the nodes that did not answer."""
+        """Return the sessions of one user or of all, oldest first, and the nodes that did not reply."""
         answers = await self._control.ask(SESSIONS, {"user": user})
         items = [*self._sessions_here(user), *answers.items]
         return sorted(items, key=lambda item: int(item["connected_at"])), answers.unanswered
 
     async def end_session(self, session_id: str) -> bool:
-        """Its client stays away. False if there is none of that id; Unavailable if a node that did not answer may
-        have it."""
+        """End a session with a close code that tells its client not to reconnect.
+
+        Return False if no node has it. Raises Unavailable if a node that may have it did not reply.
+        """
         if self._end_here(session_id):
             return True
         answers = await self._control.ask(END_SESSION, {"session": session_id}, enough=1)
@@ -68,9 +70,9 @@ class Directory:
         return bool(answers.items)
 
     async def status(self, message_id: str) -> tuple[Item | None, Sequence[str]]:
-        """Return what is remembered of a push, or None; and the nodes that did not answer.
+        """Return the status of a push, None if it is not known, and the nodes that did not reply.
 
-        The mailbox knows of acknowledgements whose node has ended.
+        Acknowledgements to nodes that have ended come from the mailbox.
         """
         answers = await self._control.ask(STATUS, {"id": message_id})
         known = [*self._status_here(message_id), *answers.items]
@@ -78,7 +80,7 @@ class Directory:
         return (item and await self._with_mailbox(item)), answers.unanswered
 
     async def _described(self, message_id: str) -> Item | None:
-        """What the mailbox has of a message that no node remembers."""
+        """Return the status of a message that only the mailbox still knows."""
         if message_id_problem(message_id) is not None:
             return None
         try:
@@ -98,7 +100,7 @@ class Directory:
         }
 
     async def _with_mailbox(self, item: Item) -> Item:
-        """Add what the mailbox knows, and leave out what only nodes of one version tell each other."""
+        """Add what the mailbox knows, and drop the fields that are internal to the nodes."""
         acknowledged, expires_ms = item.pop("acknowledged", False), item.pop("expires_ms", 0)
         item.setdefault("persisted", False)
         is_open = item["status"] != DELIVERED if acknowledged else item["status"] == "stored" and expires_ms
@@ -117,7 +119,7 @@ class Directory:
         return item
 
     async def is_acknowledged(self, user: str, message_id: str) -> bool:
-        """Whether the mailbox remembers an acknowledgement, which the database may not know yet."""
+        """Return whether the mailbox has an acknowledgement of the message. The database may get it later."""
         try:
             (acknowledged,) = await self._mailbox.acknowledged(user, [message_id])
         except Unavailable:

@@ -1,4 +1,4 @@
-"""What an event of a session means: one event, one call."""
+"""Maps each event of a session to one call of the hub, the delivery or a handler."""
 
 from collections.abc import Awaitable, Generator, Sequence
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ SessionEvent = Subscribe | Unsubscribe | Send | Ack | Nack | Commit | ReceiptOnl
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dispatcher:
-    """`allow_topic_send`: clients may SEND to `/topic/**`."""
+    """Handles the frames of sessions. `allow_topic_send`: clients may SEND to `/topic/**`."""
 
     hub: Hub
     delivery: Delivery
@@ -43,10 +43,11 @@ class Dispatcher:
     allow_topic_send: bool
 
     def perform(self, session: Session, event: SessionEvent) -> Awaitable["Confirmation | None"] | None:
-        """Do it at once, or return what has to be awaited: before the frames behind it are looked at, or, if that or
-        its result is a Confirmation, beside them.
+        """Handle an event at once, or return an awaitable that completes the handling.
 
-        Raises (now or when awaited) ServiceError where the session has to end, Rejected where it goes on.
+        The frames behind the event wait for the awaitable. They do not wait for a Confirmation, whether it is returned
+        or is the awaitable's result. Raises, now or when awaited, ServiceError if the session must end and Rejected if
+        it goes on.
         """
         if type(event) is Send:  # as nearly always
             if event.destination != APP_ACK:
@@ -75,7 +76,7 @@ class Dispatcher:
         return None
 
     def _confirmation(self, session: Session, ids: Sequence[str]) -> "Confirmation | None":
-        """For the RECEIPT of an acknowledgement, which promises that the message does not come again."""
+        """Return what the RECEIPT of an acknowledgement waits for: it promises that the message is not sent again."""
         pending = [
             confirmation
             for message_id in ids
@@ -84,7 +85,7 @@ class Dispatcher:
         return Confirmation(pending) if pending else None
 
     def _subscribe(self, session: Session, event: Subscribe) -> Awaitable[None] | None:
-        """Done when what is pushed from now on will come, from whichever node."""
+        """Subscribe. The result completes when every later push, on any node, reaches the session; None if at once."""
         subscription = event.subscription
         destination = subscription.destination
         if destination not in (USER_MESSAGES, USER_ERRORS):
@@ -115,7 +116,7 @@ class Dispatcher:
         return None
 
     async def _replay_later(self, session: Session, watching: Awaitable[None]) -> None:
-        """What was pushed before the other nodes knew is in the mailbox, what comes after is held."""
+        """Replay once other nodes know the subscription. Earlier pushes are in the mailbox; later ones are held."""
         await watching
         if (reading := self.delivery.replay(session)) is not None:
             await reading
@@ -153,7 +154,7 @@ class Dispatcher:
         return _handled(publish_as_sent(message, message.destination))
 
     async def _commit(self, session: Session, event: Commit) -> "Confirmation | None":
-        """All of it, in order; what is rejected does not keep the rest from being done, and is told at the end."""
+        """Handle every frame of a transaction in order. Rejections do not stop the others and are told at the end."""
         rejections: list[Rejected] = []
         acknowledged: list[str] = []
         for part in event.events:
@@ -176,7 +177,7 @@ def _acknowledged_by(event: SessionEvent) -> Sequence[str]:
 
 
 class Confirmation:
-    """Completes when acknowledgements are written; nothing behind them has to wait for that."""
+    """An awaitable that completes when acknowledgements are written. Later frames do not wait for it."""
 
     def __init__(self, pending: Sequence[Awaitable[None]]) -> None:
         self._pending = pending
@@ -195,7 +196,7 @@ async def _completed(pending: Awaitable[None]) -> None:
 
 
 def _handle(handler: Handler, message: AppMessage) -> Awaitable[None] | None:
-    """Call a handler. What the service refuses to it (a full inbox, say) is told to the client; the session goes on."""
+    """Call a handler. A ServiceError of its pushes is told to the client, and the session goes on."""
     try:
         pending = handler(message)
     except ServiceError as error:
@@ -211,7 +212,7 @@ async def _handled(pending: Awaitable[None]) -> None:
 
 
 def _sum_of(rejections: Sequence[Rejected]) -> Rejected:
-    """Combine the rejections of a transaction. A passing reason of one part is the reason of the whole."""
+    """Combine the rejections of a transaction. If one reason is temporary, the combined reason is."""
     worst = next((rejected for rejected in rejections if rejected.reason.may_reconnect), rejections[0])
     return Rejected(
         "; ".join(rejected.detail for rejected in rejections[:10]),

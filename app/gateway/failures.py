@@ -1,4 +1,4 @@
-"""What a client is told when a frame of it fails: the reason of the registry, and whether its session can go on."""
+"""Maps an error to what the client is told: a reason of the registry, and whether the session goes on."""
 
 from dataclasses import dataclass, field
 

@@ -1,4 +1,4 @@
-"""All connections of this node, and the one timer that looks after them."""
+"""All connections of this node, and the timer that keeps their heart-beats and time limits."""
 
 import asyncio
 import contextlib
@@ -41,9 +41,9 @@ logger = logging.getLogger(__name__)
 
 
 class Gateway:
-    """Makes connections of transports. `run` must be running for heart-beats and time limits to be kept.
+    """Opens connections for transports and ends them. `run` must be running: it keeps heart-beats and time limits.
 
-    `draining`: the process is about to end; nobody should come any more.
+    `draining`: the process is about to end, and new connections are closed with SERVICE RESTART at once.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Gateway:
         return iter(tuple(self._connections))
 
     def open(self, transport: Transport) -> Connection:
-        """The transport owes the connection every byte that comes, and one `closed` at the end."""
+        """Return a connection. The transport passes it every byte that arrives, and calls `closed` once at the end."""
         connection = Connection(transport, self._services, self)
         self._connections[connection] = self._schedule.add(connection, self._clock.monotonic() + self._tick_s)
         self._transports.add(connection)
@@ -161,7 +161,7 @@ class Gateway:
     # Ending one session
 
     def kick(self, session_id: str) -> bool:
-        """Ends a session of this node so that its client stays away. False if there is none of that id."""
+        """End a session with a code that tells its client not to reconnect. Return False if there is none."""
         return self._end(session_id, FORCED)
 
     def _replaced(self, session_id: str) -> None:
@@ -174,7 +174,7 @@ class Gateway:
         return connection is not None
 
     def end_overdue(self, user: str, again: bool) -> Verdict:
-        """For `Presence.end_overdue`."""
+        """End the user's most overdue session of this node, as `Presence.end_overdue` asks."""
         now_s = self._clock.monotonic()
         connections = [self._sessions[session.id] for session in self._services.hub.sessions_of(user)]
         silences = {connection: judge(connection, now_s, again) for connection in connections}
@@ -200,11 +200,11 @@ class Gateway:
                 await asyncio.sleep(0)
 
     def held(self) -> Sequence[Connection]:
-        """Return the connections whose client sends faster than it may."""
+        """Return the connections that the rate limit holds back."""
         return tuple(self._held)
 
     def let_through(self, connections: Iterable[Connection]) -> None:
-        """Handle frames that were held back, of each client as many as it may have sent by now."""
+        """Handle as many held-back frames of each client as the rate limit now allows."""
         for connection in connections:
             if connection in self._held:
                 connection.let_through()
@@ -212,7 +212,7 @@ class Gateway:
                     self._held.discard(connection)
 
     def due(self) -> list[Connection]:
-        """Those that something may have to be done about now; the caller has to look after each of them."""
+        """Return the connections whose heart-beats and time limits must be checked now, and unschedule them."""
         return self._schedule.pop_due(self._clock.monotonic())
 
     def look_after(self, connections: Iterable[Connection]) -> None:
@@ -226,14 +226,14 @@ class Gateway:
                 self._connections[connection] = self._schedule.add(connection, check_s)
 
     async def drain(self) -> None:
-        """Tells every client to reconnect elsewhere, and waits a while until they have got all that was sent."""
+        """Close every session with 1012. Wait up to DRAIN_S until the clients have received what was sent."""
         self._end_all()
         if self._transports:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._all_gone.wait(), DRAIN_S)
 
     async def aclose(self) -> None:
-        """Ends what is left at once."""
+        """End all remaining connections at once."""
         self._end_all()
         await self._tasks.aclose()
 
@@ -244,7 +244,7 @@ class Gateway:
 
 
 def tick_s(heartbeat: Heartbeat) -> float:
-    """How often to look, for the shortest interval that was promised to be kept."""
+    """Return the timer's interval in seconds: a tenth of the shortest heart-beat, within bounds."""
     intervals = [ms for ms in (heartbeat.send_ms, heartbeat.receive_ms) if ms]
     wanted = min(intervals, default=math.inf) / 1000 / TICKS_PER_INTERVAL
     return min(max(wanted, SHORTEST_TICK_S), LONGEST_TICK_S)

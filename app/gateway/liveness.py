@@ -1,4 +1,4 @@
-"""What the silence of a client means: when it is asked, when its place may be given away, when it is gone."""
+"""Decides from a client's silence whether it is asked for a sign of life, may be replaced, or has gone."""
 
 from enum import Enum
 
@@ -17,7 +17,7 @@ class Silence(Enum):
 
 
 class Liveness:
-    """Of one connection. `heard_s`: when something came last. All times are seconds of one clock."""
+    """The signs of life of one connection. `heard_s` is when the last byte came, in seconds of a monotonic clock."""
 
     __slots__ = ("_asked_s", "_overdue_s", "_timer", "heard_s", "opened_s")
 
@@ -28,19 +28,21 @@ class Liveness:
         self._asked_s = now_s
 
     def agree(self, heartbeat: Heartbeat, now_s: float) -> None:
-        """From here on the client is held to it."""
+        """Start to keep the heart-beats that were agreed on."""
         self._timer = HeartbeatTimer(heartbeat, now_s)
         if heartbeat.receive_ms:
             self._overdue_s = OVERDUE_INTERVALS * heartbeat.receive_ms / 1000
 
     def check(self, now_s: float, late_s: float, has_sent: bool) -> tuple[Due, float | None]:
-        """As `HeartbeatTimer.check`."""
+        """Return what is due and when to check again, as `HeartbeatTimer.check` does."""
         assert self._timer is not None, "agreed on before"
         return self._timer.check(now_s, late_s, self.heard_s, has_sent)
 
     def judge(self, transport: Transport, now_s: float, again: bool) -> Silence:
-        """Whether others may have its place. A client that promised no heart-beats is asked, where its transport can
-        ask; not where it was asked a moment ago: `again`.
+        """Return whether a new session of the user may take the place of this one.
+
+        A client without heart-beats is asked for a sign of life if its transport can ask. `again`: it was asked a
+        moment ago and is not asked again.
         """
         if self._overdue_s is not None:
             return Silence.OVERDUE if now_s - self.heard_s > self._overdue_s else Silence.ALIVE

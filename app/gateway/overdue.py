@@ -1,4 +1,4 @@
-"""Overdue sessions, silent for too long: a new session of a user at the limit takes the place of one of them."""
+"""Overdue sessions: silent for so long that a new session of a user at the limit takes the place of one of them."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -9,7 +9,7 @@ RECHECK_DELAY_S = 1.5
 
 
 class Verdict(NamedTuple):
-    """On the sessions that a user has on some nodes."""
+    """What was found out about the sessions of a user on some nodes."""
 
     ended: Sequence[str] = ()
     """Members whose overdue sessions have ended."""

@@ -1,4 +1,4 @@
-"""What a connection tells the one that opened it."""
+"""The port by which a connection tells the gateway what becomes of it."""
 
 from typing import Protocol, TypeVar
 
@@ -11,25 +11,25 @@ C = TypeVar("C", contravariant=True)
 
 
 class Owner(Protocol[C]):
-    """Makes connections, and learns from each what becomes of it."""
+    """The maker of connections, which keeps account of them."""
 
     def admitting(self, connection: C) -> None:
-        """The connection is about to become the session of its `session_id`."""
+        """Note that the connection is about to become the session `session_id`."""
 
     async def retire(self, session_id: str) -> None:
-        """End a session of this node, for a newer one of its device; what its client has sent is done first."""
+        """End a session of this node for a newer one of its device, after the frames that its client has sent."""
 
     def admitted(self, connection: C, session: Session) -> None:
-        """The connection is a session."""
+        """Note that the connection has become a session."""
 
     def refused(self, connection: C, failure: Failure) -> None:
-        """The client gets an ERROR, and the connection ends."""
+        """Note that the client is sent an ERROR and the connection ends."""
 
     def held_back(self, connection: C) -> None:
-        """A frame waits for `Connection.let_through`."""
+        """Call `Connection.let_through` later: the rate limit holds a frame back."""
 
     def ended(self, connection: C, reason: DisconnectReason) -> None:
-        """The session, or the connection that never was one, is over."""
+        """Note that the session has ended, or the connection before it was a session."""
 
     def gone(self, connection: C) -> None:
-        """The transport has gone as well."""
+        """Note that the transport has closed, too."""

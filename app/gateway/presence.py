@@ -1,4 +1,4 @@
-"""How many sessions a user has, wherever they are: the port. Its adapters live in `app.cluster`."""
+"""The port for the sessions that a user has on all nodes. Its adapters are in `app.cluster.presence`."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -21,4 +21,4 @@ class Presence(Protocol):
         """
 
     def leave(self, user: str, session_id: str) -> None:
-        """Instant; of a session that never joined it is no error."""
+        """Count a session out. Returns at once; a session that never joined is ignored."""

@@ -1,4 +1,4 @@
-"""How fast a client may talk."""
+"""The rate limit on the frames of a client."""
 
 
 class TokenBucket:
@@ -22,7 +22,7 @@ class TokenBucket:
 
 
 class Strain:
-    """How long a client has been sending too fast: grows while one of its frames waits, shrinks while none does.
+    """How long a client has exceeded its rate: grows while one of its frames waits, shrinks while none does.
 
     Times are seconds of one clock.
     """
@@ -39,7 +39,7 @@ class Strain:
         self._change(True, now_s)
 
     def end(self, now_s: float) -> None:
-        """Note that no frame waits any more."""
+        """Note that no frame waits now."""
         self._change(False, now_s)
 
     def _change(self, is_waiting: bool, now_s: float) -> None:

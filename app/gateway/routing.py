@@ -22,7 +22,7 @@ from app.push.publisher import Publisher
 
 
 class Rejected(Exception):
-    """A handler cannot take what a client sent; the session goes on.
+    """Raised by a handler that cannot take what a client sent. The session goes on.
 
     The client is told on `/user/queue/errors`. `detail` is one sentence about what was wrong and what was expected.
     A client that does not subscribe to that queue gets an ERROR with `title` and a close with `reason`, if it asked for
@@ -91,7 +91,7 @@ class DestinationRoutes:
         self._handlers: dict[str, Handler] = {}
 
     def message(self, destination: str) -> Callable[[Handler], Handler]:
-        """Registers a handler, sync or async, for exactly this destination.
+        """Register a handler, sync or async, for exactly this destination.
 
         A sync handler must not block. It runs for frames of one session in their order, and a RECEIPT is sent when it
         is done. Raises ValueError if the destination is taken or lies outside `/app/`.
@@ -111,7 +111,7 @@ class DestinationRoutes:
         return self._handlers.get(destination)
 
     def include(self, other: "DestinationRoutes") -> None:
-        """Takes over all handlers of `other`. Raises ValueError if a destination is taken, as `/app/ack` always is."""
+        """Add all handlers of `other`. Raises ValueError if a destination is taken, as `/app/ack` always is."""
         for destination, handler in other._handlers.items():
             if destination == APP_ACK:
                 raise ValueError(f"{destination} is where clients acknowledge messages, and takes no handler")

@@ -1,4 +1,4 @@
-"""What every connection works with."""
+"""The services and options that all connections share."""
 
 from dataclasses import dataclass, field
 

@@ -1,4 +1,4 @@
-"""What the gateway does about connections whose clients are silent."""
+"""Checks silent connections: sends heart-beats, and ends those whose client has gone."""
 
 from app.disconnects import CONNECT_TIMEOUT, HEARTBEAT_LOST
 from app.gateway.connection import Connection

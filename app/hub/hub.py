@@ -1,4 +1,4 @@
-"""Who is here and what they listen to."""
+"""The sessions of this node, their subscriptions, and the fan-out to them."""
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
@@ -12,7 +12,7 @@ FAN_OUT_SLICE = 500  # frames that are written before the loop gets a turn: some
 
 
 class Hub:
-    """The sessions of this node. All methods but `fan_out` are instant, and all belong to one event loop."""
+    """The sessions of this node by id, user and destination. Only `fan_out` waits. For one event loop."""
 
     def __init__(self) -> None:
         self._sessions: dict[str, Session] = {}
@@ -34,7 +34,7 @@ class Hub:
         self._users.setdefault(session.user, {})[session.id] = session
 
     def leave(self, session: Session) -> bool:
-        """Ends all its subscriptions. False if it was not here."""
+        """Remove a session and its subscriptions. Return False if it is not here."""
         if self._sessions.get(session.id) is not session:
             return False
         del self._sessions[session.id]
@@ -54,7 +54,7 @@ class Hub:
         return self._sessions.get(session_id)
 
     def sessions_of(self, user: str) -> Sequence[Session]:
-        """In the order in which they came."""
+        """Return the sessions of a user, oldest first."""
         sessions = self._users.get(user)
         return tuple(sessions.values()) if sessions else ()
 
@@ -62,14 +62,14 @@ class Hub:
         return tuple(self._users)
 
     def subscribe(self, session: Session, subscription: Subscription, destination: str | None = None) -> None:
-        """`destination` is the one spelling of that of the subscription, if it has several."""
+        """Add a subscription. `destination` is the canonical spelling of the subscription's destination."""
         destination = destination or subscription.destination
         subscriber = Subscriber(session, subscription, destination)
         session.subscribers[destination] = (*session.listens_to(destination), subscriber)
         self._destinations.setdefault(destination, {})[subscriber] = None
 
     def unsubscribe(self, session: Session, subscription: Subscription, destination: str | None = None) -> None:
-        """`subscription` is one that `subscribe` was given, `destination` too."""
+        """Remove a subscription. Both arguments are those that `subscribe` was given."""
         destination = destination or subscription.destination
         left = []
         for subscriber in session.listens_to(destination):
@@ -87,7 +87,7 @@ class Hub:
         return destination in self._destinations
 
     def is_listening(self, user: str, destination: str) -> bool:
-        """Whether any session of the user listens to it."""
+        """Return whether any session of the user subscribes to the destination."""
         return any(session.listens_to(destination) for session in self.sessions_of(user))
 
     def _drop(self, subscriber: Subscriber) -> None:
@@ -98,10 +98,10 @@ class Hub:
             del self._destinations[destination]
 
     async def fan_out(self, publication: Publication, *, may_wait: bool = False) -> int:
-        """Send to all that listen to its destination now; return to how many sessions.
+        """Send to the present subscribers of the destination. Return the number of sessions.
 
-        It lets the loop run between slices; sessions that leave or unsubscribe meanwhile are passed over.
-        `may_wait`: where older messages are still to be sent, by a replay or after catching up, it waits for them.
+        The event loop runs between slices; sessions that leave or unsubscribe meanwhile are skipped. `may_wait`: a
+        session with a replay or missed messages gets the publication after those.
         """
         subscribers = self._destinations.get(publication.destination)
         if not subscribers:

@@ -1,4 +1,4 @@
-"""What waits for a socket that does not take it fast enough."""
+"""A connection's outbound queue, bounded in frames and bytes."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ class OutboxLimits:
 
 
 class Outbox:
-    """A bounded queue of (data, binary). One frame always fits, whatever its size: it could never be sent otherwise."""
+    """A bounded queue of (data, binary). An empty queue takes a frame of any size, or it could never be sent."""
 
     __slots__ = ("_frames", "_limits", "size_bytes")
 
@@ -26,7 +26,7 @@ class Outbox:
         return len(self._frames)
 
     def offer(self, data: bytes, binary: bool = False) -> DisconnectReason | None:
-        """Takes the frame, or says why the connection has to end: the frame is not taken then."""
+        """Take the frame and return None, or return the reason to end the connection."""
         size = self.size_bytes + len(data)
         if self._frames and (len(self._frames) >= self._limits.max_frames or size > self._limits.max_bytes):
             return SLOW_CONSUMER
@@ -35,7 +35,7 @@ class Outbox:
         return None
 
     def take(self) -> tuple[bytes, bool]:
-        """The oldest frame and whether it is binary. Raises IndexError if there is none."""
+        """Remove and return the oldest frame and whether it is binary. Raises IndexError if there is none."""
         data, binary = self._frames.popleft()
         self.size_bytes -= len(data)
         return data, binary

@@ -1,4 +1,4 @@
-"""A message that is encoded once and sent to many."""
+"""A message that is encoded once for many subscribers."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -104,7 +104,7 @@ class Publication(Struct):
 
 
 class Notice(Struct, frozen=True, kw_only=True):
-    """For the sessions of one user that are there now, at most once. `withdrawn` are messages that he needs no more."""
+    """A change for the user's present sessions, sent at most once. `withdrawn` ids are not sent to them any more."""
 
     user: str
     publication: Publication
@@ -112,7 +112,7 @@ class Notice(Struct, frozen=True, kw_only=True):
 
 
 class Published(NamedTuple):
-    """What came of a publication. `unreached`: nodes that may not have heard it.
+    """The result of a publication. `unreached`: nodes that may not have received it.
 
     `is_repeat`: another node has published its id before, and nothing was published now. `seq`: see `Publication`.
     """
@@ -123,7 +123,7 @@ class Published(NamedTuple):
 
 
 def encode_message(publication: Publication, profile: Profile) -> bytes:
-    """The MESSAGE frame (1.2, "MESSAGE")."""
+    """Encode a MESSAGE frame (STOMP 1.2, "MESSAGE")."""
     message_id, body = publication.message_id, publication.body
     start, middle = profile.standard_headers(publication.destination, publication.content_type)
     written_id = message_id if ":" not in message_id else encode_header("", message_id, version=profile.version)[1:]

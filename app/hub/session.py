@@ -1,4 +1,4 @@
-"""One STOMP connection as the rest of the service sees it."""
+"""A STOMP session as hub and delivery see it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -27,7 +27,7 @@ class Subscriber:
 
 
 class Session:
-    """What the hub fans out to. It is live from `Hub.join` to `Hub.leave`."""
+    """A session that the hub fans out to. `live` from `Hub.join` to `Hub.leave`."""
 
     __slots__ = (
         "client_id",
@@ -84,19 +84,19 @@ class Session:
         self.transport.send(data, binary)
 
     def publish(self, publication: Publication) -> None:
-        """To each of its subscriptions for the destination."""
+        """Send a publication to each subscription of the session for its destination."""
         for subscriber in self.subscribers.get(publication.destination, ()):
             self.deliver(publication.frame_for(subscriber.profile), publication.binary)
 
     def hold(self, message: Any) -> None:
-        """Keep an envelope or a publication until the replay has sent what is older; a full buffer ends the session."""
+        """Hold an envelope or publication until the replay has sent the older ones. A full buffer ends the session."""
         assert self.replay is not None, "only a replay holds messages back"
         self.replay.held.append(message)
         if len(self.replay.held) > MAX_HELD:
             self.end(SLOW_CONSUMER)
 
     def deliver(self, data: bytes, binary: bool = False) -> None:
-        """As `send`, for a MESSAGE: the client may answer each with one acknowledgement at no charge."""
+        """Send a MESSAGE. The client may acknowledge each once without using up its rate."""
         self.has_sent = True
         self.unanswered += 1
         self.transport.send(data, binary)
@@ -104,7 +104,7 @@ class Session:
 
 @dataclass(slots=True)
 class Replaying:
-    """The mailbox is being sent to a session: new messages are held, so that none overtakes an older one.
+    """The state of a replay to one session. New messages are held, so that none overtakes an older one.
 
     `waiting` are the envelopes that were read, `held` envelopes and publications in the order of their arrival;
     `withdrawn` are ids that are not to be sent any more; `head` is the seq of the latest message when it was read.

@@ -1,4 +1,4 @@
-"""The port behind which a connection's bytes travel."""
+"""The port for what carries the bytes of a connection."""
 
 from typing import Protocol
 
@@ -21,25 +21,25 @@ class Transport(Protocol):
 
     @property
     def has_room(self) -> bool:
-        """Whether there is room for more than what has to be sent now; what can wait should."""
+        """Whether the outbox has room for replays and resends."""
 
     def send(self, data: bytes, binary: bool = False) -> None:
-        """Hands over one STOMP frame or heart-beat. A full outbox ends the connection with SLOW_CONSUMER."""
+        """Send one STOMP frame or heart-beat. A full outbox ends the connection with SLOW_CONSUMER."""
 
     def close(self, reason: DisconnectReason) -> None:
-        """Ends the connection after what was sent before; a slow consumer gets nothing more."""
+        """Close after everything that was sent before. A slow consumer gets nothing more."""
 
     def pause_reading(self) -> None:
-        """The connection has enough to do: bring no more until `resume_reading`."""
+        """Stop reading until `resume_reading`."""
 
     def resume_reading(self) -> None: ...
 
     def ask(self) -> bool:
-        """Asks the client for a sign of life. False: this transport cannot, or not now."""
+        """Ask the client for a sign of life. Return False if this transport cannot ask now."""
 
     @property
     def is_asked(self) -> bool:
-        """It has been asked, and nothing has come since."""
+        """Whether the client was asked for a sign of life and has sent nothing since."""
 
     async def writable(self) -> None:
-        """Returns once there is room for more, or the connection has ended."""
+        """Return once `has_room` is true or the connection has ended."""

@@ -94,7 +94,8 @@ class Publisher:
         message_id = derived_id if id is None else _checked(id)
         message = self._message(STRING_MSG, None, data, message_id)
         outcome = await self._delivery.broadcast(message, destination, given_id=message_id is not None)
-        self._tell(outcome, STRING_MSG, destination, persisted=False)
+        if self._observer is not None:
+            _tell(self._observer, outcome, STRING_MSG, destination, persisted=False)
         return outcome
 
     async def publish(self, request: PushRequest, *, derived_id: str | None = None) -> PushOutcome:
@@ -104,24 +105,22 @@ class Publisher:
         None, too, the message gets a new id.
         """
         message_id = derived_id if request.id is None else _checked(request.id)
-        if request.receiver is None:
-            if request.persist:
-                raise InvalidMessage("persist: a broadcast is not stored", errors=_at_persist)
-            message = self._message(request.type, None, request.data, message_id)
-            outcome = await self._delivery.broadcast(message, given_id=message_id is not None)
-        else:
-            outcome = await self._push(request, receiver_name(request.receiver), message_id)
-        self._tell(outcome, request.type, USER_MESSAGES, persisted=request.persist)
-        return outcome
-
-    async def _push(self, request: PushRequest, receiver: str, message_id: str | None) -> PushOutcome:
+        receiver = None if request.receiver is None else receiver_name(request.receiver)
+        if receiver is None and request.persist:
+            raise InvalidMessage("persist: a broadcast is not stored", errors=_at_persist)
         message = self._message(request.type, receiver, request.data, message_id)
-        if request.persist:
-            return await self._history.save_and_publish(message)
-        expires_ms = message.created + self._ttl_ms(request.ttl_ms)
-        encoder, message.data = MessageEncoder(message), None  # as `without_data`; nobody else has the message yet
-        envelope = Envelope(message, encoder, expires_ms, request.ack)
-        return await self._delivery.push(envelope, given_id=message_id is not None)
+        if receiver is None:
+            outcome = await self._delivery.broadcast(message, given_id=message_id is not None)
+        elif request.persist:
+            outcome = await self._history.save_and_publish(message)
+        else:
+            expires_ms = message.created + self._ttl_ms(request.ttl_ms)
+            encoder, message.data = MessageEncoder(message), None  # as `without_data`; no other code has it yet
+            envelope = Envelope(message, encoder, expires_ms, request.ack)
+            outcome = await self._delivery.push(envelope, given_id=message_id is not None)
+        if self._observer is not None:
+            _tell(self._observer, outcome, request.type, USER_MESSAGES, persisted=request.persist)
+        return outcome
 
     async def publish_batch(
         self, items: Sequence[PushRequest | ServiceError], derived_id: DerivedId = lambda item: None
@@ -139,13 +138,6 @@ class Publisher:
 
         return await run_batch(items, push_item, waits=self._waits)
 
-    def _tell(self, outcome: PushOutcome, type: str, destination: str, *, persisted: bool) -> None:
-        if self._observer is not None and not outcome.replayed:
-            event = Accepted(
-                outcome.id, type, outcome.receiver, destination, persisted, outcome.status, outcome.sessions
-            )
-            self._observer(event)
-
     def _message(self, type: str, receiver: str | None, data: Any, message_id: str | None) -> NotifyMessage:
         self._types.check(type, data)
         return NotifyMessage(message_id or self._delivery.new_id(), type, receiver, data, False, self._clock.epoch_ms())
@@ -157,6 +149,11 @@ class Publisher:
             problem = f"ttl_ms is {wanted}, at most {self._lifetime.max_ms} is allowed"
             raise InvalidMessage(problem, errors=[{"loc": ["ttl_ms"], "msg": problem}])
         return wanted
+
+
+def _tell(observer: Observer, outcome: PushOutcome, type: str, destination: str, *, persisted: bool) -> None:
+    if not outcome.replayed:
+        observer(Accepted(outcome.id, type, outcome.receiver, destination, persisted, outcome.status, outcome.sessions))
 
 
 def _checked(message_id: str) -> str:
