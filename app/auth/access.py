@@ -1,4 +1,4 @@
-"""Who may push: back ends with an API key, or with a token of scope `push`."""
+"""Access to the push routes: an API key, or a token with the scope `push`."""
 
 from app.auth.api_keys import ApiKeys, key_principal
 from app.auth.bearer import bearer_token
@@ -36,7 +36,7 @@ class PushAccess:
         return identity.principal
 
     async def _unproven(self, authorization: str | None) -> str:
-        """The principal where no credential is needed: an invalid token is as good as none."""
+        """Return the principal where no credential is required. An invalid token counts as none."""
         if authorization is None:
             return ANONYMOUS
         try:

@@ -41,7 +41,7 @@ def key_principal(key: str) -> str:
 
 
 def _check(number: int, key: str) -> str:
-    """What is said of a key gives its place in the list, never the key."""
+    """Refuse a key that cannot be used. The error gives its position in the list, never the key."""
     if not (key and key.isascii() and key.isprintable()):
         raise ConfigurationError(f"API_KEYS: key {number} is empty or has characters that are not printable ASCII")
     return key

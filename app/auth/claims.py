@@ -1,4 +1,4 @@
-"""From the claims of a verified token to an identity. Pure: the time is an argument."""
+"""Maps the claims of a verified token to an identity. Time is an argument."""
 
 import json
 import math
@@ -17,7 +17,7 @@ _LAST_EXACT_FLOAT = 2.0**53
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimRules:
-    """What a token has to claim. None stands for "not asked for".
+    """The claims that a token must have. None: not required.
 
     `leeway_s` forgives clocks that differ. `require_exp` refuses tokens that never expire.
     """
@@ -97,13 +97,13 @@ def _user(claims: Mapping[str, object], name: str) -> str:
 
 
 def _realm(claims: Mapping[str, object]) -> str:
-    """The issuer, quoted: one that contains ":" must not read like another issuer with another user."""
+    """Return the quoted issuer, so that one with ":" in it does not read like another issuer with another user."""
     issuer = claims.get("iss")
     return "jwt:" + (quote(issuer, errors="surrogatepass") if isinstance(issuer, str) else "")
 
 
 def _scopes(claims: Mapping[str, object]) -> frozenset[str]:
-    """Everything the scope claims grant; what has another form grants nothing."""
+    """Return the scopes that the claims grant. Claims of another form grant none."""
     found: set[str] = set()
     for name in _SCOPE_CLAIMS:
         value = claims.get(name)

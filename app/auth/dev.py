@@ -1,4 +1,4 @@
-"""Tokens for people who try the service out."""
+"""The tokens of development."""
 
 from app.auth.ports import Authenticator, Identity
 from app.errors import Unauthorized

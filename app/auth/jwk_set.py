@@ -15,7 +15,7 @@ _KEY_TYPES: Mapping[object, type[Algorithm]] = {"RSA": RSAAlgorithm, "EC": ECAlg
 
 
 class InvalidKeySet(Exception):
-    """The answer of an identity provider cannot be used; the text says why."""
+    """Raised for a response of an identity provider that cannot be used. The text says why."""
 
 
 def parse_key_set(body: bytes, *, max_keys: int) -> tuple[VerifyingKey, ...]:

@@ -1,4 +1,4 @@
-"""The keys of an identity provider behind a URL, kept while they are good and never fetched more often than needed."""
+"""The keys of an identity provider, fetched from a URL, cached, and fetched again no more often than needed."""
 
 import asyncio
 import logging
@@ -31,7 +31,7 @@ class JwksLimits:
 
 
 class JwksKeys:
-    """Keys from `url`, fetched when first needed, again when they are old, and again for a key id nobody knows.
+    """Keys from `url`, fetched when first needed, when they are old, and for an unknown key id.
 
     Concurrent lookups share one fetch. While the identity provider is out of reach the keys of the last good answer
     count for `stale_s`; an answer without a single usable key is not a good one.

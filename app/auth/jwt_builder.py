@@ -1,4 +1,4 @@
-"""From the JWT_* settings to an authenticator, or to an error that names the setting to change."""
+"""Makes an authenticator from the JWT_* settings. Errors name the setting to change."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Keys that verify tokens: what each one can verify, and the seam behind which they come from.
+"""Keys that verify tokens, and the port that they come from.
 
 The algorithm belongs to the key, not to the token (RFC 8725 section 3.1): a secret is known to HMAC alone and a public
 key never to HMAC, so a token signed with the public key as if it were a secret meets no code that would try it.
@@ -29,7 +29,7 @@ PublicKey = RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey | Ed448Publ
 
 @dataclass(frozen=True, slots=True)
 class SecretKey:
-    """A shared secret, of any length: whoever makes it has judged that. `algorithms` is a part of `SYMMETRIC`."""
+    """A shared secret; its maker has checked its length. `algorithms` is a part of `SYMMETRIC`."""
 
     value: bytes
     algorithms: frozenset[str]
@@ -52,7 +52,7 @@ Key = SecretKey | VerifyingKey
 
 
 class KeySource(Protocol):
-    """Where keys come from. `algorithms`: it is never asked for any other."""
+    """The port for a source of keys. It is asked only for its `algorithms`."""
 
     @property
     def algorithms(self) -> frozenset[str]: ...

@@ -1,4 +1,4 @@
-"""Who a client is, and the port that finds it out."""
+"""The identity of a client, and the port that verifies it."""
 
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -17,7 +17,7 @@ def check_user_id(user: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What a token proved. `user` is what `check_user_id` makes of the given one, which may raise `Unauthorized`.
+    """The identity that a token proves. `user` is in its canonical spelling. Raises `Unauthorized` for an invalid one.
 
     The service itself asks only for the scope `push` (push and session routes); all others are kept for applications.
     `realm` says who vouches for the user, and contains no secret.
@@ -32,7 +32,7 @@ class Identity:
 
     @property
     def principal(self) -> str:
-        """The name of the caller, the same for every token of theirs: `jwt:<issuer>:<user>`, `dev:<user>`."""
+        """The name of the caller, the same for all their tokens: `jwt:<issuer>:<user>`, `dev:<user>`."""
         return f"{self.realm}:{self.user}"
 
 

@@ -1,4 +1,4 @@
-"""Message ids: made here, given by the caller, or derived from the caller's Idempotency-Key."""
+"""Message ids: generated, chosen by the caller, or derived from the caller's Idempotency-Key."""
 
 import hashlib
 import random
@@ -20,7 +20,7 @@ def is_message_id(text: str) -> bool:
 
 
 def message_id_problem(value: str) -> str | None:
-    """What is wrong with an id that a caller gave, as a sentence, or None.
+    """Return what is wrong with a caller's id, as a sentence, or None.
 
     The alphabet keeps ids unescaped in every STOMP version, free of the "/" of ack ids and fit for URLs.
     """
@@ -30,7 +30,7 @@ def message_id_problem(value: str) -> str | None:
 
 
 def given_id_problem(value: str) -> str | None:
-    """As `message_id_problem`, and ids that look derived are refused: they would take the place of another push."""
+    """Return what is wrong with an id for a push. Ids that look derived from a key are refused, too."""
     if value.startswith(DERIVED_ID_PREFIX):
         return f"an id must not start with {DERIVED_ID_PREFIX}: these ids are derived from Idempotency-Keys"
     return message_id_problem(value)
@@ -50,7 +50,7 @@ def derived_id(caller: str, key: str, item: int) -> str:
 
 
 def id_factory(clock: Clock, source: random.Random | None = None) -> Callable[[], str]:
-    """Ids of 36 characters that sort by the time they were made; within a process strictly."""
+    """Return a maker of ids of 36 characters that sort by time of creation, strictly so within a process."""
     rng = source or random.Random(random.SystemRandom().getrandbits(64))  # unique, not secret
     last_ms, count = 0, 0
 

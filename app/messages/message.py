@@ -1,4 +1,4 @@
-"""The message that users know, and its JSON."""
+"""The message, its JSON, and the envelope it travels in."""
 
 from typing import Any, Self
 
@@ -25,14 +25,14 @@ class NotifyMessage(Struct):
 
 
 def addressed(message: NotifyMessage) -> NotifyMessage:
-    """With its receiver in the one spelling of the name. Raises InvalidMessage if it cannot name a user."""
+    """Return the message with the canonical spelling of its receiver. Raises InvalidMessage."""
     assert message.receiver is not None, "a broadcast has no receiver"
     name = receiver_name(message.receiver)
     return message if name == message.receiver else replace(message, receiver=name)
 
 
 def _as_json(value: Any) -> Any:
-    """Of what the encoder does not know."""
+    """Encode pydantic models, which the encoder does not know."""
     known = to_jsonable_python(value)
     if known is value:  # a key that is no text: the encoder would ask again and again
         raise TypeError(f"{value!r} cannot be written as JSON here")
@@ -44,7 +44,7 @@ _ACCOUNT = b',"ack_retry_count":'
 
 
 class MessageEncoder:
-    """The JSON of one message, of which only the account of its sending changes from one sending to the next."""
+    """The JSON of one message. Only `ack_retry_count` and `ack_last_sent` differ between its sendings."""
 
     __slots__ = ("_start",)
 
@@ -53,7 +53,7 @@ class MessageEncoder:
 
     @classmethod
     def of_json(cls, text: bytes) -> Self:
-        """Of what `encode` made, with whatever fields were added behind. Raises ValueError for anything else."""
+        """Parse what `encode` returned, with or without fields added at its end. Raises ValueError."""
         encoder = cls.__new__(cls)
         encoder._start = text[: text.rindex(_ACCOUNT)]
         return encoder
@@ -63,7 +63,7 @@ class MessageEncoder:
         return b'%b%b%d,"ack_last_sent":%d}' % (self._start, _ACCOUNT, ack_retry_count, ack_last_sent)
 
     def addressed(self, old: str, new: str) -> Self:
-        """The same with another receiver, without reading `data` again."""
+        """Return an encoder for another receiver that reuses the encoded `data`."""
         encoder = self.__class__.__new__(self.__class__)
         # A quotation mark in an id or a type would be escaped: what is found first is the field.
         encoder._start = self._start.replace(_receiver_field(old), _receiver_field(new), 1)
@@ -71,7 +71,7 @@ class MessageEncoder:
 
     @property
     def content(self) -> bytes:
-        """All but the times and the account: the same for a message that is pushed again."""
+        """The JSON without times and counters: equal for a message that is pushed again."""
         return self._start.rpartition(b',"created":')[0]
 
     def __len__(self) -> int:
@@ -102,14 +102,14 @@ class Envelope(Struct, eq=False):
     acked_ms: int = 0
 
     def without_data(self) -> Self:
-        """For those who keep it: the encoder has the text, and parsed JSON can take 20 times the memory of its text."""
+        """Return an envelope to keep: its encoder has the text, and parsed JSON can take 20 times the memory of it."""
         message = self.message
         if message.data is None:
             return self
         return replace(self, message=replace(message, data=None))
 
     def addressed(self) -> Self:
-        """As `addressed` does it with the message."""
+        """Return the envelope with the canonical spelling of its receiver. Raises InvalidMessage."""
         message = addressed(self.message)
         if message is self.message:
             return self

@@ -1,4 +1,4 @@
-"""What a user does with the messages that are stored for them."""
+"""A user's history: pages, the unread count, and marking messages as viewed or deleting them."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from app.timing.clock import Clock
 
 
 class NotifyHistory:
-    """Changes are announced to all devices of the user."""
+    """Reads and changes the stored messages of users. Changes are announced to all devices of the user."""
 
     def __init__(self, *, database: Database, delivery: Delivery, clock: Clock) -> None:
         self._database = database
@@ -22,7 +22,7 @@ class NotifyHistory:
     async def page(
         self, user: str, *, before: Cursor | int | None, offset: int, limit: int
     ) -> tuple[Sequence[NotifyLog], Cursor | None]:
-        """Return a page, newest first, and where the next one begins."""
+        """Return a page, newest first, and the cursor of the next page, None at the end."""
         async with self._database.read() as session:
             rows = await NotifyRepository(session).history(user, before=before, offset=offset, limit=limit + 1)
         page = rows[:limit]
@@ -33,7 +33,7 @@ class NotifyHistory:
             return await NotifyRepository(session).unread_count(user)
 
     async def mark_viewed(self, user: str, ids: Sequence[str]) -> tuple[int, int]:
-        """Return how many were unread, and how many are left."""
+        """Mark messages as viewed. Return how many were unread before and how many unread ones are left."""
         async with self._database.transaction() as session:
             repository = NotifyRepository(session)
             changed = await repository.mark_viewed(user, ids, self._clock.epoch_ms())
@@ -42,7 +42,7 @@ class NotifyHistory:
         return len(changed), unread
 
     async def delete(self, user: str, ids: Sequence[str]) -> tuple[int, int]:
-        """As `mark_viewed`, for rows that are to go."""
+        """Delete messages. Return how many were deleted and how many unread ones are left."""
         async with self._database.transaction() as session:
             repository = NotifyRepository(session)
             changed = await repository.delete(user, ids)

@@ -26,14 +26,14 @@ logger = logging.getLogger(__name__)
 
 
 class Result(NamedTuple):
-    """The answer to a request. Not `final`: parts of it failed for passing reasons, so a retry runs them again."""
+    """The response to a request. Not `final`: parts failed for temporary reasons, and a retry runs those again."""
 
     text: str
     final: bool = True
 
 
 class IdempotencyStore:
-    """`renew` must be called every RENEWAL_S."""
+    """Runs each keyed request once, across nodes. `renew` must be called every RENEWAL_S."""
 
     def __init__(self, *, database: Database, clock: Clock, ttl_ms: int) -> None:
         self._database = database
@@ -42,7 +42,7 @@ class IdempotencyStore:
         self._under_way: set[str] = set()
 
     async def run(self, key: str, fingerprint: str, action: Callable[[], Awaitable[Result]]) -> tuple[str, bool]:
-        """The result of `action`, and whether it is one of an earlier call.
+        """Run `action` once for a key. Return its result, and whether it is that of an earlier call.
 
         `key` and `fingerprint` are digests of at most 64 characters. Raises IdConflict if the key came with another
         fingerprint before, InProgress while another call is under way, Unavailable, and what `action` raises. A final
@@ -91,7 +91,7 @@ class IdempotencyStore:
             logger.warning("the result of an Idempotency-Key is not kept: %s", error.detail)
 
     async def renew(self) -> None:
-        """The job: extends the leases of the requests that are under way here."""
+        """Extend the leases of the requests that are running on this node."""
         if not self._under_way:
             return
         until_ms = self._clock.epoch_ms() + LEASE_MS
@@ -103,7 +103,7 @@ class IdempotencyStore:
             logger.warning("leases of Idempotency-Keys are not renewed: %s", error.detail)
 
     async def run_retention(self) -> None:
-        """The job: forgets keys that are past their time."""
+        """Delete keys that have expired."""
         try:
             while await self._delete_old() == RETENTION_SLICE:
                 pass
@@ -111,7 +111,7 @@ class IdempotencyStore:
             logger.warning("retention waits: %s", error.detail)
 
     async def _delete_old(self) -> int:
-        """At most RETENTION_SLICE keys that are past their time, and how many they were."""
+        """Delete at most RETENTION_SLICE expired keys. Return their number."""
         old = (
             select(col(IdempotencyKey.key))
             .where(col(IdempotencyKey.created) < self._clock.epoch_ms() - self._ttl_ms)

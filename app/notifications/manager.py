@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 class NotifyManager:
-    """Stores, pushes, and looks after what was stored. `run` must be running."""
+    """Stores and pushes messages, recovers unpushed ones, and deletes old ones. `run` must be running."""
 
     def __init__(
         self, *, database: Database, delivery: Delivery, clock: Clock, policy: NotifyPolicy, marks: Marks
@@ -57,7 +57,7 @@ class NotifyManager:
     # Pushing
 
     def _stored_late(self, row: NotifyLog, is_new: bool) -> None:
-        """Its caller was told to try again; it is pushed all the same, and the next try finds it."""
+        """Push a row that was stored after its caller was told to try again. The next try finds it."""
         if is_new:
             self._unrelayed.add(message_of(row))
 
@@ -65,11 +65,11 @@ class NotifyManager:
         self._unrelayed.add_uncertain([row.id for row in rows])
 
     async def save_and_publish(self, message: NotifyMessage) -> PushOutcome:
-        """Pushes after the commit: from then on the message is safe, whatever happens to this process.
+        """Store a message, then push it. After the commit the message survives a crash of this process.
 
-        An id that is stored already with the same content answers as before and sends nothing. Raises IdConflict for
-        other content, InvalidMessage if the receiver cannot name a user, Unavailable if it cannot be stored: nothing is
-        pushed then.
+        An id that is stored with the same content returns the earlier outcome and sends nothing. Raises IdConflict for
+        other content, InvalidMessage if the receiver cannot name a user, Unavailable if the message cannot be stored;
+        nothing is pushed then.
         """
         message = addressed(message)
         trace = self._delivery.trace(message.id)
@@ -129,7 +129,7 @@ class NotifyManager:
     # Jobs
 
     async def recover(self) -> int:
-        """Pushes what was stored and, because a process died in between, not pushed. How many."""
+        """Push a slice of the stored messages that were not pushed because a process died. Return their number."""
         now_ms, grace_ms = self._clock.epoch_ms(), self._policy.grace_ms
         async with self._database.transaction() as session:
             repository = NotifyRepository(session)
@@ -147,7 +147,7 @@ class NotifyManager:
         return len(messages)
 
     async def run_recovery(self) -> None:
-        """The job: all there is, slice by slice; a database that is away is tried again next time."""
+        """Recover all unpushed messages, slice by slice. If the database is away, the next run tries again."""
         try:
             while await self.recover() == RECOVERY_SLICE:
                 pass
@@ -155,7 +155,7 @@ class NotifyManager:
             logger.warning("recovery waits: %s", error.detail)
 
     async def run_retention(self) -> None:
-        """The job: deletes what is older than the retention, in steps that hold no lock for long."""
+        """Delete messages older than the retention, in small transactions that hold no lock for long."""
         before_ms = self._policy.since_ms(self._clock.epoch_ms())
         try:
             while await self._delete_older(before_ms) == RETENTION_SLICE:
@@ -170,7 +170,7 @@ class NotifyManager:
     # Writers
 
     async def _insert(self, rows: Sequence[NotifyLog]) -> Sequence[bool]:
-        """Whether each is new; of the same id twice in one transaction the first is."""
+        """Insert rows in one transaction. Return for each whether it is new; of equal ids the first is."""
         unique = {row.id: row for row in reversed(rows)}
         async with self._database.transaction() as session:
             new = await NotifyRepository(session).insert(list(unique.values()))
@@ -183,7 +183,7 @@ class NotifyManager:
 
 
 def _content(message: NotifyMessage) -> bytes:
-    """As JSON, where 1 and true differ."""
+    """Return the content as JSON, in which 1 and true differ."""
     return MessageEncoder(replace(message, viewed=False)).content
 
 

@@ -1,4 +1,4 @@
-"""What happens to stored messages, written behind to the database: pushed, sent for the first time, acknowledged."""
+"""Marks of stored messages (pushed, sent for the first time, acknowledged), written to the database in batches."""
 
 import asyncio
 import logging
@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 
 class Marks:
-    """`run` must be running. A mark that is lost with the process costs a repetition: recovery pushes again."""
+    """The marks that wait to be written. `run` must be running. A lost mark makes recovery push the message again."""
 
     def __init__(self, *, database: Database, clock: Clock) -> None:
         self._database = database
@@ -31,7 +31,7 @@ class Marks:
                 group.create_task(writer.run())
 
     async def flush(self) -> None:
-        """Write what is noted; what cannot be written is logged."""
+        """Write all waiting marks. Log those that cannot be written."""
         writers = (self._delivered, self._pushed, self._sent)
         for writer in writers:
             try:
@@ -49,7 +49,7 @@ class Marks:
         self._pushed.note(mark.id)
 
     def is_pushed(self, message_id: str) -> bool:
-        """Whether a mark waits to be written."""
+        """Return whether the message has a waiting mark as pushed."""
         return message_id in self._pushed
 
     def of(self, ids: Sequence[str]) -> Sequence[PushMark]:
@@ -82,7 +82,7 @@ class Marks:
         return set(self._delivered)
 
     def confirmation(self, receiver: str, message_id: str) -> Awaitable[None] | None:
-        """Completes when the acknowledgement is written; None if none waits."""
+        """Return an awaitable that completes when the acknowledgement is written; None if none waits."""
         item = (receiver, message_id)
         return self._delivered.written(item) if item in self._delivered else None
 

@@ -1,4 +1,4 @@
-"""All SQL of notifications. Nothing here commits."""
+"""All SQL of notifications. The caller commits."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -16,7 +16,7 @@ from app.notifications.tables import IdempotencyKey, NotifyLog, UnreadCount
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """The place of a message in the history; a page goes on behind it."""
+    """The place of a message in the history, after which the next page begins."""
 
     created: int
     id: str
@@ -26,7 +26,7 @@ class Cursor:
 
 
 class PushMark(NamedTuple):
-    """A row that was pushed: its place, None if that is not known, and whether a session got it."""
+    """The mark of a pushed row: its seq, None if unknown, and whether a session received it."""
 
     id: str
     seq: int | None
@@ -46,7 +46,7 @@ def _insert(session: AsyncSession, table: type[SQLModel]) -> Any:
 async def insert_if_new(
     session: AsyncSession, table: type[SQLModel], rows: Sequence[dict[str, Any]], key: str
 ) -> set[str]:
-    """One statement for all rows; those whose `key` is there already are left out. The keys that are new."""
+    """Insert rows with one statement, without those whose `key` exists. Return the new keys."""
     statement = _insert(session, table).on_conflict_do_nothing(index_elements=[key])
     return set((await session.execute(statement.returning(statement.table.c[key]), rows)).scalars())
 
@@ -90,14 +90,14 @@ class NotifyRepository:
     # Storing and pushing
 
     async def insert(self, rows: Sequence[NotifyLog]) -> set[str]:
-        """One statement for all. The ids that are new; a row whose id is there already is left out."""
+        """Insert rows with one statement, without those whose id exists. Return the new ids."""
         ordered = sorted(rows, key=lambda row: row.id)  # as `_locked` does it
         new = await insert_if_new(self._session, NotifyLog, [row.model_dump() for row in ordered], "id")
         await self._add_unread(Counter(row.receiver for row in rows if row.id in new))
         return new
 
     async def _add_unread(self, changes: Mapping[str, int]) -> None:
-        """Always after the rows and in the order of the receivers, so that no two transactions wait for each other."""
+        """Add to the unread counts: after the rows, in the order of receivers, so that no transactions deadlock."""
         rows = [{"receiver": receiver, "unread": change} for receiver, change in sorted(changes.items()) if change]
         if rows:
             statement = _insert(self._session, UnreadCount)
@@ -110,7 +110,7 @@ class NotifyRepository:
         return await self._session.get(NotifyLog, message_id)
 
     async def mark_pushed(self, marks: Sequence["PushMark"], now_ms: int) -> None:
-        """In the order of the ids, as `_locked` does it."""
+        """Mark rows as pushed, in the order of their ids, as `_locked` does."""
         table = SQLModel.metadata.tables["notify_log"]
         statement = (
             update(table)
@@ -129,7 +129,7 @@ class NotifyRepository:
         await self._session.execute(update(NotifyLog).where(rows).values(sent=True).execution_options(**_BLIND))
 
     async def mark_delivered(self, ids: Sequence[tuple[str, str]], now_ms: int) -> None:
-        """`ids` are (receiver, id): nobody acknowledges for another. Recovery has nothing to do with them any more."""
+        """Mark rows as delivered and pushed. `ids` are pairs of receiver and id, so users mark only their own."""
         rows = _locked(
             tuple_(col(NotifyLog.receiver), col(NotifyLog.id)).in_(ids), col(NotifyLog.delivered_at).is_(None)
         )
@@ -159,7 +159,7 @@ class NotifyRepository:
         return rows.scalars().all()
 
     async def unpushed(self, ids: Collection[str]) -> Sequence[NotifyLog]:
-        """Those of the ids that are stored and have not been pushed, oldest first."""
+        """Return the rows among `ids` that are stored and not pushed, oldest first."""
         rows = await self._session.execute(
             select(NotifyLog)
             .where(col(NotifyLog.id).in_(ids), col(NotifyLog.pushed_at).is_(None))
@@ -168,7 +168,7 @@ class NotifyRepository:
         return rows.scalars().all()
 
     async def undelivered(self, receiver: str, *, since_ms: int, limit: int) -> Sequence[NotifyLog]:
-        """What nobody acknowledged, oldest first."""
+        """Return the receiver's undelivered rows, oldest first."""
         rows = await self._session.execute(
             select(NotifyLog)
             .where(
@@ -183,7 +183,7 @@ class NotifyRepository:
         return rows.scalars().all()
 
     async def receivers_waited_for(self, receivers: Collection[str], *, since_ms: int) -> Collection[str]:
-        """Those of them for whom there may be something undelivered; `undelivered` knows for certain."""
+        """Return the receivers that may have undelivered rows. `undelivered` is exact."""
         rows = await self._session.execute(
             select(col(NotifyLog.receiver))
             .where(
@@ -211,7 +211,7 @@ class NotifyRepository:
     async def history(
         self, receiver: str, *, before: Cursor | int | None, offset: int, limit: int
     ) -> Sequence[NotifyLog]:
-        """Newest first. `before` a time (ms) or the place of a message; either is left out itself."""
+        """Return a page of rows, newest first, older than `before`: a time in ms, or a cursor."""
         statement = select(NotifyLog).where(col(NotifyLog.receiver) == receiver)
         if isinstance(before, Cursor):
             place = tuple_(col(NotifyLog.created), col(NotifyLog.id))
@@ -228,7 +228,7 @@ class NotifyRepository:
         return count.scalar_one_or_none() or 0
 
     async def mark_viewed(self, receiver: str, ids: Sequence[str], now_ms: int) -> Sequence[str]:
-        """The ids that were unread and the receiver's own."""
+        """Mark the receiver's rows as viewed. Return the ids that were unread."""
         rows = _locked(
             col(NotifyLog.receiver) == receiver, col(NotifyLog.id).in_(ids), col(NotifyLog.viewed).is_(False)
         )
@@ -250,7 +250,7 @@ class NotifyRepository:
         return ids
 
     async def delete(self, receiver: str, ids: Sequence[str]) -> Sequence[str]:
-        """The ids that were there and the receiver's own."""
+        """Delete the receiver's rows. Return the ids that existed."""
         gone = await self._session.execute(
             delete(NotifyLog)
             .where(_locked(col(NotifyLog.receiver) == receiver, col(NotifyLog.id).in_(ids)))
@@ -264,7 +264,7 @@ class NotifyRepository:
     # Retention
 
     async def delete_older(self, before_ms: int, limit: int) -> int:
-        """At most `limit` rows, and how many they were."""
+        """Delete at most `limit` rows created before `before_ms`. Return their number."""
         older = select(col(NotifyLog.id)).where(col(NotifyLog.created) < before_ms).order_by(col(NotifyLog.created))
         # What is being changed right now goes next time. PostgreSQL evaluates a CTE that locks once: the limit holds.
         old = older.limit(limit).with_for_update(skip_locked=True).cte()

@@ -1,4 +1,4 @@
-"""What is stored."""
+"""The tables of notifications."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Stored messages that could not be pushed when they were stored: pushed as soon as relay and database allow it."""
+"""Pushes stored messages as soon as relay and database allow, if they could not be pushed when they were stored."""
 
 import asyncio
 import logging
@@ -43,13 +43,13 @@ class Unrelayed:
         return len(self._stored) + len(self._uncertain)
 
     def add(self, message: NotifyMessage) -> None:
-        """It is stored."""
+        """Add a message that is stored."""
         if len(self._stored) < MAX_MESSAGES:
             self._stored[message.id] = message
             self._wake.set()
 
     def add_uncertain(self, ids: Sequence[str]) -> None:
-        """They may be stored: the database did not say. They are looked for while it may still come to that."""
+        """Add ids whose insert got no reply from the database. They are looked up for a while."""
         if len(self._uncertain) < MAX_MESSAGES:
             self._uncertain.update(dict.fromkeys(ids, self._clock.monotonic() + self._uncertain_s))
             self._wake.set()

@@ -1,4 +1,4 @@
-"""Time as an argument of the whole service, so that tests can own it."""
+"""The clock that the service is given, so that tests control time."""
 
 import time
 from typing import Protocol
@@ -6,10 +6,10 @@ from typing import Protocol
 
 class Clock(Protocol):
     def monotonic(self) -> float:
-        """Seconds that never jump: for waits, due times and heart-beats."""
+        """Return seconds that never jump, for waits, due times and heart-beats."""
 
     def epoch_ms(self) -> int:
-        """Milliseconds since 1970 UTC: for what leaves the process or is stored."""
+        """Return milliseconds since the epoch, for everything that leaves the process or is stored."""
 
 
 class SystemClock:

@@ -1,4 +1,4 @@
-"""What runs now and then as long as the service does."""
+"""Periodic jobs."""
 
 import asyncio
 import logging
@@ -8,7 +8,7 @@ logger = logging.getLogger(__name__)
 
 
 async def every(period_s: float, job: Callable[[], Awaitable[object]]) -> None:
-    """Until it is cancelled, also amid the job.
+    """Run `job` every `period_s` until cancelled, which may be in the middle of the job.
 
     A task of its owner, and no job of the scheduler: that one waits for no job at the end, and calls one that is
     cancelled then a failure.

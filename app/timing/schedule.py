@@ -1,4 +1,4 @@
-"""Things that become due, found without looking at those that are not."""
+"""Keys with due times. Finding the due ones costs nothing for the others."""
 
 import heapq
 import math
@@ -23,11 +23,11 @@ class Schedule(Generic[K]):
         self._order: list[int] = []  # a heap; of slots that are gone too, and some twice
 
     def __len__(self) -> int:
-        """Slots that are remembered, which is what it takes in memory beside the keys."""
+        """Return the number of slots, which take memory beside the keys."""
         return len(self._order)
 
     def add(self, key: K, at: float) -> int:
-        """The slot, which `discard` wants to know."""
+        """Add a key. Return its slot, for `discard`."""
         slot = math.ceil(at / self._resolution)
         keys = self._slots.get(slot)
         if keys is None:

@@ -1,4 +1,4 @@
-"""Work that nobody waits for: owned here, ended with its owner."""
+"""Background tasks that end with their owner."""
 
 import asyncio
 import logging
@@ -16,7 +16,7 @@ class TaskOwner:
         return len(self._tasks)
 
     def start(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        """The caller may cancel the task. A failure is logged."""
+        """Start a task, which the caller may cancel. Its failure is logged."""
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._finish)
@@ -28,7 +28,7 @@ class TaskOwner:
             logger.error("%s failed", task.get_name(), exc_info=error)
 
     async def aclose(self) -> None:
-        """Cancels what is left and waits for its end."""
+        """Cancel the remaining tasks and wait until they end."""
         await asyncio.sleep(0)  # what has just been started takes its first step, see Connection._finish
         tasks = tuple(self._tasks)
         for task in tasks:

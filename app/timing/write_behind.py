@@ -1,4 +1,4 @@
-"""Notes that may come late: many written at once, again and again until it works."""
+"""Writes items to a server later, in batches, and retries until it succeeds."""
 
 import asyncio
 import logging
@@ -66,7 +66,7 @@ class WriteBehind(Generic[T]):
         return item in self._waiting or item in self._writing or item in self._left_over
 
     def __iter__(self) -> Iterator[T]:
-        """What is not written yet."""
+        """Return the items that are not written yet."""
         yield from self._left_over
         yield from self._writing
         yield from self._waiting
@@ -105,7 +105,7 @@ class WriteBehind(Generic[T]):
                 await asyncio.sleep(self._pause_s)
 
     async def flush(self) -> None:
-        """Returns when all that was noted before is written. Raises Unavailable; what was not written stays."""
+        """Write all waiting items. Raises Unavailable, and keeps those that were not written."""
         async with self._turn:
             self._wake.clear()
             try:
