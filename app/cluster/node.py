@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from secrets import token_hex
 
 from app.cluster import scripts
+from app.cluster.channel import RedisNodeChannel
 from app.cluster.control.redis import RedisControl
 from app.cluster.members import Members
-from app.cluster.post import RedisPost
 from app.cluster.presence.redis import RedisPresence
 from app.cluster.relay.redis import RedisRelay
 from app.cluster.sockjs_owners import RedisOwners
@@ -41,7 +41,7 @@ class ClusterNode:
         self.relay = RedisRelay(self.client, self.members, node=name)
         self.control = RedisControl(self.client, self.members, node=name)
         self.presence = RedisPresence(self.client, node=name, ttl_ms=ttl_ms, members=self.members, control=self.control)
-        self.post = RedisPost(self.client, node=name)
+        self.channel = RedisNodeChannel(self.client, node=name)
         self.owners = RedisOwners(self.client, node=name)
         self.relay.on_other = self._receive
         self.members.on_lease_lost(self.presence.refresh_soon)
@@ -50,7 +50,7 @@ class ClusterNode:
         if message.kind is Kind.MEMBERS:
             self.members.beat_soon()
             return
-        receiver = self.post if message.kind is Kind.DIRECT else self.control
+        receiver = self.channel if message.kind is Kind.DIRECT else self.control
         receiver.receive(message)
 
     async def run(self) -> None:

@@ -21,7 +21,7 @@ class Kind(Enum):
     QUESTION = b"Q"
     ANSWER = b"A"
     DIRECT = b"L"
-    """For one node, see `post`."""
+    """For one node, see `channel`."""
     MEMBERS = b"H"
     """The sender joins or leaves, and all nodes should read the list of members."""
 

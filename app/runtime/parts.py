@@ -135,7 +135,7 @@ def sockjs(
     if node is not None:
         cluster = SockJsCluster(
             node.owners,
-            node.post,
+            node.channel,
             clock=clock,
             heartbeat_s=options.timing.heartbeat_s,
             refresh_s=REFRESH_S,

@@ -1,4 +1,4 @@
-"""A SockJS endpoint: its sessions over HTTP on this node, and the way to those on others; its WebSockets."""
+"""A SockJS endpoint: its sessions over HTTP, on this node and on others, and its WebSockets."""
 
 import asyncio
 import contextlib
@@ -24,13 +24,13 @@ DISPLACED_AT_ONCE = 100  # sessions that make room when all places are taken, so
 
 
 class UnknownSession(Exception):
-    """Nobody has it, or not any more."""
+    """Raised for a request to a session that does not exist or has ended."""
 
 
 class SockJs:
-    """`run` must be running for heart-beats and for the end of sessions whose client has gone.
+    """A SockJS endpoint. `run` must be running: it sends heart-beats and ends sessions whose client has gone.
 
-    Without `cluster` all sessions are here. Without `limits` an address may open as many as it likes.
+    Without `cluster`, all sessions are on this node. Without `limits`, an address may open any number of sessions.
     """
 
     def __init__(
@@ -63,9 +63,9 @@ class SockJs:
     # Requests
 
     async def attach(self, session_id: str, *, name: str, once: bool, remote: str | None) -> Source:
-        """For a request that receives. A session that nobody has is opened. Raises Unavailable.
+        """Attach a receiving request, and open its session if it does not exist. Raises Unavailable.
 
-        `name` is that of the transport, `once`: the request takes one frame.
+        `name` is the name of the transport. `once`: the request takes one frame.
         """
         session = self._sessions.get(session_id)
         if session is None and self._cluster is not None:
@@ -76,11 +76,11 @@ class SockJs:
         return (session or self._open(session_id, name, remote)).attach()
 
     async def has(self, session_id: str) -> bool:
-        """Whether the session is here or, as far as this node can tell, at another. Raises Unavailable."""
+        """Return whether the session exists on this node or, as far as it knows, on another. Raises Unavailable."""
         return session_id in self._sessions or (self._cluster is not None and await self._cluster.has(session_id))
 
     async def receive(self, session_id: str, messages: list[str]) -> None:
-        """For a request that sends. Raises UnknownSession, Busy and Unavailable."""
+        """Take the messages of a sending request. Raises UnknownSession, Busy and Unavailable."""
         session = self._sessions.get(session_id)
         if session is not None:
             await session.receive(messages)
@@ -88,7 +88,7 @@ class SockJs:
             raise UnknownSession
 
     def refuse_size(self, session_id: str) -> None:
-        """The client has sent more at once than it may."""
+        """End a session whose client sent a body that is too large."""
         session = self._sessions.get(session_id)
         if session is not None:
             session.end(TOO_BIG)
@@ -111,7 +111,7 @@ class SockJs:
         return limits.refuse(SOCKJS_FULL, host) if limits is not None else SOCKJS_FULL
 
     def _has_place(self) -> bool:
-        """Sessions that have ended make room first, then those that have not authenticated."""
+        """Return whether there is room for a session. Ended sessions make room first, then unauthenticated ones."""
         if len(self._sessions) >= self.options.max_sessions:
             self._forget_closed()
         if len(self._sessions) >= self.options.max_sessions and self._limits is not None:
@@ -120,7 +120,7 @@ class SockJs:
         return len(self._sessions) < self.options.max_sessions
 
     def _forget_closed(self) -> None:
-        """Their clients are not told why they were closed: a request that comes now opens a new session."""
+        """Drop closed sessions before their clients have been told why. A later request opens a new session."""
         for session_id, session in tuple(self._sessions.items()):
             if session.is_closed:
                 session.finish()
@@ -155,13 +155,13 @@ class SockJs:
     # The end
 
     def drain(self) -> None:
-        """Responses that bring what other nodes have end: the clients go on elsewhere."""
+        """End the responses that bring frames of other nodes, so that their clients go to another node."""
         self.is_draining = True
         if self._cluster is not None:
             self._cluster.drain()
 
     async def aclose(self) -> None:
-        """Ends all sessions at once."""
+        """End all sessions at once."""
         for session_id, session in tuple(self._sessions.items()):
             session.finish()
             self._forget(session_id)
@@ -171,5 +171,5 @@ class SockJs:
 
 
 def tick_of(timing: Timing) -> float:
-    """How often to look, for the shortest delay to be kept."""
+    """Return the timer's interval in seconds, short enough for the shortest delay."""
     return min(LONGEST_TICK_S, timing.heartbeat_s / TICKS_PER_DELAY, timing.disconnect_delay_s / TICKS_PER_DELAY)

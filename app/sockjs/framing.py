@@ -1,4 +1,4 @@
-"""SockJS frames around what travels over a WebSocket."""
+"""SockJS frames over a WebSocket."""
 
 from app.disconnects import BAD_REQUEST, SLOW_CONSUMER, DisconnectReason
 from app.hub.transport import Transport
@@ -9,7 +9,7 @@ from app.transports.endpoint import ConnectionHandler, Endpoint
 
 
 class Framing:
-    """An endpoint for WebSocket transports, in front of the one that knows no frames."""
+    """Puts SockJS frames between a WebSocket transport and an endpoint that knows none."""
 
     def __init__(self, endpoint: Endpoint, options: SockJsOptions) -> None:
         self._endpoint = endpoint
@@ -64,7 +64,7 @@ class FramedTransport:
         self.fail(reason)
 
     def fail(self, reason: DisconnectReason) -> None:
-        """Closes without a frame: what came was no SockJS."""
+        """Close without a frame, because the client sent something other than SockJS."""
         self._is_closed = True
         self._transport.close(reason)
 
@@ -85,7 +85,7 @@ class FramedTransport:
         await self._transport.writable()
 
     def beat(self, now: float, silence_s: float) -> None:
-        """Breaks a silence; one that began since the last call counts from now."""
+        """Send a heart-beat if nothing was sent for long. A silence that began since the last call counts from now."""
         if self._has_sent:
             self._has_sent = False
             self._silent_since_s = now

@@ -1,4 +1,4 @@
-"""The HTTP side of a SockJS endpoint: from a request to its answer."""
+"""The HTTP side of a SockJS endpoint: from a request to its response."""
 
 import email.utils
 import secrets

@@ -1,4 +1,4 @@
-"""What can be different from one SockJS endpoint to the next."""
+"""The options of a SockJS endpoint."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

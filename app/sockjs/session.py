@@ -1,4 +1,4 @@
-"""A SockJS session over HTTP as a transport: requests come and go, the session stays."""
+"""A SockJS session over HTTP: a transport that outlives its requests."""
 
 import asyncio
 import contextlib
@@ -17,17 +17,17 @@ HANDOVER_S = 0.2  # for the end of a receiving request to be noticed: its client
 
 
 class Busy(Exception):
-    """Too much waits already: the client may try again."""
+    """Raised when too many messages wait. The client may try again."""
 
 
 class Source(Protocol):
-    """Where a receiving request gets its frames, on this node or another."""
+    """The port that gives a receiving request its frames, from this node or another."""
 
     async def next(self, max_bytes: int) -> bytes | None:
-        """The next frame; None when the response is to end."""
+        """Return the next frame, None when the response must end."""
 
     async def finish(self) -> None:
-        """The response is about to end as it should: the next request of the session may come at once."""
+        """End the request before its response ends, so that the client's next request can be attached at once."""
 
     def release(self) -> None:
         """At the end, whatever happened. Without `finish` before, the client has gone in the middle of something, and
@@ -36,7 +36,7 @@ class Source(Protocol):
 
 
 class OneFrame:
-    """An answer that belongs to no session, or none at all."""
+    """A source of one frame, or of none, that belongs to no session."""
 
     is_ready = True
 
@@ -57,7 +57,7 @@ class OneFrame:
 
 
 class SockJsSession:
-    """Made for the first request; `open` it before anything else."""
+    """A session. Call `open` before anything else."""
 
     def __init__(self, *, name: str, remote: str | None, options: SockJsOptions, clock: Clock) -> None:
         self.name = name
@@ -113,7 +113,7 @@ class SockJsSession:
         self._readable.set()
 
     def ask(self) -> bool:
-        """No frame of SockJS is answered."""
+        """Return False: SockJS clients reply to no frame."""
         return False
 
     is_asked = False
@@ -145,7 +145,7 @@ class SockJsSession:
                 self._peer.receive(self._encode(message))
 
     def end(self, reason: DisconnectReason) -> None:
-        """Because of what the client did."""
+        """End the session for something that the client did."""
         if self._peer is not None:
             self._peer.end(reason)
 
@@ -196,14 +196,14 @@ class SockJsSession:
             self.interrupt()
 
     def interrupt(self) -> None:
-        """Something did not reach the client, and never will."""
+        """End the session after a frame was lost on its way to the client."""
         self._close(*INTERRUPTED)
         self.finish()
 
     # Time
 
     def tick(self, now: float) -> bool:
-        """False if it is to be forgotten."""
+        """Send what is due. Return False if the session can be dropped."""
         due = self._buffer.tick(now)
         if due is Due.HEARTBEAT:
             self._wake.set()
@@ -212,7 +212,7 @@ class SockJsSession:
         return due is not Due.EXPIRED
 
     def finish(self) -> None:
-        """The endpoint hears no more of it."""
+        """Tell the endpoint that the session has ended."""
         peer, self._peer = self._peer, None
         if peer is not None:
             peer.closed()
@@ -245,13 +245,13 @@ class Lease:
         self._session.detach(self, interrupted=True)
 
     def lose(self) -> None:
-        """As `release`, also after the end: what was taken last never came to the client."""
+        """Release the request and report that its last frame never reached the client."""
         self.release()
         self._session.interrupt()
 
 
 class Queued:
-    """A request that came while another was attached. It gets the place if that one ends soon, else a refusal."""
+    """A request that waits while another is attached. It is attached if that one ends soon, and refused otherwise."""
 
     is_ready = False
 

@@ -1,4 +1,4 @@
-"""Responses that bring the frames of a session as they come."""
+"""Responses that carry the frames of a session."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ from app.sockjs.session import Source
 
 
 class _Answer(Response):
-    """Owns the source until the response is over, however that comes about."""
+    """A response that owns its source and releases it at the end, whatever ends it."""
 
     def __init__(
         self, source: Source, receiver: Receiver, callback: str, *, limit: int, headers: Mapping[str, str]
@@ -54,7 +54,7 @@ class _Answer(Response):
 
 
 class FrameAnswer(_Answer):
-    """Waits for one frame. Where there will be none the client shall come again, to another node if there is one."""
+    """A response of one frame. If there is none, the client is told to come again, to another node if there is one."""
 
     async def _write(self, send: Send) -> None:
         frame = await self._source.next(self._limit)
@@ -68,7 +68,7 @@ class FrameAnswer(_Answer):
 
 
 class StreamAnswer(_Answer):
-    """Each frame is a chunk of its own; after `limit` bytes it ends, and the client comes again."""
+    """A streaming response: one chunk for each frame. It ends after `limit` bytes, and the client comes again."""
 
     async def _write(self, send: Send) -> None:
         await self._start(send)

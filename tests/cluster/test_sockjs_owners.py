@@ -66,11 +66,11 @@ async def test_only_the_owner_can_give_it_up(owners: tuple[RedisOwners, RedisOwn
 async def test_direct_messages_reach_only_their_node_in_order(server: Valkey) -> None:
     async with running_node(server.url, "a") as a, running_node(server.url, "b") as b:
         got: list[tuple[str, bytes]] = []
-        a.post.listen(lambda sender, content: got.append(("to a", content)))
-        b.post.listen(lambda sender, content: got.append((sender, content)))
+        a.channel.listen(lambda sender, content: got.append(("to a", content)))
+        b.channel.listen(lambda sender, content: got.append((sender, content)))
         for number in range(100):
-            assert await a.post.send("b", b"%d\n\0" % number)
-        assert not await a.post.send("nobody", b"x")
+            assert await a.channel.send("b", b"%d\n\0" % number)
+        assert not await a.channel.send("nobody", b"x")
         await eventually(lambda: len(got) == 100)
         assert got == [("a", b"%d\n\0" % number) for number in range(100)]
         assert node_channel("b") != node_channel("a")

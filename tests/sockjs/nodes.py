@@ -40,7 +40,7 @@ class Net:
             raise Unavailable("Redis is away")
 
 
-class FakePost:
+class FakeChannel:
     def __init__(self, net: Net, node: str) -> None:
         self.node = node
         self._net = net
@@ -116,7 +116,7 @@ class Node:
         timing = Timing(heartbeat_s=25, disconnect_delay_s=30)
         cluster = SockJsCluster(
             FakeOwners(net, name),
-            FakePost(net, name),
+            FakeChannel(net, name),
             clock=self.clock,
             heartbeat_s=0,
             refresh_s=20,

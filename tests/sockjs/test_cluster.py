@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-import app.sockjs.cluster.borrowing as borrowing
-import app.sockjs.cluster.lending as lending
+import app.sockjs.cluster.owner as owner_side
+import app.sockjs.cluster.proxy as proxy_side
 from app.errors import Unavailable
 from app.sockjs.endpoint import UnknownSession
 from app.sockjs.session import MAX_WAITING_SENDS, Busy
@@ -13,7 +13,7 @@ from tests.gateway.conversation import settle
 from tests.sockjs.nodes import PLENTY, FakeOwners, Net, Node
 
 
-async def test_frames_are_borrowed_one_by_one(nodes: tuple[Node, Node]) -> None:
+async def test_frames_are_fetched_one_by_one(nodes: tuple[Node, Node]) -> None:
     a, b = nodes
     assert await a.poll() == b"o"
     source = await b.sockjs.attach("s", name="xhr-streaming", once=False, remote=None)
@@ -76,7 +76,7 @@ async def test_frame_that_is_never_written_ends_the_session(nodes: tuple[Node, N
     a.endpoint.transports[0].send(b"x")
     assert await source.next(PLENTY) == b'a["x"]'
 
-    a.pass_time(lending.WRITE_S - 1)
+    a.pass_time(owner_side.WRITE_TIMEOUT_S - 1)
     assert a.endpoint.closed_count == 0
     a.pass_time(2)
 
@@ -97,7 +97,7 @@ async def test_owner_that_is_gone_is_replaced(net: Net, nodes: tuple[Node, Node]
 async def test_owner_that_does_not_answer_is_replaced_and_notices(
     net: Net, nodes: tuple[Node, Node], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(borrowing, "ANSWER_S", 0.02)
+    monkeypatch.setattr(proxy_side, "REPLY_TIMEOUT_S", 0.02)
     a, b = nodes
     await a.poll()
     net.deaf.add("a")
@@ -129,7 +129,7 @@ async def test_message_for_an_owner_that_is_gone_has_no_session(net: Net, nodes:
 async def test_message_that_is_not_answered_may_be_sent_again(
     net: Net, nodes: tuple[Node, Node], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(borrowing, "TAKE_S", 0.02)
+    monkeypatch.setattr(proxy_side, "TAKE_TIMEOUT_S", 0.02)
     a, b = nodes
     await a.poll()
     net.deaf.add("a")
@@ -143,7 +143,7 @@ async def test_owner_that_falls_silent_ends_the_response(
     a, b = nodes
     await a.poll()
     source = await b.sockjs.attach("s", name="xhr-streaming", once=False, remote=None)
-    source._borrowing.silence_s = 0.02  # type: ignore[attr-defined]
+    source._proxy.silence_s = 0.02  # type: ignore[attr-defined]
     net.deaf.add("a")
     assert await source.next(PLENTY) is None
 
@@ -166,7 +166,7 @@ async def test_session_that_takes_no_more_is_busy_from_everywhere(nodes: tuple[N
 async def test_session_that_keeps_its_client_waiting_is_not_given_up(
     net: Net, nodes: tuple[Node, Node], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(borrowing, "TAKE_S", 0.02)
+    monkeypatch.setattr(proxy_side, "TAKE_TIMEOUT_S", 0.02)
     a, _ = nodes
     patient = Node(net, "c", patience_s=30)
     await a.poll()
@@ -227,7 +227,7 @@ async def test_sessions_of_this_node_need_no_relay(net: Net, nodes: tuple[Node, 
             await call
 
 
-async def test_relay_that_goes_away_ends_what_is_borrowed(net: Net, nodes: tuple[Node, Node]) -> None:
+async def test_relay_that_goes_away_ends_forwarded_requests(net: Net, nodes: tuple[Node, Node]) -> None:
     a, b = nodes
     await a.poll()
     source = await b.sockjs.attach("s", name="xhr-streaming", once=False, remote=None)

@@ -14,7 +14,7 @@ from tests.transports.raw_http import Exchange
 from tests.transports.serving import serving
 
 
-async def test_node_that_ends_gives_back_what_it_borrowed(nodes: tuple[Node, Node]) -> None:
+async def test_node_that_ends_gives_back_sessions_of_others(nodes: tuple[Node, Node]) -> None:
     a, b = nodes
     await a.poll()
     waiting = asyncio.create_task(b.poll())
@@ -131,7 +131,7 @@ async def test_frame_that_never_comes_ends_the_session(net: Net, nodes: tuple[No
     a, b = nodes
     await a.poll()
     source = await b.sockjs.attach("s", name="xhr-polling", once=True, remote=None)
-    source._borrowing.silence_s = 0.02  # type: ignore[attr-defined]
+    source._proxy.silence_s = 0.02  # type: ignore[attr-defined]
     net.deaf.add("b")
     a.endpoint.transports[0].send(b"lost")
     await settle()

@@ -1,6 +1,6 @@
-"""A session that lives over many HTTP requests: what waits for the next one, and when it is over. Time is an argument.
+"""The buffer of a session over many HTTP requests, without I/O. Time is an argument.
 
-A request that receives is attached, takes frames, and is detached; one at a time. What comes meanwhile waits.
+One receiving request at a time is attached, takes frames, and is detached. Messages wait until a request takes them.
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class BufferLimits:
 
 
 class Due(Enum):
-    """What the passing of time has brought."""
+    """What is due at this time."""
 
     HEARTBEAT = auto()
     """`next_frame` has one."""
@@ -58,7 +58,7 @@ class SessionBuffer:
         return 2 * len(self._messages) < limits.max_messages and 2 * self._size < limits.max_bytes
 
     def offer(self, message: bytes) -> bool:
-        """Takes a quoted message. False if too much waits; one always fits, it could never be sent otherwise."""
+        """Take a quoted message. Return False if too much waits. An empty buffer takes a message of any size."""
         size = self._size + len(message)
         if self._messages and (len(self._messages) >= self._limits.max_messages or size > self._limits.max_bytes):
             return False
@@ -67,7 +67,7 @@ class SessionBuffer:
         return True
 
     def close(self, code: int, text: str, *, now: float, drop: bool = False) -> None:
-        """After what waits, unless that is to be dropped. Only the first call counts."""
+        """Close after the waiting messages, or drop them. Later calls do nothing."""
         if self._close is not None:
             return
         self._close = encode_close(code, text)
@@ -84,7 +84,7 @@ class SessionBuffer:
         return self._attached
 
     def attach(self, now: float) -> bytes | None:
-        """The frame that is the whole answer if another request is attached; else `next_frame` has the answers."""
+        """Attach a request. Return a close frame if another one is attached; else `next_frame` returns the frames."""
         if self._attached:
             return encode_close(*ANOTHER_CONNECTION)
         self._attached = True

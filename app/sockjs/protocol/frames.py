@@ -1,4 +1,4 @@
-"""What SockJS puts around messages: `o`pen, `h`eart-beat, `a`rray of messages, `c`lose. All of it is UTF-8."""
+"""SockJS frames: `o`pen, `h`eart-beat, `a`rray of messages, `c`lose, in UTF-8."""
 
 import json
 import re
@@ -20,15 +20,15 @@ _MANGLED = re.compile("[\u200c-\u200f\u2028-\u202f\u2060-\u206f\ufff0-\uffff\ud8
 
 
 class BrokenJson(ValueError):
-    """What came is no JSON, or none that holds messages, or more of them than MAX_MESSAGES."""
+    """Raised for a body that is not a JSON array of messages, or has more than MAX_MESSAGES."""
 
 
 class NoPayload(ValueError):
-    """Nothing came, or no array."""
+    """Raised for a body that is empty or not an array."""
 
 
 def quote(text: str) -> bytes:
-    """As a JSON string that passes every transport unchanged."""
+    """Encode a message as a JSON string that every transport passes unchanged."""
     return _MANGLED.sub(_escape, encode_basestring(text)).encode()
 
 
@@ -37,7 +37,7 @@ def _escape(found: re.Match[str]) -> str:
 
 
 def encode_array(quoted: Iterable[bytes]) -> bytes:
-    """Of messages as `quote` made them."""
+    """Encode an array of messages that `quote` returned."""
     return b"a[%b]" % b",".join(quoted)
 
 
@@ -46,7 +46,7 @@ def encode_close(code: int, text: str) -> bytes:
 
 
 def decode_array(body: bytes) -> list[str]:
-    """The messages of a request. Raises NoPayload and BrokenJson."""
+    """Return the messages of a sending request. Raises NoPayload and BrokenJson."""
     if not body:
         raise NoPayload
     value = _parse(body)
@@ -56,7 +56,7 @@ def decode_array(body: bytes) -> list[str]:
 
 
 def decode_message(data: bytes) -> list[str]:
-    """Of a WebSocket message: an array of strings, or one string; an empty one has none. Raises BrokenJson."""
+    """Return the messages of a WebSocket message: an array of strings, one string, or nothing. Raises BrokenJson."""
     if not data:
         return []
     value = _parse(data)

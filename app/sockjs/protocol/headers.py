@@ -1,4 +1,4 @@
-"""Headers of the answers: who may read them, who may keep them, and cookies for load balancers."""
+"""Response headers: CORS, caching, and cookies for load balancers."""
 
 import re
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""The documents of a base URL."""
+"""The pages below a base URL: greeting, iframe and info."""
 
 import hashlib
 import json
@@ -36,7 +36,7 @@ _OLD_SCRIPTS = """\
 
 
 def iframe(client_url: str, *, protocol_0_3_3: bool = False) -> bytes:
-    """The page that pages of other domains talk through; `client_url` is where sockjs-client is."""
+    """Return the iframe page for pages of other domains. `client_url` is the address of sockjs-client."""
     scripts = _OLD_SCRIPTS if protocol_0_3_3 else _SCRIPTS
     url = client_url.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
     return (_IFRAME % (scripts % url)).encode()

@@ -1,4 +1,4 @@
-"""What lies under a base URL."""
+"""The paths below a base URL."""
 
 import re
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ _IFRAME = re.compile(r"iframe[0-9a-z._-]*\.html")
 
 
 class Page(Enum):
-    """What belongs to no session."""
+    """A path that belongs to no session."""
 
     GREETING = auto()
     INFO = auto()

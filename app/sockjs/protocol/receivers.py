@@ -1,4 +1,4 @@
-"""How each HTTP transport writes frames into its responses."""
+"""The HTTP transports: how each writes frames into its responses."""
 
 import re
 from collections.abc import Callable
@@ -61,7 +61,7 @@ def _event(frame: bytes, callback: str) -> bytes:
 
 
 def _script(frame: bytes, callback: str) -> bytes:
-    """Nothing in a message may end the script element."""
+    """Wrap a frame in a script element, which nothing in a message can end."""
     return b"<script>\np(%b);\n</script>\r\n" % quote(frame.decode()).replace(b"<", b"\\u003c")
 
 

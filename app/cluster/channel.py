@@ -7,7 +7,7 @@ from app.cluster.wire import Kind, NodeMessage, label
 from app.redis.client import RedisClient
 
 
-class RedisPost:
+class RedisNodeChannel:
     """Sends and receives direct messages, in order. Messages sent while a connection to Redis breaks may be lost."""
 
     def __init__(self, client: RedisClient, *, node: str) -> None:
