@@ -1,4 +1,4 @@
-"""Who is measured: the service with its sessions, and the bare loop with as many."""
+"""The measured servers: the service with its sessions, and the bare loop with as many connections."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -18,7 +18,7 @@ from tests.service import Server
 
 LOOK_S = 0.25
 QUIET = 0.05  # of a core
-PATIENCE_S = 60.0
+TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,13 +108,13 @@ def open_service(
 
 def wait_until_quiet(server: Server) -> None:
     """A session that has just come is still given what waits for it, also when nothing does."""
-    deadline_s = time.monotonic() + PATIENCE_S
+    deadline_s = time.monotonic() + TIMEOUT_S
     while time.monotonic() < deadline_s:
         before_s = cpu_s(server.process.pid)
         time.sleep(LOOK_S)
         if cpu_s(server.process.pid) - before_s < QUIET * LOOK_S:
             return
-    raise TimeoutError(f"the server was still busy {PATIENCE_S:.0f} s after its sessions had come")
+    raise TimeoutError(f"the server was still busy {TIMEOUT_S:.0f} s after its sessions had come")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

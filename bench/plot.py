@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from bench.results import Row
 
 MET, MISSED, NEUTRAL = "#2a7f62", "#c0504d", "#4f6d8f"
-MOST = 3.0  # times the aim: bars are cut off there
+MOST = 3.0  # times the aim: bars end there
 RATE = "deliveries/s"
 LABEL: dict[str, Any] = {"fontsize": 8, "bbox": {"facecolor": "white", "edgecolor": "none", "pad": 0.5}, "padding": 3}
 

@@ -1,4 +1,4 @@
-"""Objects that live in a process of their own, on a core of their own: what they do costs nobody else CPU time."""
+"""Objects in a process of their own, on a core of their own, so that they take no CPU time from others."""
 
 import gc
 import multiprocessing
@@ -13,13 +13,13 @@ from typing import Any, Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar
 from bench.machine import pin, raise_file_limit
 
 IDLE_S = 0.2
-PATIENCE_S = 300.0
+TIMEOUT_S = 300.0
 END_S = 10.0
 
 
 class Subject(Protocol):
     def idle(self) -> None:
-        """Called several times a second while nobody asks for anything."""
+        """Called several times a second between requests."""
 
 
 S = TypeVar("S", bound=Subject)
@@ -51,9 +51,9 @@ class Remote(Generic[S]):
         return self._pipe.poll()
 
     def _result(self) -> Any:
-        if not self._pipe.poll(PATIENCE_S):
+        if not self._pipe.poll(TIMEOUT_S):
             self.close()
-            raise TimeoutError(f"no result after {PATIENCE_S:.0f} s")
+            raise TimeoutError(f"no result after {TIMEOUT_S:.0f} s")
         failure, value = self._pipe.recv()
         if failure is not None:
             raise RuntimeError(f"in a process of the benchmark:\n{failure}")

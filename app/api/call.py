@@ -62,7 +62,7 @@ async def open_call(request: Request) -> PushCall:
 
 
 class PushRoute(APIRoute):
-    """Its endpoint takes a PushCall, and nothing else: whoever may not push is refused before.
+    """A route whose endpoint takes a PushCall. A caller without access is refused before it.
 
     Its path is matched to the last character. The pattern of Starlette ignores a line break at the end: a push to
     `push_all_obj%0A` would be a broadcast, one to `bob%0A` would reach "bob".

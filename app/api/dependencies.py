@@ -68,7 +68,7 @@ async def read_body(request: Request, headers: FirstHeaders, limit: int) -> byte
 
     Raises UnsupportedCoding and InvalidMessage for what does not inflate.
 
-    Without `request.stream`, which takes as long again as the rest of this; nobody can read the body after it.
+    Without `request.stream`, which takes as long again as the rest of this; the body cannot be read again after it.
     """
     codings: list[str] = []
     if headers.get(b"content-encoding") is not None:

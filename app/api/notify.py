@@ -1,4 +1,4 @@
-"""What a user sees of his own messages, in a page or an app."""
+"""The routes for a user's own messages: history, unread count, viewed, delete."""
 
 from typing import Annotated, Any
 

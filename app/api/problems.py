@@ -146,7 +146,7 @@ def _with_head(headers: Mapping[str, str] | None) -> Mapping[str, str]:
 
 
 async def _on_client_disconnect(request: Request, _: Exception) -> Response:
-    """It went away in the middle of its body: nobody reads the answer, and it is no defect of ours."""
+    """Respond to a client that closed its connection in the middle of its body. The response is not read."""
     return await _on_http_exception(request, HTTPException(400, "the body is not complete"))
 
 

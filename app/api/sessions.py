@@ -1,4 +1,4 @@
-"""Who is online, and how to end a session."""
+"""The routes that list sessions and end one."""
 
 from typing import Annotated
 

@@ -10,7 +10,7 @@ from jwt.algorithms import Algorithm, ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from app.auth.keys import VerifyingKey, verifying_key
 
-# No `oct`: a secret that is published is none.
+# Not `oct`: a published secret is not a secret.
 _KEY_TYPES: Mapping[object, type[Algorithm]] = {"RSA": RSAAlgorithm, "EC": ECAlgorithm, "OKP": OKPAlgorithm}
 
 
@@ -54,7 +54,7 @@ def _verifying_key(entry: dict[str, object]) -> VerifyingKey | None:
     if key_type is None:
         return None
     try:
-        # A private key is none here: whoever publishes it has lost it.
+        # A published private key is compromised.
         key = verifying_key(key_type.from_jwk(entry), kid if isinstance(kid, str) else None)
     except (PyJWTError, UnsupportedAlgorithm, ValueError, TypeError):
         return None

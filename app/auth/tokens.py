@@ -16,7 +16,7 @@ MAX_TOKEN_CHARS = 8192
 
 
 class JwtAuthenticator:
-    """Takes tokens that a key of `sources` signed. Owns the sources: whoever made it calls `aclose` at the end.
+    """Takes tokens that a key of `sources` signed. Owns the sources; its maker calls `aclose` at the end.
 
     The `alg` of a token only chooses among the sources; what a key can verify was fixed when the key was loaded.
     `jwt_builder.build_jwt_authenticator` makes one from settings.

@@ -121,7 +121,7 @@ def listen(
             asyncio.run(run(options, typer.echo))
     except SessionRefused as refused:
         _fail(f"the service refused the session: {refused}")
-    except (InvalidURI, ValueError) as error:  # an address that is none, a token that no header can hold
+    except (InvalidURI, ValueError) as error:  # an invalid address, a token that no header can hold
         _fail(str(error))
 
 

@@ -34,7 +34,7 @@ class ListenOptions:
 
 
 async def listen(options: ListenOptions, show: Callable[[str], None]) -> None:
-    """Goes on for ever, and comes back after a lost connection. Raises SessionRefused."""
+    """Print messages until cancelled, and reconnect after a lost connection. Raises SessionRefused."""
     delay_s = FIRST_DELAY_S
     while True:
         try:
@@ -52,7 +52,7 @@ async def listen(options: ListenOptions, show: Callable[[str], None]) -> None:
                 raise SessionRefused(closed.rcvd.reason) from None
         except (OSError, InvalidHandshake) as error:
             reason = str(error)
-        wait_s = random.uniform(0, delay_s)  # many clients that were cut off together come back one by one
+        wait_s = random.uniform(0, delay_s)  # clients that were disconnected together come back one by one
         show(f"- {reason}; again in {wait_s:.1f} s")
         await asyncio.sleep(wait_s)
         delay_s = min(2 * delay_s, LONGEST_DELAY_S)

@@ -48,7 +48,7 @@ class Batcher(Generic[T, R]):
         self._wake = asyncio.Event()
         self.batches = 0
 
-    async def submit(self, item: T, *, patience_s: float = WAIT_S) -> R:
+    async def submit(self, item: T, *, timeout_s: float = WAIT_S) -> R:
         """The result of the item, once it is certain. Raises Unavailable when that cannot be said in time."""
         if len(self._waiting) >= MAX_WAITING:
             raise Unavailable("too many wait for the database", retry_after_s=RETRY_AFTER_S)
@@ -56,7 +56,7 @@ class Batcher(Generic[T, R]):
         self._waiting.append(waiting)
         self._wake.set()
         try:
-            async with asyncio.timeout(patience_s):
+            async with asyncio.timeout(timeout_s):
                 return await waiting.done
         except TimeoutError:
             raise Unavailable("the database does not answer in time", retry_after_s=RETRY_AFTER_S) from None

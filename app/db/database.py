@@ -15,7 +15,7 @@ from app.db.url import parse_url
 from app.errors import Unavailable
 
 STATEMENT_TIMEOUT_S = 3
-ANSWER_TIMEOUT_S = 4.5  # whatever the database does, a caller has his answer by then
+ANSWER_TIMEOUT_S = 4.5  # whatever the database does, the caller has a response by then
 POOL_SIZE = 10
 
 

@@ -7,8 +7,8 @@ from app.messages.message import Envelope
 
 
 class Archive(Protocol):
-    async def holds_for(self, receiver: str, *, patience_s: float) -> bool:
-        """Return whether the receiver has pending messages. Raises Unavailable, at the latest after `patience_s`."""
+    async def holds_for(self, receiver: str, *, timeout_s: float) -> bool:
+        """Return whether the receiver has pending messages. Raises Unavailable, at the latest after `timeout_s`."""
 
     async def pending(self, receiver: str, *, limit: int) -> tuple[Sequence[Envelope], int]:
         """Return the oldest unacknowledged messages, in order, and how many more there are. Raises Unavailable."""
@@ -26,7 +26,7 @@ class Archive(Protocol):
 class NoArchive:
     """An archive without messages."""
 
-    async def holds_for(self, receiver: str, *, patience_s: float) -> bool:
+    async def holds_for(self, receiver: str, *, timeout_s: float) -> bool:
         return False
 
     async def pending(self, receiver: str, *, limit: int) -> tuple[Sequence[Envelope], int]:

@@ -18,7 +18,7 @@ from app.timing.tasks import TaskOwner
 
 RETRY_S = 1.0  # until the archive is asked again
 READ_RETRY_S = 0.25  # until the mailbox is
-ARCHIVE_PATIENCE_S = 1.0  # so long do the messages of the mailbox wait for those of the archive
+ARCHIVE_TIMEOUT_S = 1.0  # so long do the messages of the mailbox wait for those of the archive
 SLICE = 50  # messages that one session is sent before the loop gets a turn
 
 Found = tuple[Sequence[Envelope], int, bool]
@@ -224,17 +224,17 @@ class Replay:
 
     async def _find(self, user: str) -> Found:
         now_s = asyncio.get_running_loop().time
-        deadline_s = now_s() + ARCHIVE_PATIENCE_S
-        if not await self._archive.holds_for(user, patience_s=ARCHIVE_PATIENCE_S):
+        deadline_s = now_s() + ARCHIVE_TIMEOUT_S
+        if not await self._archive.holds_for(user, timeout_s=ARCHIVE_TIMEOUT_S):
             return (), 0, True
-        return await self._read_archive(user, patience_s=deadline_s - now_s())
+        return await self._read_archive(user, timeout_s=deadline_s - now_s())
 
-    async def _read_archive(self, user: str, *, patience_s: float) -> Found:
+    async def _read_archive(self, user: str, *, timeout_s: float) -> Found:
         read = asyncio.ensure_future(self._archive.pending(user, limit=self._archive_limit))
         self._reads.add(read)
         read.add_done_callback(self._forget)
         try:
-            await asyncio.wait([read], timeout=patience_s)
+            await asyncio.wait([read], timeout=timeout_s)
             return (*read.result(), True) if read.done() else ((), 0, False)
         finally:
             read.cancel()  # without waiting for its end: to give up a database that hangs takes seconds of its own

@@ -89,7 +89,7 @@ class Connection:
         self._has_rest = True
         if self._work is None:
             self._pump()
-        if self._work is not None and self._has_rest:  # that client does not wait: no more of him until all is done
+        if self._work is not None and self._has_rest:  # the client does not wait: read no more until all is handled
             self.transport.pause_reading()
 
     def closed(self) -> None:

@@ -64,9 +64,9 @@ def rejected_by_service(error: ServiceError) -> Rejected:
     return Rejected(error.detail, reason=error.disconnect, title=error.title, must_be_told=must_be_told)
 
 
-def too_fast(frames_per_s: float, patience_s: float) -> Failure:
+def too_fast(frames_per_s: float, inbound_patience_s: float) -> Failure:
     """Return the failure of a client that exceeded the rate for longer than is tolerated."""
-    detail = f"for {patience_s:g} s the client has been sending more than {frames_per_s:g} frames a second"
+    detail = f"for {inbound_patience_s:g} s the client has been sending more than {frames_per_s:g} frames a second"
     return Failure(reason=RATE_LIMITED, title="rate limit", detail=detail, ends=True)
 
 

@@ -46,5 +46,5 @@ class Outbox:
 
     @property
     def has_room(self) -> bool:
-        """Less than half full: whoever has a choice sends more only then."""
+        """Whether the queue is less than half full. Replays and resends wait until it is."""
         return 2 * len(self._frames) < self._limits.max_frames and 2 * self.size_bytes < self._limits.max_bytes

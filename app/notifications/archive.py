@@ -39,9 +39,9 @@ class NotifyArchive:
         """Write the marks. Recovery pushes messages whose marks cannot be written once more."""
         await self.marks.flush()
 
-    async def holds_for(self, receiver: str, *, patience_s: float) -> bool:
+    async def holds_for(self, receiver: str, *, timeout_s: float) -> bool:
         """Return whether anything is pending. Look-ups of several receivers are batched into one query."""
-        return await self._waiting.submit(receiver, patience_s=patience_s)
+        return await self._waiting.submit(receiver, timeout_s=timeout_s)
 
     async def pending(self, receiver: str, *, limit: int) -> tuple[Sequence[Envelope], int]:
         """Return what no session of the receiver has acknowledged, oldest first, and how many more there are."""

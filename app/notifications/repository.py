@@ -144,7 +144,7 @@ class NotifyRepository:
         """The oldest rows that have not been pushed and that no other transaction has locked.
 
         Rows of after `after_ms` are from before a step back of the clock: how old they are is not known.
-        PostgreSQL keeps them for this transaction; with SQLite there is one process and nobody to keep them from.
+        PostgreSQL keeps them for this transaction; with SQLite there is one process only.
         """
         rows = await self._session.execute(
             select(NotifyLog)

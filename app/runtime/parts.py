@@ -139,7 +139,7 @@ def sockjs(
             clock=clock,
             heartbeat_s=options.timing.heartbeat_s,
             refresh_s=REFRESH_S,
-            patience_s=settings.inbound_patience_ms / 1000,
+            hold_s=settings.inbound_patience_ms / 1000,
         )
     return SockJs(gateway, options, clock=clock, cluster=cluster, limits=limits)
 
@@ -153,7 +153,7 @@ def ack_manager(
         policy=configuration.retry_policy(settings),
         clock=clock,
         log_events=bool(settings.log_ack_events),
-        # Who comes back gets a full inbox and as many persisted messages at once, before he can acknowledge any.
+        # A client that returns gets a full inbox and as many persisted messages before it can acknowledge any.
         max_open_per_session=max(settings.max_unacked_per_session, 2 * settings.inbox_max_messages + 1),
         observer=observer,
     )

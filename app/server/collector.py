@@ -1,4 +1,4 @@
-"""When Python's garbage collector looks at what. Left to itself it stops the service often, and for long."""
+"""GC tuning: freeze start-up objects and collect rarely. The defaults stop the service often and for long."""
 
 import asyncio
 import gc

@@ -26,7 +26,7 @@ from app.server.workers import Workers
 from app.settings import Settings
 
 PONG_S = 20  # for the answer to a ping
-PING_S = 25  # where nothing else is said: balancers let go of what is silent for a minute
+PING_S = 25  # on silent connections: balancers drop them after a minute
 DATE_S = 1.0  # from one date to the next, in the headers of answers
 DRAIN_S = 10  # for requests that are under way when the process has to stop
 

@@ -20,7 +20,7 @@ class _Answer(Response):
     ) -> None:
         super().__init__(headers={**headers, "Content-Type": receiver.content_type})
         del self.headers["Content-Length"]
-        self.headers["X-Content-Type-Options"] = "nosniff"  # what others sent is no page, whoever is led to the URL
+        self.headers["X-Content-Type-Options"] = "nosniff"  # content of clients is never shown as a page
         self.headers["X-Accel-Buffering"] = "no"  # or nginx keeps frames until it has a page full
         self._source = source
         self._receiver = receiver

@@ -10,7 +10,7 @@ from contextlib import ExitStack, suppress
 Attack = Callable[[int], int]
 """Takes the port, returns how much was sent or how many connections there were."""
 
-PATIENCE_S = 60.0
+TIMEOUT_S = 60.0
 PIECE_BYTES = 65_536
 ENDLESS_BYTES = 100_000_000
 SILENT, HALF = 3_000, 1_000
@@ -48,7 +48,7 @@ ATTACKS: Mapping[str, Attack] = {
 def _pour(port: int, start: bytes, piece: bytes) -> int:
     many = piece * (PIECE_BYTES // len(piece))
     sent = 0
-    with socket.create_connection(("127.0.0.1", port), PATIENCE_S) as connection, suppress(ConnectionError):
+    with socket.create_connection(("127.0.0.1", port), TIMEOUT_S) as connection, suppress(ConnectionError):
         connection.sendall(start)
         while sent < ENDLESS_BYTES:
             connection.sendall(many)
@@ -58,12 +58,12 @@ def _pour(port: int, start: bytes, piece: bytes) -> int:
 
 def _wait_for_the_end(port: int, said: bytes, count: int) -> int:
     """Raises TimeoutError if the server keeps some of the connections."""
-    deadline_s = time.monotonic() + PATIENCE_S
+    deadline_s = time.monotonic() + TIMEOUT_S
     with ExitStack() as stack:
         ended = select.poll()
         open_: dict[int, socket.socket] = {}
         for _ in range(count):
-            connection = stack.enter_context(socket.create_connection(("127.0.0.1", port), PATIENCE_S))
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", port), TIMEOUT_S))
             with suppress(ConnectionError):
                 connection.sendall(said)
             open_[connection.fileno()] = connection
@@ -81,7 +81,7 @@ def _wait_for_the_end(port: int, said: bytes, count: int) -> int:
 
 
 class Attacker:
-    """Runs attacks in a process of its own, behind whoever else wants its core."""
+    """Runs attacks in a process of its own, at the lowest priority for its core."""
 
     def __init__(self) -> None:
         os.nice(10)

@@ -9,7 +9,7 @@ from itertools import count
 from bench.load.stalled import StalledReader
 
 CONNECTIONS = 4
-PATIENCE_S = 10.0
+TIMEOUT_S = 10.0
 READ_BYTES = 65_536
 LENGTH = re.compile(rb"\r\ncontent-length: (\d+)", re.IGNORECASE)
 
@@ -58,7 +58,7 @@ class _Connection:
         self._open()
 
     def _open(self) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", self._port), PATIENCE_S)
+        self._socket = socket.create_connection(("127.0.0.1", self._port), TIMEOUT_S)
 
     def ask(self, number: int) -> None:
         path = f"/stomp-ws/000/flood-{number}/xhr"

@@ -10,7 +10,7 @@ from bench.load.poller import Poller
 from bench.load.wire import split_response
 
 READ_BYTES = 262_144
-# In the answer of a batch an item can have failed, and a push can have met nobody: neither is what is measured.
+# An item of a batch can fail, and a push can reach no session: neither is what is measured.
 FAILURES = (b'"error":', b'"status":"stored"')
 
 

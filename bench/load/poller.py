@@ -5,7 +5,7 @@ import socket
 import time
 from collections.abc import Callable
 
-PATIENCE_S = 20.0
+TIMEOUT_S = 20.0
 
 
 class Poller:
@@ -42,8 +42,8 @@ class Poller:
         `rest_s` after each turn: a reader that never rests takes every message on its own, and all of its core.
         """
         while not is_done():
-            if not self.turn(PATIENCE_S):
-                raise TimeoutError(f"nothing came for {PATIENCE_S:.0f} s")
+            if not self.turn(TIMEOUT_S):
+                raise TimeoutError(f"nothing came for {TIMEOUT_S:.0f} s")
             if rest_s:
                 time.sleep(rest_s)
 

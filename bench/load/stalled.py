@@ -7,7 +7,7 @@ from bench.load.wire import handshake, masked
 
 SEGMENT_BYTES = 536  # segments of the loopback have 64 KB, and the kernel of the server buffers some of them
 BUFFER_BYTES = 4096
-PATIENCE_S = 10.0
+TIMEOUT_S = 10.0
 QUIET_S = 0.5
 READ_BYTES = 65_536
 TOO_SLOW = (4008).to_bytes(2, "big")  # the code of the close frame
@@ -18,7 +18,7 @@ class StalledReader:
 
     def __init__(self, port: int, user: str) -> None:
         self._connection = socket.socket()
-        self._connection.settimeout(PATIENCE_S)
+        self._connection.settimeout(TIMEOUT_S)
         self._connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, SEGMENT_BYTES)
         self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
         self._connection.connect(("127.0.0.1", port))

@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass
 
 BACKLOG = 2048
-PATIENCE_S = 30.0
+TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,11 +17,11 @@ class Sent:
 
 
 class BareLoop:
-    """A server without a protocol: whoever connects is sent to."""
+    """A server without a protocol that sends to every connection."""
 
     def __init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
-        self._listener.settimeout(PATIENCE_S)
+        self._listener.settimeout(TIMEOUT_S)
         self._connections: list[socket.socket] = []
 
     def idle(self) -> None:

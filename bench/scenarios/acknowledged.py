@@ -16,7 +16,7 @@ EVERYBODY = "test-everybody"
 
 
 def acknowledged(scale: Scale) -> Iterator[Row]:
-    """A broadcast that each client answers with SEND /app/ack, against one that nobody answers."""
+    """A broadcast that each client answers with SEND /app/ack, against one without acknowledgements."""
     sessions, count = scale.sessions, scale.broadcasts
     with open_service(sessions) as service:
         taken = take_turns(

@@ -10,11 +10,11 @@ from bench.scale import Scale
 
 BODY = "x" * 4_096
 PER_S = 20.0
-OUTBOX_FRAMES = 10  # so that all that can happen to it happens within a round: blocked, kept for, cut off
+OUTBOX_FRAMES = 10  # so small that a client blocks, fills its outbox and is closed within a round
 
 
 def stalled(scale: Scale) -> Iterator[Row]:
-    """Broadcasts by the clock, with and without a client that does not read, until it is cut off.
+    """Broadcasts by the clock, with and without a client that does not read, until it is closed.
 
     The pace leaves half of the core free.
     """

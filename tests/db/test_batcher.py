@@ -159,7 +159,7 @@ async def test_a_write_that_hangs_is_answered_in_time() -> None:
     table.open.clear()
     async with running(table) as group:
         with pytest.raises(Unavailable) as refused:
-            await group.submit(1, patience_s=0.05)
+            await group.submit(1, timeout_s=0.05)
         assert refused.value.retry_after_s
         table.open.set()
         assert await group.submit(2) == 20
@@ -187,7 +187,7 @@ async def test_a_result_that_comes_after_its_caller_gave_up_goes_to_the_owner() 
     table, owner = Table(), Owner()
     table.open.clear()
     async with running(table, owner) as group:
-        impatient = asyncio.create_task(group.submit(1, patience_s=0.05))
+        impatient = asyncio.create_task(group.submit(1, timeout_s=0.05))
         patient = asyncio.create_task(group.submit(2))
         disconnected = asyncio.create_task(group.submit(3))
         await asyncio.sleep(0.01)
@@ -207,7 +207,7 @@ async def test_an_item_whose_caller_gave_up_before_its_batch_began_is_dropped_wi
         first = asyncio.create_task(group.submit(1))
         await asyncio.sleep(0.01)
         with pytest.raises(Unavailable):
-            await group.submit(2, patience_s=0.01)
+            await group.submit(2, timeout_s=0.01)
         table.open.set()
         assert (await first, await group.submit(3)) == (10, 30)
     assert table.batches == [[1], [3]]

@@ -136,7 +136,7 @@ class SharedArchive:
     def add(self, envelope: Envelope) -> None:
         self._pending[envelope.message.id] = replace(envelope)
 
-    async def holds_for(self, receiver: str, *, patience_s: float) -> bool:
+    async def holds_for(self, receiver: str, *, timeout_s: float) -> bool:
         return any(envelope.receiver == receiver for envelope in self._pending.values())
 
     async def pending(self, receiver: str, *, limit: int) -> tuple[Sequence[Envelope], int]:

@@ -153,7 +153,7 @@ class FlakyArchive(NoArchive):
         self.answers = False
         self.asked = 0
 
-    async def holds_for(self, receiver: str, *, patience_s: float) -> bool:
+    async def holds_for(self, receiver: str, *, timeout_s: float) -> bool:
         self.asked += 1
         if not self.answers:
             raise Unavailable("the archive is away")

@@ -37,10 +37,10 @@ class FakeArchive:
         self.looked = asyncio.Event()
         self.holds = True
         self.away: Exception | None = None
-        self.patience_s = self.thinks_s = 0.0
+        self.timeout_s = self.thinks_s = 0.0
 
-    async def holds_for(self, receiver: str, *, patience_s: float) -> bool:
-        self.patience_s = patience_s
+    async def holds_for(self, receiver: str, *, timeout_s: float) -> bool:
+        self.timeout_s = timeout_s
         if self.thinks_s:
             await asyncio.sleep(self.thinks_s)
         if self.away is not None:
@@ -91,7 +91,7 @@ def node() -> ArchiveNode:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app.delivery.replay, "ARCHIVE_PATIENCE_S", 0.01)
+    monkeypatch.setattr(app.delivery.replay, "ARCHIVE_TIMEOUT_S", 0.01)
     monkeypatch.setattr(app.delivery.replay, "RETRY_S", 0.01)
 
 
@@ -341,7 +341,7 @@ async def test_an_archive_that_holds_nothing_is_not_read(node: ArchiveNode) -> N
     device.listen()
     await device.replay()
     assert not node.archive.looked.is_set()
-    assert (device.got(), node.archive.patience_s) == (["m1"], app.delivery.replay.ARCHIVE_PATIENCE_S)
+    assert (device.got(), node.archive.timeout_s) == (["m1"], app.delivery.replay.ARCHIVE_TIMEOUT_S)
 
 
 @pytest.mark.usefixtures("impatient")
@@ -360,7 +360,7 @@ async def test_an_archive_that_cannot_say_whether_it_holds_anything_is_asked_aga
 
 
 async def test_where_nothing_is_persisted_nothing_is_pending() -> None:
-    assert not await NoArchive().holds_for("ann", patience_s=1)
+    assert not await NoArchive().holds_for("ann", timeout_s=1)
     assert await NoArchive().pending("ann", limit=1) == ((), 0)
     NoArchive().replayed("m1")
     NoArchive().delivered("ann", "m1")

@@ -300,7 +300,7 @@ class FlakyArchive:
         self._node = node
         self._meanwhile: Callable[[], Awaitable[object]] | None = meanwhile
 
-    async def holds_for(self, receiver: str, *, patience_s: float) -> bool:
+    async def holds_for(self, receiver: str, *, timeout_s: float) -> bool:
         return True
 
     async def pending(self, receiver: str, *, limit: int) -> tuple[Sequence[Envelope], int]:

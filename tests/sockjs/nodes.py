@@ -110,7 +110,7 @@ class Recorder:
 
 
 class Node:
-    def __init__(self, net: Net, name: str, *, patience_s: float = 0.0) -> None:
+    def __init__(self, net: Net, name: str, *, hold_s: float = 0.0) -> None:
         self.clock = FakeClock()
         self.endpoint = Recorder()
         timing = Timing(heartbeat_s=25, disconnect_delay_s=30)
@@ -120,7 +120,7 @@ class Node:
             clock=self.clock,
             heartbeat_s=0,
             refresh_s=20,
-            patience_s=patience_s,
+            hold_s=hold_s,
         )
         self.sockjs = SockJs(self.endpoint, SockJsOptions(timing=timing), clock=self.clock, cluster=cluster)
 

@@ -168,7 +168,7 @@ async def test_session_that_keeps_its_client_waiting_is_not_given_up(
 ) -> None:
     monkeypatch.setattr(proxy_side, "TAKE_TIMEOUT_S", 0.02)
     a, _ = nodes
-    patient = Node(net, "c", patience_s=30)
+    patient = Node(net, "c", hold_s=30)
     await a.poll()
     transport = a.endpoint.transports[0]
     transport.pause_reading()

@@ -58,8 +58,8 @@ class RedisPresence:
 
         Raises SessionLimit, and Unavailable if the number of sessions cannot be determined.
 
-        Sessions of dead nodes do not count. If such a node was only cut off from Redis, it counts its sessions again
-        when it reconnects, and the user exceeds the limit until enough sessions have ended.
+        Sessions of dead nodes do not count. If such a node was only disconnected from Redis, it counts its sessions
+        again when it reconnects, and the user exceeds the limit until enough sessions have ended.
         """
         reply = await self._join(user, session_id, limit, client_id)
         if not reply[0] and self._left:  # the user's ended sessions may not be removed yet

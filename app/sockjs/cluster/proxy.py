@@ -38,12 +38,12 @@ class NodeEnded(Exception):
 
 
 class Proxy:
-    """`silence_s`: an owner silent for longer has ended. `patience_s`: how long the rate limit may hold a request."""
+    """`silence_s`: an owner silent for longer has ended. `hold_s`: how long the rate limit may hold a request."""
 
-    def __init__(self, channel: WindowedChannel, *, tasks: TaskOwner, silence_s: float, patience_s: float) -> None:
+    def __init__(self, channel: WindowedChannel, *, tasks: TaskOwner, silence_s: float, hold_s: float) -> None:
         self._channel = channel
         self._tasks = tasks
-        self._patience_s = patience_s
+        self._hold_s = hold_s
         self._numbers = itertools.count(1)
         self._asked: dict[int, asyncio.Future[Reply]] = {}
         self._sources: dict[int, RemoteSource] = {}
@@ -74,7 +74,7 @@ class Proxy:
         """Forward a sending request. NotFound also if the owner has ended. Raises Unavailable."""
         request = Forward(next(self._numbers), session, json.dumps(messages).encode())
         try:
-            reply = await self._ask(owner, request, TAKE_TIMEOUT_S + self._patience_s)
+            reply = await self._ask(owner, request, TAKE_TIMEOUT_S + self._hold_s)
         except NodeEnded:
             return NotFound(request.number)
         except TimeoutError:

@@ -44,7 +44,7 @@ logger = logging.getLogger(__name__)
 class SockJsCluster:
     """A node that is asked for a session without owner claims it. Leases are renewed every `refresh_s`.
 
-    `patience_s`: how long the rate limit may hold a sending request.
+    `hold_s`: how long the rate limit may hold a sending request.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class SockJsCluster:
         clock: Clock,
         heartbeat_s: float,
         refresh_s: float,
-        patience_s: float = 0.0,
+        hold_s: float = 0.0,
     ) -> None:
         self._owners = owners
         self._node = channel.node
@@ -68,7 +68,7 @@ class SockJsCluster:
         silence_s = heartbeat_s + SILENCE_S
         self._channel = WindowedChannel(channel)
         self._owner = Owner(self._channel, lambda _: None, clock=clock, tasks=self._tasks, silence_s=silence_s)
-        self._proxy = Proxy(self._channel, tasks=self._tasks, silence_s=silence_s, patience_s=patience_s)
+        self._proxy = Proxy(self._channel, tasks=self._tasks, silence_s=silence_s, hold_s=hold_s)
         channel.listen(self._receive_soon)
 
     def serve(self, find: FindSession) -> None:

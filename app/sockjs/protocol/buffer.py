@@ -53,7 +53,7 @@ class SessionBuffer:
 
     @property
     def has_room(self) -> bool:
-        """Less than half full: whoever has a choice sends more only then."""
+        """Whether the buffer is less than half full. Replays and resends wait until it is."""
         limits = self._limits
         return 2 * len(self._messages) < limits.max_messages and 2 * self._size < limits.max_bytes
 
