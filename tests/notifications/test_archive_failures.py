@@ -21,6 +21,11 @@ from tests.notifications.node import INBOX_LIMIT, Node, running_node
 MOMENTS: tuple[Moment, Moment] = ("do_connect", "before_cursor_execute")
 
 
+@pytest.fixture(autouse=True)
+def quick_retry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.delivery.replay.RETRY_S", 0.01)
+
+
 class DefectiveDatabase(Database):
     """Has a defect of our own outside of all calls of the driver."""
 
