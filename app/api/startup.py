@@ -1,7 +1,8 @@
-"""What requests get before the service has been started."""
+"""Whether the service has been started, and the refusal of requests until then."""
 
 from collections.abc import Awaitable
 
+from fastapi import FastAPI
 from starlette.datastructures import State
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -14,10 +15,16 @@ DETAIL = (
 )
 
 
-class RequireStartup:
-    """Refuse requests and WebSockets with 503 until the lifespan of the application has put `runtime` into its state.
+def is_started(app: FastAPI) -> bool:
+    """Return whether the lifespan of an application made by `create_app` has begun."""
+    return hasattr(app.state, "runtime")
 
-    That happens where the service is mounted in another application: Starlette runs no lifespan of a mounted one.
+
+class RequireStartup:
+    """Middleware that refuses requests and WebSockets with 503 until the lifespan has put `runtime` into `state`.
+
+    A service that is mounted without `app.main.mount` stays like that: Starlette runs no lifespan of a mounted
+    application.
     """
 
     def __init__(self, app: ASGIApp, *, state: State) -> None:

@@ -1,6 +1,7 @@
 """`stomp-notify serve --app module:name`: an application of the embedder on the server of the service."""
 
 import importlib
+import inspect
 import sys
 from collections.abc import Iterator
 
@@ -18,15 +19,11 @@ def load_app(target: str) -> FastAPI:
     was expected; an error inside the module or the function is raised as it is, because its traceback is what helps.
     """
     module_name, separator, name = target.partition(":")
-    if not (module_name and separator and name):
+    if not (all(module_name.split(".")) and separator and name):
         raise ConfigurationError(f"--app {target}: expected module:name, for instance myservice.notify:create")
-    found = _find(target, module_name, name)
-    app = found() if callable(found) and not isinstance(found, FastAPI) else found
+    app = _call(target, _find(target, module_name, name))
     if not isinstance(app, FastAPI):
-        raise ConfigurationError(
-            f"--app {target}: expected a FastAPI application or a function without parameters "
-            f"that returns one, found {type(app).__name__}"
-        )
+        raise _unexpected(target, type(app).__name__)
     if not list(services_of(app)):
         raise ConfigurationError(
             f"--app {target}: the application does not contain stomp-notify; "
@@ -52,6 +49,26 @@ def _find(target: str, module_name: str, name: str) -> object:
             raise ConfigurationError(f"--app {target}: the module {module_name!r} has no {name!r}")
         found = getattr(found, part)
     return found
+
+
+def _call(target: str, found: object) -> object:
+    """Return what a function returns, and anything else as it is."""
+    if isinstance(found, FastAPI) or not callable(found):
+        return found
+    if inspect.iscoroutinefunction(found):
+        raise _unexpected(target, "an async function")
+    try:
+        inspect.signature(found).bind()
+    except TypeError as error:  # its text names the parameter
+        raise _unexpected(target, f"a function with parameters: {error}") from None
+    return found()
+
+
+def _unexpected(target: str, found: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"--app {target}: expected a FastAPI application or a function without parameters "
+        f"that returns one, found {found}"
+    )
 
 
 def services_of(app: FastAPI) -> Iterator[FastAPI]:

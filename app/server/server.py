@@ -13,6 +13,7 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
+from app.api.startup import is_started
 from app.http.limits import HttpWatch
 from app.http.protocol import HttpProtocol
 from app.main import create_app, settings_of
@@ -120,6 +121,7 @@ class DrainingServer(uvicorn.Server):
         for server in self.servers:
             server.close()
         for app in self._services:
-            app.state.runtime.sockjs.drain()
-            await app.state.runtime.gateway.drain()
+            if is_started(app):
+                app.state.runtime.sockjs.drain()
+                await app.state.runtime.gateway.drain()
         await super().shutdown(sockets)

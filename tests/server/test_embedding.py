@@ -129,6 +129,13 @@ def test_web_socket_of_a_service_that_was_not_started_is_refused() -> None:
         asyncio.run(refused(f"ws://127.0.0.1:{server.port}/notify/stomp-ws"))
 
 
+def test_server_of_a_service_that_was_not_started_ends_in_order() -> None:
+    server = Server(arguments=("serve", "--app", "embedder:app"), files={"embedder.py": BARE})
+    with running(server, "/openapi.json"):
+        assert httpx.get(f"{server.url}/notify/readyz").status_code == 503
+        assert server.stop() == 0
+
+
 async def refused(url: str) -> None:
     with pytest.raises(InvalidStatus) as caught:
         async with stomp_client(url):

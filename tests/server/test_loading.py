@@ -30,6 +30,18 @@ def parent():
 def nothing():
     return None
 
+def needs(settings, clock=None):
+    return create_app(settings)
+
+async def coroutine():
+    return create_app()
+
+class Callable:
+    def __call__(self):
+        return create_app()
+
+instance = Callable()
+
 class Factories:
     create = staticmethod(create_app)
 """
@@ -48,7 +60,7 @@ def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         sys.modules.pop(name, None)
 
 
-@pytest.mark.parametrize("name", ["app", "create", "parent", "Factories.create"])
+@pytest.mark.parametrize("name", ["app", "create", "parent", "Factories.create", "instance"])
 def test_an_application_or_a_function_that_returns_one_is_loaded(name: str) -> None:
     app = load_app(f"embedder:{name}")
 
@@ -62,12 +74,16 @@ def test_an_application_or_a_function_that_returns_one_is_loaded(name: str) -> N
         ("embedder", "expected module:name"),
         ("embedder:", "expected module:name"),
         (":app", "expected module:name"),
+        (".embedder:app", "expected module:name"),
+        ("embedder..inner:app", "expected module:name"),
         ("no_such_module:app", "there is no module 'no_such_module'"),
         ("embedder.inner:app", "there is no module 'embedder.inner'"),
         ("embedder:missing", "the module 'embedder' has no 'missing'"),
         ("embedder:Factories.missing", "the module 'embedder' has no 'Factories.missing'"),
         ("embedder:number", "found int"),
         ("embedder:nothing", "found NoneType"),
+        ("embedder:needs", "found a function with parameters: missing a required argument: 'settings'"),
+        ("embedder:coroutine", "found an async function"),
         ("embedder:bare", "does not contain stomp-notify"),
     ],
 )
