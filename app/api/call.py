@@ -6,7 +6,6 @@ class that hands them a request of its own, and `documentation` says what that r
 """
 
 import re
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 from fastapi import Request
@@ -16,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from app.api.content import parse_content, parse_json
 from app.api.dependencies import FirstHeaders, check_push_access, read_body, runtime_of
-from app.api.idempotency import Answer, idempotency_of
+from app.api.idempotency import idempotency_of
 from app.runtime.runtime import Runtime
 
 
@@ -28,10 +27,11 @@ class PushCall(Request):
         super().__init__(request.scope, request.receive)
         self._first = headers
         self._body = body  # what `body()` answers, too
-        self._idempotency = idempotency_of(request, caller, headers, body, runtime)
+        idempotency = idempotency_of(request, caller, headers, body, runtime)
+        self.answer = idempotency.answer
+        self.derived_id = idempotency.message_id
         self.runtime = runtime
         self.publisher = runtime.publisher
-        self.derived_id = self._idempotency.message_id
 
     def parameter(self, name: str) -> str:
         """Of the path."""
@@ -46,10 +46,6 @@ class PushCall(Request):
     def value(self) -> Any:
         """JSON whatever the content type says: `curl -d` calls everything a form. Raises InvalidMessage."""
         return parse_json(self._body)
-
-    async def answer(self, action: Callable[[], Awaitable[Answer]]) -> Response:
-        """As `Idempotency.answer`."""
-        return await self._idempotency.answer(action)
 
 
 async def open_call(request: Request) -> PushCall:

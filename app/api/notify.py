@@ -12,7 +12,6 @@ from app.api.dependencies import BodyDep, RuntimeDep, UserDep
 from app.api.problems import USER_ERRORS, responses
 from app.errors import InvalidMessage, PayloadTooLarge, UnsupportedMedia
 from app.messages.ids import MESSAGE_ID_PATTERN, message_id_problem
-from app.notifications.history import NotifyHistory
 from app.notifications.repository import Cursor
 from app.notifications.tables import NotifyLog
 
@@ -64,10 +63,6 @@ class Changed(BaseModel):
     unread: int = Field(description="unread messages that are left")
 
 
-async def get_history(runtime: RuntimeDep) -> NotifyHistory:
-    return runtime.history
-
-
 async def get_ids(body: BodyDep) -> list[str]:
     """Read as all bodies are, because FastAPI would take one of any size."""
     try:
@@ -77,7 +72,6 @@ async def get_ids(body: BodyDep) -> list[str]:
         raise RequestValidationError([{**item, "loc": ("body", *item["loc"])} for item in errors]) from None
 
 
-HistoryDep = Annotated[NotifyHistory, Depends(get_history)]
 IdsDep = Annotated[list[str], Depends(get_ids)]
 CreatedQuery = Annotated[
     str | None, Query(description="only what is older: ms since 1970, or `next` of the page before", max_length=100)
@@ -99,7 +93,6 @@ _IDS: Any = {
 @router.get("/history", summary="Read my messages", response_model=History)
 async def history(
     user: UserDep,
-    stored: HistoryDep,
     runtime: RuntimeDep,
     created: CreatedQuery = None,
     page_num: PageNum = 1,
@@ -107,28 +100,30 @@ async def history(
 ) -> Response:
     """The caller's messages, newest first. Follow `next`: new messages shift no page."""
     limit = min(page_size, runtime.api_limits.history_page_max)
-    rows, following = await stored.page(user, before=_place(created), offset=(page_num - 1) * limit, limit=limit)
+    rows, following = await runtime.history.page(
+        user, before=_place(created), offset=(page_num - 1) * limit, limit=limit
+    )
     page = {"items": [_stored(row) for row in rows], "next": None if following is None else str(following)}
     return Response(to_json(page), media_type="application/json")
 
 
 @router.get("/unread_count", summary="Count my unread messages")
-async def unread_count(user: UserDep, stored: HistoryDep) -> Unread:
+async def unread_count(user: UserDep, runtime: RuntimeDep) -> Unread:
     """How many of the caller's messages have not been viewed."""
-    return Unread(unread=await stored.unread_count(user))
+    return Unread(unread=await runtime.history.unread_count(user))
 
 
 @router.post("/viewed", summary="Mark messages as read", **_IDS)
-async def mark_viewed(user: UserDep, stored: HistoryDep, ids: IdsDep) -> Changed:
+async def mark_viewed(user: UserDep, runtime: RuntimeDep, ids: IdsDep) -> Changed:
     """Every device of the user is told with NOTIFY_VIEWED, and none rings for them again. Ids of others are ignored."""
-    updated, unread = await stored.mark_viewed(user, ids)
+    updated, unread = await runtime.history.mark_viewed(user, ids)
     return Changed(updated=updated, unread=unread)
 
 
 @router.delete("/delete", summary="Delete messages", **_IDS)
-async def delete(user: UserDep, stored: HistoryDep, ids: IdsDep) -> Changed:
+async def delete(user: UserDep, runtime: RuntimeDep, ids: IdsDep) -> Changed:
     """Every device of the user is told with NOTIFY_DELETED. Ids of others are ignored."""
-    updated, unread = await stored.delete(user, ids)
+    updated, unread = await runtime.history.delete(user, ids)
     return Changed(updated=updated, unread=unread)
 
 

@@ -2,39 +2,31 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path
+from fastapi import APIRouter, Path
 from starlette.responses import Response
 
 from app.api.dependencies import PushAccess, RuntimeDep
 from app.api.problems import GUARDED, QUERY_ERRORS, responses
 from app.api.schemas import SessionList
 from app.errors import InvalidMessage, NotFound, Unavailable
-from app.gateway.directory import Directory
 from app.messages.receivers import receiver_name
 
 router = APIRouter(prefix="/api/sessions", tags=["Sessions"], dependencies=[PushAccess])
 
 
-async def get_directory(runtime: RuntimeDep) -> Directory:
-    return runtime.directory
-
-
-DirectoryDep = Annotated[Directory, Depends(get_directory)]
-
-
 @router.get("", summary="List all sessions", responses=responses(*GUARDED))
-async def list_sessions(directory: DirectoryDep) -> SessionList:
+async def list_sessions(runtime: RuntimeDep) -> SessionList:
     """Everybody who is online, on all nodes, in the order in which they came."""
-    items, unanswered = await directory.sessions()
+    items, unanswered = await runtime.directory.sessions()
     return SessionList(items=items, unanswered=unanswered)
 
 
 @router.get("/{user}", summary="List the sessions of a user", responses=responses(*GUARDED, InvalidMessage))
 async def list_sessions_of_user(
-    user: Annotated[str, Path(description="user id", examples=["test1"])], directory: DirectoryDep
+    user: Annotated[str, Path(description="user id", examples=["test1"])], runtime: RuntimeDep
 ) -> SessionList:
     """Empty if the user is not online."""
-    items, unanswered = await directory.sessions(receiver_name(user, "user"))
+    items, unanswered = await runtime.directory.sessions(receiver_name(user, "user"))
     return SessionList(items=items, unanswered=unanswered)
 
 
@@ -43,9 +35,9 @@ async def list_sessions_of_user(
 )
 async def end_session(
     session_id: Annotated[str, Path(description="from the list of sessions, or from CONNECTED")],
-    directory: DirectoryDep,
+    runtime: RuntimeDep,
 ) -> Response:
     """Closes it with 4503, which tells the client to stay away. What it did not acknowledge stays in the inbox."""
-    if not await directory.end_session(session_id):
+    if not await runtime.directory.end_session(session_id):
         raise NotFound(f"there is no session {session_id[:64]!r}")
     return Response(status_code=204)
