@@ -1,8 +1,8 @@
-"""What a push route is given: the request of someone who may push, read already.
+"""The argument of every push route: an authorized request whose body has been read.
 
-FastAPI solves every dependency and every parameter of a route anew for each request, 15 to 30 µs apiece, and once more
-for each place where it is needed. Here that was three quarters of what a push cost. So the routes of pushes are of a
-class that hands them a request of its own, and `documentation` says what that reads.
+FastAPI resolves each dependency and each parameter of a route for every request, at 15 to 30 µs apiece. For a push that
+was three quarters of the cost. Push routes therefore use a route class that passes one PushCall, and
+`app.api.documentation` describes its headers and body in the OpenAPI document.
 """
 
 import re
@@ -20,13 +20,16 @@ from app.runtime.runtime import Runtime
 
 
 class PushCall(Request):
-    """A request of someone who may push, with its body."""
+    """An authorized push request and its body.
+
+    `answer` and `derived_id` are those of its Idempotency.
+    """
 
     def __init__(self, request: Request, caller: str, headers: FirstHeaders, runtime: Runtime, body: bytes) -> None:
-        """Raises InvalidMessage for an Idempotency-Key that cannot be one."""
+        """Raises InvalidMessage for an invalid Idempotency-Key."""
         super().__init__(request.scope, request.receive)
         self._first = headers
-        self._body = body  # what `body()` answers, too
+        self._body = body  # `Request.body` returns it, too
         idempotency = idempotency_of(request, caller, headers, body, runtime)
         self.answer = idempotency.answer
         self.derived_id = idempotency.message_id
@@ -34,22 +37,28 @@ class PushCall(Request):
         self.publisher = runtime.publisher
 
     def parameter(self, name: str) -> str:
-        """Of the path."""
+        """Return a parameter of the path."""
         value = self.path_params[name]
         assert isinstance(value, str)
         return value
 
     def content(self) -> Any:
-        """The JSON value of a JSON body, and the text of any other. Raises InvalidMessage."""
+        """Return the JSON value of a JSON body, and the text of any other.
+
+        Raises InvalidMessage and UnsupportedMedia.
+        """
         return parse_content(self._body, self._first.get(b"content-type") or "")
 
     def value(self) -> Any:
-        """JSON whatever the content type says: `curl -d` calls everything a form. Raises InvalidMessage."""
+        """Return the body as JSON, whatever its content type: `curl -d` sends that of a form. Raises InvalidMessage."""
         return parse_json(self._body)
 
 
 async def open_call(request: Request) -> PushCall:
-    """Raises Unauthorized or Forbidden before the body is read, then PayloadTooLarge and InvalidMessage."""
+    """Authorize a request, then read its body.
+
+    Raises Unauthorized or Forbidden before the body is read, afterwards the errors of `read_body` and InvalidMessage.
+    """
     runtime, headers = runtime_of(request), FirstHeaders(request)
     caller = await check_push_access(headers, runtime)
     return PushCall(
@@ -58,10 +67,10 @@ async def open_call(request: Request) -> PushCall:
 
 
 class PushRoute(APIRoute):
-    """A route whose endpoint takes a PushCall. A caller without access is refused before it.
+    """A route whose endpoint takes a PushCall and nothing else. Unauthorized requests do not reach the endpoint.
 
-    Its path is matched to the last character. The pattern of Starlette ignores a line break at the end: a push to
-    `push_all_obj%0A` would be a broadcast, one to `bob%0A` would reach "bob".
+    The path is matched up to its last character. Starlette's pattern ignores a line break at the end: a push to
+    `push_all_obj%0A` would be a broadcast, and a push to `bob%0A` would reach "bob".
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -69,9 +78,9 @@ class PushRoute(APIRoute):
         self.path_regex = re.compile(self.path_regex.pattern.removesuffix("$") + r"\Z", re.DOTALL)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Call the endpoint without what FastAPI does for parameters and dependencies, of which a push has none.
+        """Call the endpoint without FastAPI's handling of parameters and dependencies, because a push has none.
 
-        What is raised here becomes a response in the middleware of the application.
+        The middleware of the application turns exceptions into responses.
         """
         if scope["method"] not in (self.methods or ()):
             await super().handle(scope, receive, send)

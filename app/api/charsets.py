@@ -1,6 +1,7 @@
 """The charsets that a text may be pushed in.
 
-Python has many more codecs. Some take seconds for a body of the largest size, and names of others stay in its cache.
+Other codecs of Python are refused: some take seconds for a body of the largest size, and each name that is looked up
+stays in Python's cache.
 """
 
 from collections.abc import Mapping
@@ -20,11 +21,11 @@ CHARSETS: Mapping[str, tuple[str, ...]] = {
     "EUC-JP": ("eucjp", "x-euc-jp"),
     "EUC-KR": ("euckr", "ks_c_5601-1987", "ksc5601"),
 }
-"""Preferred names, and the other names in use."""
+"""Preferred names, each with its other names."""
 
 _BY_NAME = {name.lower(): charset for charset, others in CHARSETS.items() for name in (charset, *others)}
 
 
 def find_charset(name: str) -> str | None:
-    """Return the preferred name, which Python knows too, or None for a charset that is not supported."""
+    """Return the preferred name, which is also a codec of Python, or None for an unsupported charset."""
     return _BY_NAME.get(name.lower())

@@ -14,10 +14,13 @@ _MAY_OVERFLOW = (b"0e0", b"0e+0", b"0" * 309)  # in the shape of a text: every d
 
 
 def parse_json(body: bytes) -> Any:
-    """Raises InvalidMessage; NaN, Infinity and lone surrogates are no JSON, and 1e400 could only go out as Infinity."""
+    """Return the value of a JSON text.
+
+    Raises InvalidMessage, also for NaN, Infinity, lone surrogates, and numbers such as 1e400 that overflow to Infinity.
+    """
     try:
         value = from_json(body, allow_inf_nan=False)
-        shape = body.translate(_SHAPE)  # and no regular expression, which would take ten times as long as the parser
+        shape = body.translate(_SHAPE)  # a regular expression would take ten times as long as the parser
         if any(sign in shape for sign in _MAY_OVERFLOW):
             json.dumps(value, allow_nan=False)
     except ValueError as error:
@@ -26,7 +29,7 @@ def parse_json(body: bytes) -> Any:
 
 
 def parse_content(body: bytes, content_type: str) -> Any:
-    """Return the JSON value of a JSON body, and the text of any other; a text is UTF-8 if it says nothing else.
+    """Return the JSON value of a JSON body, and the text of any other. The default charset is UTF-8.
 
     Raises InvalidMessage and UnsupportedMedia.
     """
@@ -46,7 +49,7 @@ def parse_content(body: bytes, content_type: str) -> Any:
 
 @lru_cache(maxsize=64)
 def _read_content_type(content_type: str) -> tuple[bool, str, str | None]:
-    """Return whether it is JSON, the charset as it is named, and the supported charset of that name."""
+    """Return whether the type is JSON, the charset as named, and the preferred name of it; None if not supported."""
     media_type, _, parameters = content_type.partition(";")
     media_type = media_type.strip().lower()
     is_json = media_type == "application/json" or media_type.endswith("+json")

@@ -1,4 +1,4 @@
-"""Which pages of other origins may call the routes, at next to no cost for back ends."""
+"""CORS: which pages of other origins may call the routes, at almost no cost for requests of back ends."""
 
 from starlette._utils import get_route_path
 from starlette.middleware.cors import CORSMiddleware
@@ -10,10 +10,10 @@ VARY = (b"vary", b"Origin")
 
 
 class PageCORS(CORSMiddleware):
-    """A request that names no origin is no page's. All that CORS does then is to say that with one it would be answered
-    otherwise; the way of Starlette to say so takes 12 µs, an eighth of what an empty route takes in all.
+    """CORS with a short path for requests without an Origin, which do not come from pages of other origins.
 
-    SockJS has rules of its own, which its clients rely on.
+    Such a response only needs `Vary: Origin`. Starlette takes 12 µs to add it, an eighth of the time of an empty route.
+    SockJS routes are left out: SockJS has its own CORS rules.
     """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -39,7 +39,7 @@ def _is_sockjs(scope: Scope) -> bool:
 
 
 def _varying(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """One header for all that the answer varies with, as Starlette has it."""
+    """Return the headers with `Origin` in `Vary`, merged into one header as Starlette does."""
     others = [value for name, value in headers if name.lower() == b"vary"]
     if not others:
         return [*headers, VARY]

@@ -1,4 +1,4 @@
-"""The OpenAPI of what the push routes read of a request without the help of FastAPI."""
+"""The OpenAPI description of what push routes read themselves instead of through FastAPI."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from app.api.idempotency import KEY_HEADER
 Body = tuple[str, dict[str, Any], Any]
 """Media type, schema and example."""
 
-_KEY = "the same key with the same request is answered as the first time and sends nothing; kept 24 h"
+_KEY = "a repeated request with the same key sends nothing and returns the first result; kept for IDEMPOTENCY_TTL_MS"
 _IDEMPOTENCY_KEY = {
     "name": KEY_HEADER,
     "in": "header",
@@ -20,12 +20,13 @@ _SECURITY: list[dict[str, list[str]]] = [{scheme.scheme_name: []} for scheme in 
 
 
 def path_parameter(name: str, description: str, example: str) -> dict[str, Any]:
+    """Return the OpenAPI description of a parameter in the path."""
     schema = {"type": "string", "description": description, "examples": [example], "title": name.title()}
     return {"name": name, "in": "path", "required": True, "schema": schema, "description": description}
 
 
 def documented(*bodies: Body, path: dict[str, Any] | None = None) -> dict[str, Any]:
-    """For `openapi_extra=` of a push route: the bodies that it takes, and the parameter that is in its path."""
+    """Return the value of `openapi_extra=` for a push route with these bodies and this path parameter."""
     content = {media_type: {"schema": schema, "example": example} for media_type, schema, example in bodies}
     return {
         "security": _SECURITY,

@@ -1,4 +1,4 @@
-"""What Kubernetes asks."""
+"""Health routes, for the probes of Kubernetes."""
 
 from typing import Literal
 
@@ -21,7 +21,7 @@ class Health(BaseModel):
 
 
 class Readiness(BaseModel):
-    """`degraded`: sessions stay and reads go on, but Redis is away and pushes are refused until it is back."""
+    """`degraded`: Redis is unavailable. Sessions stay and reads go on; pushes are refused until Redis is back."""
 
     model_config = ConfigDict(json_schema_extra={"example": {"status": "ready", "node": "notify-1", "sessions": 12}})
 
@@ -32,19 +32,19 @@ class Readiness(BaseModel):
 
 @router.get("/healthz", summary="Is the process alive?")
 async def health() -> Health:
-    """For the liveness probe: it answers as long as the event loop turns."""
+    """Liveness probe: responds as long as the event loop runs."""
     return Health()
 
 
 @router.get("/readyz", summary="Can it take work?", responses=responses(Unavailable))
 async def readiness(runtime: RuntimeDep) -> Readiness:
-    """For the readiness probe: the service has started, and is not about to end.
+    """Readiness probe: the service has started and is not shutting down.
 
-    A node without Redis or PostgreSQL stays in the balancer: all nodes have lost it, and a refusal with `Retry-After`
-    tells a caller more than no answer. A SQLite file is of one node, so without it the node is not ready.
+    A node without Redis or PostgreSQL stays ready: all nodes have lost it, and a 503 with `Retry-After` tells callers
+    more than no response. A node without its SQLite file is not ready, because other nodes do not depend on that file.
     """
     if runtime.gateway.draining:
-        raise Unavailable("the service is about to end")
+        raise Unavailable("the service is shutting down")
     runtime.database.require_file()
     status: Literal["ready", "degraded"] = "ready" if runtime.backplane.relay.is_up else "degraded"
     return Readiness(status=status, node=runtime.backplane.node, sessions=len(runtime.hub))

@@ -20,7 +20,7 @@ REPLAYED = {"Idempotency-Replay": "true"}
 
 
 class Answer(NamedTuple):
-    """The JSON object of a response. `replayed`: it is that of an earlier push. `final`: see `Result`."""
+    """The JSON object of a response. `replayed`: an earlier push had this result. `final`: as in `Result`."""
 
     value: dict[str, Any]
     replayed: bool = False
@@ -28,7 +28,7 @@ class Answer(NamedTuple):
 
 
 class Idempotency:
-    """Without a key it just answers. The keys of different callers do not meet."""
+    """Runs a request once per caller and key; without a key, every time."""
 
     def __init__(self, runtime: Runtime, caller: str, key: str | None, fingerprint: str) -> None:
         self._runtime = runtime
@@ -37,11 +37,11 @@ class Idempotency:
         self._fingerprint = fingerprint
 
     def message_id(self, item: int = 0) -> str | None:
-        """The id of a message without an id of its own; None without a key. `item` is its place in a batch."""
+        """Return the id for a message without an id of its own; None without a key. `item`: position in a batch."""
         return None if self._key is None else derived_id(self._caller, self._key, item)
 
     async def answer(self, action: Callable[[], Awaitable[Answer]]) -> Response:
-        """Run `action` unless a request with this key has a final answer already."""
+        """Run `action`, unless a request with this key has a final answer: then return that answer."""
         if self._key is None:
             answer = await action()
             return _json(to_json(answer.value), answer.replayed)
@@ -59,19 +59,19 @@ class Idempotency:
 
 
 def idempotency_of(request: Request, caller: str, headers: FirstHeaders, body: bytes, runtime: Runtime) -> Idempotency:
-    """`caller` is a principal. Raises InvalidMessage for a key that cannot be one."""
+    """Read the header Idempotency-Key. `caller` is a principal. Raises InvalidMessage for an invalid key."""
     key = headers.get(b"idempotency-key")
     if key is None:
         return Idempotency(runtime, caller, None, "")
     if not (key.isprintable() and 0 < len(key) <= MAX_KEY_LENGTH):
-        problem = f"{KEY_HEADER} has 1 to {MAX_KEY_LENGTH} printable characters"
+        problem = f"{KEY_HEADER} is invalid: 1 to {MAX_KEY_LENGTH} printable characters were expected"
         raise InvalidMessage(problem, errors=[{"loc": ["header", KEY_HEADER], "msg": problem}])
     content_type = headers.get(b"content-type") or ""
     return Idempotency(runtime, caller, key, _digest(request.method, request.url.path, content_type, body))
 
 
 def _digest(*parts: str | bytes) -> str:
-    """64 hexadecimal digits; the length before each part keeps their borders."""
+    """Return 64 hexadecimal digits. Each part is preceded by its length, so that no two lists of parts look alike."""
     digest = hashlib.sha256()
     for part in parts:
         data = part.encode() if isinstance(part, str) else part

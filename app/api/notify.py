@@ -22,7 +22,7 @@ router = APIRouter(prefix="/api/notify", tags=["Notifications"], responses=respo
 
 
 class StoredMessage(BaseModel):
-    """A message as a session gets it. Times are ms since 1970."""
+    """A message in the form in which sessions receive it. Times are ms since 1970."""
 
     id: str
     type: str
@@ -37,7 +37,7 @@ class StoredMessage(BaseModel):
 class History(BaseModel):
     items: list[StoredMessage] = Field(description="newest first")
     next: str | None = Field(
-        description="`created` of the next page; null on the last", examples=["1700000000000_ntf_018f2a6b3c40"]
+        description="`created` for the next page; null on the last", examples=["1700000000000_ntf_018f2a6b3c40"]
     )
 
 
@@ -59,12 +59,12 @@ class MessageIds(BaseModel):
 class Changed(BaseModel):
     model_config = ConfigDict(json_schema_extra={"example": {"updated": 1, "unread": 2}})
 
-    updated: int = Field(description="messages that were changed by this request")
-    unread: int = Field(description="unread messages that are left")
+    updated: int = Field(description="messages that this request changed")
+    unread: int = Field(description="unread messages that remain")
 
 
 async def get_ids(body: BodyDep) -> list[str]:
-    """Read as all bodies are, because FastAPI would take one of any size."""
+    """Return the ids in the body. FastAPI itself would read a body of any size. Raises RequestValidationError."""
     try:
         return MessageIds.model_validate_json(body).ids
     except ValidationError as error:
@@ -74,10 +74,10 @@ async def get_ids(body: BodyDep) -> list[str]:
 
 IdsDep = Annotated[list[str], Depends(get_ids)]
 CreatedQuery = Annotated[
-    str | None, Query(description="only what is older: ms since 1970, or `next` of the page before", max_length=100)
+    str | None, Query(description="only older messages: ms since 1970, or `next` of the last page", max_length=100)
 ]
-PageNum = Annotated[int, Query(description="pages to go on from there, counted from 1", ge=1, le=10_000)]
-PageSize = Annotated[int, Query(description="messages of a page; more than HISTORY_PAGE_MAX are cut down to it", ge=1)]
+PageNum = Annotated[int, Query(description="page to return, counted from 1 at `created`", ge=1, le=10_000)]
+PageSize = Annotated[int, Query(description="messages of a page, at most HISTORY_PAGE_MAX", ge=1)]
 
 _IDS: Any = {
     "openapi_extra": {
@@ -98,7 +98,7 @@ async def history(
     page_num: PageNum = 1,
     page_size: PageSize = 20,
 ) -> Response:
-    """The caller's messages, newest first. Follow `next`: new messages shift no page."""
+    """Return the caller's messages, newest first. Pass `next` as `created`: new messages then shift no page."""
     limit = min(page_size, runtime.api_limits.history_page_max)
     rows, following = await runtime.history.page(
         user, before=_place(created), offset=(page_num - 1) * limit, limit=limit
@@ -109,20 +109,26 @@ async def history(
 
 @router.get("/unread_count", summary="Count my unread messages")
 async def unread_count(user: UserDep, runtime: RuntimeDep) -> Unread:
-    """How many of the caller's messages have not been viewed."""
+    """Return how many of the caller's messages have not been viewed."""
     return Unread(unread=await runtime.history.unread_count(user))
 
 
 @router.post("/viewed", summary="Mark messages as read", **_IDS)
 async def mark_viewed(user: UserDep, runtime: RuntimeDep, ids: IdsDep) -> Changed:
-    """Every device of the user is told with NOTIFY_VIEWED, and none rings for them again. Ids of others are ignored."""
+    """Mark messages of the caller as viewed, and send NOTIFY_VIEWED to all devices of the caller.
+
+    Ids of messages of other users are ignored.
+    """
     updated, unread = await runtime.history.mark_viewed(user, ids)
     return Changed(updated=updated, unread=unread)
 
 
 @router.delete("/delete", summary="Delete messages", **_IDS)
 async def delete(user: UserDep, runtime: RuntimeDep, ids: IdsDep) -> Changed:
-    """Every device of the user is told with NOTIFY_DELETED. Ids of others are ignored."""
+    """Delete messages of the caller, and send NOTIFY_DELETED to all devices of the caller.
+
+    Ids of messages of other users are ignored.
+    """
     updated, unread = await runtime.history.delete(user, ids)
     return Changed(updated=updated, unread=unread)
 

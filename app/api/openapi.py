@@ -1,4 +1,4 @@
-"""The message types in the OpenAPI document: what is registered is known only when the application is made."""
+"""The message types in the OpenAPI document. They are known only when the application is created."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ COMPONENT = "#/components/schemas/{model}"
 
 
 def document_types(app: FastAPI, types: TypeRegistry) -> None:
-    """Generators and Swagger learn the names of the types, and the form of the data of each that has a model."""
+    """Add the names of the message types, and a schema of `data` for each type that has a model."""
     generate = app.openapi
 
     def openapi() -> dict[str, Any]:

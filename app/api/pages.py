@@ -1,4 +1,4 @@
-"""The page to try it with, and its files."""
+"""The demo page and its files."""
 
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ SECURITY_HEADERS = {
 
 
 class RevalidatedFiles(StaticFiles):
-    """Browsers ask each time whether a file has changed, so that a page never meets the scripts of another version."""
+    """Static files that browsers revalidate each time, so that page and scripts are always of the same version."""
 
     def file_response(self, *args: Any, **kwargs: Any) -> Response:
         response = super().file_response(*args, **kwargs)

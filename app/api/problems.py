@@ -1,4 +1,4 @@
-"""Errors as `application/problem+json` (RFC 9457), for every route and for what no route takes."""
+"""Errors as `application/problem+json` (RFC 9457), for every route and for unknown paths and methods."""
 
 import logging
 from collections.abc import Mapping
@@ -41,7 +41,7 @@ class FieldError(BaseModel):
 
 
 class Problem(BaseModel):
-    """RFC 9457: `title` is the same for every occurrence of a `type`, `detail` speaks of this one."""
+    """A problem as in RFC 9457. `title` is the same for every occurrence of a `type`; `detail` is about this one."""
 
     type: str = Field(examples=[TYPE_PREFIX + "inbox-full"])
     title: str
@@ -51,6 +51,7 @@ class Problem(BaseModel):
 
 
 def problem_of(error: ServiceError) -> dict[str, Any]:
+    """Return the problem document of an error."""
     problem: dict[str, Any] = {
         "type": TYPE_PREFIX + error.slug,
         "title": error.title,
@@ -63,9 +64,9 @@ def problem_of(error: ServiceError) -> dict[str, Any]:
 
 
 def responses(*errors: type[ServiceError]) -> dict[int | str, dict[str, Any]]:
-    """For `responses=` of a route: what it answers when it does not do what it was asked.
+    """Return the value of `responses=` for a route that raises these errors.
 
-    Without `model`, which would promise `application/json` as well; `default` keeps FastAPI's own 422 away.
+    `model` is not used, because it would also promise `application/json`. `default` prevents FastAPI's own 422.
     """
     schema = {"$ref": "#/components/schemas/Problem"}
     documented: dict[int | str, dict[str, Any]] = {
@@ -95,6 +96,7 @@ QUERY_ERRORS = (*GUARDED, NotFound)
 
 
 def install(app: FastAPI) -> None:
+    """Turn every exception that leaves a route into a problem response."""
     app.add_exception_handler(ServiceError, _on_service_error)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
@@ -108,6 +110,7 @@ async def _on_service_error(_: Request, error: Exception) -> Response:
 
 
 def response_of(error: ServiceError) -> Response:
+    """Return the problem response of an error, with the headers that belong to it."""
     headers = {}
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(error.retry_after_s)
@@ -128,7 +131,7 @@ async def _on_validation_error(_: Request, error: Exception) -> Response:
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
-    """What the framework refuses by itself: unknown paths and methods."""
+    """Return the problem of an error that the framework raises itself: unknown paths and methods."""
     assert isinstance(error, HTTPException)
     title = HTTPStatus(error.status_code).phrase
     detail = f"{request.method} {request.url.path}: {error.detail}"
@@ -137,7 +140,7 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
 
 
 def _with_head(headers: Mapping[str, str] | None) -> Mapping[str, str]:
-    """Where GET is allowed, HEAD is (see `head`)."""
+    """Add HEAD to `Allow` where GET is allowed (see `app.api.head`)."""
     headers = dict(headers or {})
     allowed = headers.get("Allow", "")
     if "GET" in allowed and "HEAD" not in allowed:
@@ -146,12 +149,12 @@ def _with_head(headers: Mapping[str, str] | None) -> Mapping[str, str]:
 
 
 async def _on_client_disconnect(request: Request, _: Exception) -> Response:
-    """Respond to a client that closed its connection in the middle of its body. The response is not read."""
+    """Return 400 for a client that disconnected in its body: it must not count as a defect of the service."""
     return await _on_http_exception(request, HTTPException(400, "the body is not complete"))
 
 
 async def _on_defect(_: Request, error: Exception) -> Response:
-    return _response(problem_of(ServiceError("the service failed; the operators have been told")))
+    return _response(problem_of(ServiceError("the service failed to handle this request; its log has the cause")))
 
 
 def _response(problem: dict[str, Any], headers: Mapping[str, str] | None = None) -> Response:

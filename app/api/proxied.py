@@ -1,4 +1,4 @@
-"""What trusted proxies say of a request, and the path prefix that the service is reached under."""
+"""Requests behind trusted proxies: the client's address, the scheme, and the path prefix of the service."""
 
 from collections.abc import Awaitable
 
@@ -7,16 +7,16 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.connections.proxies import TrustedProxies, parse_prefix
 
 OWN_SEGMENTS = {"api", "docs", "static", "static-offline-docs", "stomp-ws", "vh-stomp-wsend"}
-"""How paths of the service begin that have more than one segment."""
+"""First segments of the service's paths that have more than one segment."""
 
 SCHEMES = {b"http", b"https", b"ws", b"wss"}
 
 
 class Proxied:
-    """Middleware that makes `client`, `scheme` and `root_path` of the scope what the client sees.
+    """Middleware that sets `client`, `scheme` and `root_path` of the scope from the headers of trusted proxies.
 
-    uvicorn's own knows neither Forwarded, prefixes nor Unix sockets, takes what is not an address for one, and does
-    not find IPv4 addresses in IPv6 form in its networks.
+    uvicorn's own middleware does not know Forwarded, prefixes and Unix sockets, accepts values that are no addresses,
+    and does not find IPv4-mapped IPv6 addresses in IPv4 networks.
     """
 
     def __init__(self, app: ASGIApp, *, proxies: TrustedProxies, root_path: str) -> None:
@@ -30,13 +30,13 @@ class Proxied:
             if self._proxies:
                 client = scope.get("client")
                 if self._proxies.trusts(client[0] if client else None):
-                    prefix = self._believe(scope) or prefix
+                    prefix = self._apply_headers(scope) or prefix
             if prefix:
                 _put_under(prefix, scope)
         return self._app(scope, receive, send)
 
-    def _believe(self, scope: Scope) -> str | None:
-        """Return the prefix."""
+    def _apply_headers(self, scope: Scope) -> str | None:
+        """Set client and scheme from the headers. Return the prefix that they name, or None."""
         forwarded_for, forwarded, prefix = [], [], None
         for name, value in scope["headers"]:
             if name == b"x-forwarded-for":
@@ -56,10 +56,9 @@ class Proxied:
 
 
 def _put_under(prefix: str, scope: Scope) -> None:
-    """ASGI wants the path with the prefix. A proxy may have cut it off.
+    """Put the prefix into `root_path` and, where a proxy has removed it, back into the path, as ASGI requires.
 
-    Whether a path of /api is one of the service or has the prefix /api cannot be known: such a prefix counts as cut
-    off.
+    With the prefix /api it is ambiguous whether the path /api/… contains the prefix. Such a prefix counts as removed.
     """
     path = scope["path"]
     if path == prefix:

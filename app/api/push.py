@@ -42,9 +42,9 @@ _BATCH = (
     openapi_extra=documented(*_CONTENT),
 )
 async def push_to_all(call: PushCall) -> Response:
-    """Sends the body to all sessions that are online now, on all nodes, at most once and without acknowledgement.
+    """Send the body to all sessions that are online now, on all nodes, at most once and without acknowledgement.
 
-    A body of any content type is the text of the message; with a JSON content type it is the JSON value.
+    With a JSON content type the message is the JSON value of the body, with any other its text.
     """
     return await _push(call, {"receiver": None, "data": call.content()})
 
@@ -57,9 +57,9 @@ async def push_to_all(call: PushCall) -> Response:
     openapi_extra=documented(*_CONTENT, path=_RECEIVER),
 )
 async def push_to_user(call: PushCall) -> Response:
-    """Sends the body to every session of one user, again and again until each has acknowledged it.
+    """Send the body to every session of one user, and resend it until each session has acknowledged it.
 
-    If the user is away, the message waits in the inbox until a session of theirs subscribes, or until it expires.
+    If the user is offline, the message waits in the inbox until one of their sessions subscribes, or until it expires.
     """
     return await _push(call, {"receiver": call.parameter("receiver"), "data": call.content()})
 
@@ -72,7 +72,10 @@ async def push_to_user(call: PushCall) -> Response:
     openapi_extra=documented(*_CONTENT, path=_RECEIVER),
 )
 async def store_and_push(call: PushCall) -> Response:
-    """As the push to one user, but in the database before it is sent: it is in the history, and survives a restart."""
+    """Push to one user as above, but store the message in the database first.
+
+    The message then appears in the user's history and survives a restart.
+    """
     return await _push(call, {"receiver": call.parameter("receiver"), "data": call.content(), "persist": True})
 
 
@@ -84,10 +87,10 @@ async def store_and_push(call: PushCall) -> Response:
     openapi_extra=documented(_MESSAGE),
 )
 async def push_message(call: PushCall) -> Response:
-    """The push that all others are cases of. `receiver: null` is a broadcast.
+    """Push one message with all its options. The other push routes are special cases. `receiver: null` broadcasts.
 
-    A push with an `id` that was pushed before sends nothing: the same content is answered as the first time, with the
-    header `Idempotency-Replay: true`; other content is refused with 422.
+    A push with an `id` that was pushed before sends nothing. With the same content the first result is returned again,
+    with the header `Idempotency-Replay: true`; with other content the push is refused with 422.
     """
     return await _push(call, call.value())
 
@@ -100,10 +103,10 @@ async def push_message(call: PushCall) -> Response:
     openapi_extra=documented(_BATCH),
 )
 async def push_batch(call: PushCall) -> Response:
-    """Pushes the items in their order. Each has a result of its own: a bad item never stops the good ones."""
+    """Push the items in order. Each item has its own result: an invalid item does not stop the others."""
     limit, value = call.runtime.api_limits.max_batch_items, call.value()
     if not isinstance(value, list):
-        raise InvalidMessage("the body is not a JSON array of messages")
+        raise InvalidMessage("the body is not a JSON array: an array of messages was expected")
     if len(value) > limit:
         raise PayloadTooLarge(f"the batch has {len(value)} items, at most {limit} are allowed")
     return await call.answer(partial(_push_all, call, value))
@@ -117,7 +120,7 @@ async def push_batch(call: PushCall) -> Response:
     openapi_extra=documented(*_CONTENT, path=_TOPIC),
 )
 async def push_topic(call: PushCall) -> Response:
-    """Sends the body to all who listen to `/topic/{topic}` now, on all nodes, at most once."""
+    """Send the body to all sessions that are subscribed to `/topic/{topic}` now, on all nodes, at most once."""
     topic, data = call.parameter("topic"), call.content()
 
     async def push() -> Answer:
@@ -139,7 +142,7 @@ def _answer(outcome: PushOutcome) -> Answer:
 
 
 async def _push(call: PushCall, fields: Any) -> Response:
-    """Push a request with these fields. One that is not valid does not use up its Idempotency-Key."""
+    """Validate a push with these fields, then push it. An invalid push does not use up its Idempotency-Key."""
     request = read_push(fields, within=("body",))
 
     async def push() -> Answer:

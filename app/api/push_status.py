@@ -1,4 +1,4 @@
-"""What became of a push."""
+"""The route that returns the status of a push."""
 
 from typing import Annotated
 
@@ -22,14 +22,14 @@ router = APIRouter(prefix="/vh-stomp-wsend", tags=["Push"])
     dependencies=[PushAccess],
 )
 async def push_status(
-    message_id: Annotated[str, Path(description="the `id` that the push was answered with")],
+    message_id: Annotated[str, Path(description="the `id` in the result of the push")],
     runtime: RuntimeDep,
 ) -> PushStatus:
-    """Whether it is stored, sent, delivered (acknowledged by a device) or expired, and how each session took it.
+    """Return whether a push is stored, sent, delivered (acknowledged by a device) or expired, and its sessions.
 
-    Each node remembers its latest deliveries (DELIVERY_LOG_SIZE) and is asked. Redis remembers acknowledgements for
-    ACK_REMEMBER_MS, the database those of persisted messages for as long as it has them. `unanswered` are nodes that
-    did not answer within half a second.
+    Every node is asked for its latest deliveries, at most DELIVERY_LOG_SIZE. Redis keeps acknowledgements for
+    ACK_REMEMBER_MS, the database keeps those of persisted messages as long as the messages. `unanswered` lists the
+    nodes that did not reply within half a second.
     """
     known, unanswered = await runtime.directory.status(message_id)
     if message_id_problem(message_id) is None and (known is None or (known["persisted"] and _is_open(known))):
@@ -37,8 +37,8 @@ async def push_status(
     if known is not None:
         return PushStatus(**{name: known[name] for name in known if name != "persisted"}, unanswered=unanswered)
     if unanswered:
-        raise Unavailable(f"nodes that may know the push do not answer: {', '.join(unanswered)}", retry_after_s=1)
-    raise NotFound(f"no push of the id {message_id[:64]!r} is remembered")
+        raise Unavailable(f"nodes that may know the push did not reply: {', '.join(unanswered)}", retry_after_s=1)
+    raise NotFound(f"there is no record of a push with the id {message_id[:64]!r}")
 
 
 def _is_open(known: Item) -> bool:
@@ -46,7 +46,10 @@ def _is_open(known: Item) -> bool:
 
 
 async def _with_database(known: Item | None, message_id: str, runtime: Runtime) -> Item | None:
-    """Add what the database knows of a push. Raises Unavailable if nothing else does."""
+    """Add the database's record of a push.
+
+    Raises Unavailable if the database is away and `known` is None.
+    """
     try:
         row = await runtime.notify.find(message_id)
     except Unavailable:

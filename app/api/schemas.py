@@ -1,4 +1,4 @@
-"""What the push routes take and answer."""
+"""Response models of the push, status and session routes."""
 
 from typing import Any, Literal
 
@@ -7,11 +7,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.api.problems import Problem
 from app.delivery.status import Status
 
-UNANSWERED: Any = Field([], description="nodes that did not answer in time: what they know is missing here")
+UNANSWERED: Any = Field([], description="nodes that did not reply in time; their part of the result is missing")
 
 
 class PushResult(BaseModel):
-    """`sent`: sessions of this node have it; `stored`: it waits in the inbox for the next session."""
+    """`sent`: sessions of this node have the message; `stored`: it waits in the inbox for the next session."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -24,14 +24,14 @@ class PushResult(BaseModel):
         }
     )
 
-    id: str = Field(description="of the message; the path of push_status takes it")
+    id: str = Field(description="id of the message; push_status takes it")
     receiver: str | None
     status: Literal["sent", "stored"]
     sessions: int = Field(description="sessions of this node that got the message at once")
     unreached: list[str] = Field(
         [],
-        description="nodes that may not have heard a broadcast or topic push, because they were not connected to "
-        "Redis; absent if all heard it",
+        description="nodes that may have missed a broadcast or topic push, because they were not connected to "
+        "Redis; absent if no node missed it",
     )
 
 
@@ -45,9 +45,9 @@ class BatchResult(BaseModel):
 
 class SessionStatus(BaseModel):
     session: str
-    sent: int = Field(description="time of the latest sending, ms since 1970")
-    attempts: int = Field(description="sendings to this session")
-    acked_at: int | None = Field(description="ms since 1970")
+    sent: int = Field(description="time when the message was last sent, ms since 1970")
+    attempts: int = Field(description="how often the message was sent to this session")
+    acked_at: int | None = Field(description="time of the acknowledgement, ms since 1970")
 
 
 class PushStatus(BaseModel):
@@ -76,23 +76,23 @@ class PushStatus(BaseModel):
     type: str
     created: int = Field(description="ms since 1970")
     status: Status = Field(
-        description="`delivered`: a device acknowledged it; `unknown`: the nodes that could tell are gone"
+        description="`delivered`: a device acknowledged it; `unknown`: the nodes that knew have ended"
     )
-    sessions: list[SessionStatus] = Field([], description="the latest sessions that it was sent to")
+    sessions: list[SessionStatus] = Field([], description="the latest sessions that the message was sent to")
     unanswered: list[str] = UNANSWERED
 
 
 class SessionInfo(BaseModel):
     session: str
     user: str
-    client_id: str | None = Field(None, description="the device, if it named itself at CONNECT")
-    node: str = Field(description="that has the session", examples=["notify-7c9d-0a1b2c3d"])
+    client_id: str | None = Field(None, description="the device, if CONNECT named one")
+    node: str = Field(description="node that holds the session", examples=["notify-7c9d-0a1b2c3d"])
     transport: str = Field(examples=["websocket"])
-    version: str = Field(description="of STOMP", examples=["1.2"])
+    version: str = Field(description="version of STOMP", examples=["1.2"])
     remote: str | None = Field(description="address of the client")
     connected_at: int = Field(description="ms since 1970")
     subscriptions: list[str] = Field(description="destinations", examples=[["/user/queue/msg"]])
-    unacknowledged: int = Field(description="messages sent to it and not acknowledged yet")
+    unacknowledged: int = Field(description="messages that were sent to the session and are not acknowledged")
 
 
 class SessionList(BaseModel):

@@ -16,7 +16,7 @@ router = APIRouter(prefix="/api/sessions", tags=["Sessions"], dependencies=[Push
 
 @router.get("", summary="List all sessions", responses=responses(*GUARDED))
 async def list_sessions(runtime: RuntimeDep) -> SessionList:
-    """Everybody who is online, on all nodes, in the order in which they came."""
+    """Return the sessions of all nodes, in the order in which they connected."""
     items, unanswered = await runtime.directory.sessions()
     return SessionList(items=items, unanswered=unanswered)
 
@@ -25,7 +25,7 @@ async def list_sessions(runtime: RuntimeDep) -> SessionList:
 async def list_sessions_of_user(
     user: Annotated[str, Path(description="user id", examples=["test1"])], runtime: RuntimeDep
 ) -> SessionList:
-    """Empty if the user is not online."""
+    """Return the sessions of one user on all nodes. The list is empty if the user is offline."""
     items, unanswered = await runtime.directory.sessions(receiver_name(user, "user"))
     return SessionList(items=items, unanswered=unanswered)
 
@@ -37,7 +37,10 @@ async def end_session(
     session_id: Annotated[str, Path(description="from the list of sessions, or from CONNECTED")],
     runtime: RuntimeDep,
 ) -> Response:
-    """Closes it with 4503, which tells the client to stay away. What it did not acknowledge stays in the inbox."""
+    """Close a session with 4503, which tells the client not to reconnect.
+
+    Messages that it did not acknowledge stay in the inbox.
+    """
     if not await runtime.directory.end_session(session_id):
         raise NotFound(f"there is no session {session_id[:64]!r}")
     return Response(status_code=204)

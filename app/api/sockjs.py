@@ -1,4 +1,4 @@
-"""SockJS routes: under any base URL, for any endpoint."""
+"""The SockJS routes, for any base URL and any endpoint."""
 
 from collections.abc import Awaitable, Callable
 from typing import Annotated
@@ -16,10 +16,9 @@ METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
 def sockjs_router(get_sockjs: Callable[..., Awaitable[SockJs]]) -> APIRouter:
-    """All that the protocol defines under a base URL, which is the prefix it is included with.
+    """Return a router that passes every path below its prefix, which is the base URL, to the SockJS endpoint.
 
-    One route, because the paths are the protocol's and not an API: what is there, and what is answered to other
-    methods, is its own to say.
+    One route is enough: the endpoint itself knows the paths and methods of the protocol.
     """
     router = APIRouter(include_in_schema=False)
     Dep = Annotated[SockJs, Depends(get_sockjs)]

@@ -13,9 +13,9 @@ from app.settings import Settings
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
-LOOPBACK = {"*": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # where to reach what listens on all addresses
+LOOPBACK = {"*": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # for services that listen on all addresses
 
-Url = Annotated[str | None, typer.Option(help="Address of the service; default: what HOST and PORT say.")]
+Url = Annotated[str | None, typer.Option(help="Address of the service; default: from HOST and PORT.")]
 
 
 @cli.command()
@@ -39,7 +39,7 @@ def serve(
 
 @cli.command()
 def migrate() -> None:
-    """Bring the schema of DATABASE_URL up to date. Several nodes may do it at once."""
+    """Bring the schema of DATABASE_URL up to date. Several nodes may run this at once."""
     from app.db.migrations import migrate_url
 
     try:
@@ -59,7 +59,7 @@ def token(
 
     settings = _settings()
     if settings.jwt_secret is None:
-        _fail("JWT_SECRET is not set, so there is nothing to sign with")
+        _fail("JWT_SECRET is not set: it is needed to sign a token")
     try:
         text = mint_token(
             settings.jwt_secret.get_secret_value(),
@@ -79,12 +79,12 @@ def token(
 
 @cli.command()
 def push(
-    text: Annotated[str, typer.Argument(help="What to say.")],
-    to: Annotated[str | None, typer.Option(help="User id; default: everybody who is online.")] = None,
+    text: Annotated[str, typer.Argument(help="Text of the message.")],
+    to: Annotated[str | None, typer.Option(help="User id; default: all sessions that are online.")] = None,
     url: Url = None,
     api_key: Annotated[str | None, typer.Option(envvar="API_KEY", help="A key of API_KEYS.")] = None,
 ) -> None:
-    """Push a text to one user, or to all."""
+    """Push a text to one user, or to all sessions that are online."""
     import httpx
 
     body = {"receiver": to, "type": "STRING_MSG", "data": text}
@@ -102,12 +102,12 @@ def push(
 
 @cli.command()
 def listen(
-    token: Annotated[str, typer.Argument(help="JWT; in dev: test followed by anything, which is the user id.")],
+    token: Annotated[str, typer.Argument(help="JWT; in dev also any user id that starts with test.")],
     url: Url = None,
-    ack: Annotated[bool, typer.Option(help="Acknowledge what comes; without it messages come again.")] = True,
-    topic: Annotated[list[str] | None, typer.Option(help="Topic to listen to as well; may be repeated.")] = None,
+    ack: Annotated[bool, typer.Option(help="Acknowledge messages; without it they are resent.")] = True,
+    topic: Annotated[list[str] | None, typer.Option(help="Topic to subscribe to as well; may be repeated.")] = None,
 ) -> None:
-    """Print what is pushed to a user, and acknowledge it, until Ctrl-C."""
+    """Print the messages of a user and acknowledge them, until Ctrl-C."""
     from websockets.exceptions import InvalidURI
 
     from app.cli.terminal import ListenOptions, SessionRefused
@@ -139,7 +139,7 @@ def _url() -> str:
     settings = _settings()
     host = next(iter(settings.hosts), None)
     if host is None:
-        _fail(f"the service listens on the Unix socket {settings.uds} alone; say with --url how to reach it")
+        _fail(f"the service listens only on the Unix socket {settings.uds}: give the address of its proxy with --url")
     host = LOOPBACK.get(host, host)
     return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
 

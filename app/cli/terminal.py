@@ -1,4 +1,4 @@
-"""A STOMP client for the terminal: prints what comes and acknowledges it."""
+"""A STOMP client for the terminal: prints messages and acknowledges them."""
 
 import asyncio
 import json
@@ -18,11 +18,11 @@ from app.stomp.parser import FrameParser
 HEARTBEAT_MS = 10_000
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 FIRST_DELAY_S, LONGEST_DELAY_S = 0.5, 30.0
-STOP_FROM = 4500  # close codes that tell a client to stay away
+STOP_FROM = 4500  # close codes from here on tell a client not to reconnect
 
 
 class SessionRefused(Exception):
-    """The service does not want this client; the text says why."""
+    """The service closed the session with a code that forbids to reconnect; the text is its reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

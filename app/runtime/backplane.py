@@ -1,4 +1,4 @@
-"""What is kept and shared beyond one session: in the memory of this process, or in a Redis that nodes share."""
+"""The adapters that hold state beyond one session, in the memory of this process or in a Redis that nodes share."""
 
 import asyncio
 import logging
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backplane:
-    """`jobs` must be running from the start; `close` writes what waits, while they still are."""
+    """The adapters of one node. The caller runs `jobs` from the start until `close` has returned."""
 
     node: str
     mailbox: Mailbox
@@ -47,19 +47,22 @@ class Backplane:
             await self.cluster.wait_until_up()
 
     async def close(self) -> None:
-        """What Redis cannot be told in time comes again as duplicates, or fades."""
+        """Write pending changes to Redis and leave the cluster.
+
+        Changes that Redis does not take in time are dropped: their messages are resent, or their records expire.
+        """
         for writer in self.writers:
             try:
                 async with asyncio.timeout(LIFECYCLE_TIMEOUT_S):
                     await writer.flush()
             except (Unavailable, TimeoutError) as error:
-                logger.warning("%d changes were not written: %s", writer.unapplied, error or "Redis does not answer")
+                logger.warning("%d changes were not written: %s", writer.unapplied, error or "Redis does not reply")
         if self.cluster is not None:
             await self.cluster.leave()
 
 
 def build_backplane(settings: Settings, clock: Clock) -> Backplane:
-    """Connects to nothing yet. Raises ConfigurationError."""
+    """Build the adapters that the settings ask for, without connecting. Raises ConfigurationError."""
     name = unique_node_name(settings.node_name)
     limits = MailboxLimits(
         max_messages=settings.inbox_max_messages,

@@ -1,4 +1,4 @@
-"""From settings to the options of the parts, and what of them makes no sense."""
+"""The options of each part of the service from the settings, and the check of settings against one another."""
 
 import logging
 import resource
@@ -47,7 +47,7 @@ Consumer = Callable[[Publisher], Coroutine[Any, Any, None]]
 BuildBackplane = Callable[[Settings, Clock], Backplane]
 """Makes what nodes share, such as the relay; `app.runtime.backplane.build_backplane` is the service's own."""
 
-FEWEST_FILES, MOST_FILES = 128, 1000  # that are kept for other things than connections
+FEWEST_FILES, MOST_FILES = 128, 1000  # bounds of the reserve of open files that connections do not get
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class ApiLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extensions:
-    """What an application brings along, as `app.main.create_app` describes; None stands for the service's own."""
+    """The extensions that `app.main.create_app` takes and describes. None stands for the service's own."""
 
     authenticator: Authenticator | None = None
     routes: DestinationRoutes | None = None
@@ -75,7 +75,7 @@ class Extensions:
 
 
 def check_settings(settings: Settings, extensions: Extensions) -> None:
-    """Raises ConfigurationError that names every setting that is missing or impossible."""
+    """Check settings together. Raises ConfigurationError that names every missing or invalid setting."""
     problems = [*_combination_problems(settings, extensions), *_value_problems(settings, extensions)]
     if problems:
         raise ConfigurationError("; ".join(problems))
@@ -83,20 +83,20 @@ def check_settings(settings: Settings, extensions: Extensions) -> None:
 
 def _combination_problems(settings: Settings, extensions: Extensions) -> Iterator[str]:
     if settings.workers > 1 and settings.redis_url is None:
-        yield f"WORKERS={settings.workers} needs REDIS_URL, or the processes would not know of each other's sessions"
+        yield f"WORKERS={settings.workers} needs REDIS_URL: processes learn of each other's sessions through it"
     if settings.redis_url is None and not settings.enable_local_ack:
         yield "ENABLE_LOCAL_ACK=false needs REDIS_URL"
     if settings.ack_remember_ms < settings.mailbox_window_ms:
-        yield "ACK_REMEMBER_MS must not be less than MAILBOX_WINDOW_MS, or acknowledged messages would come again"
+        yield "ACK_REMEMBER_MS must not be less than MAILBOX_WINDOW_MS, or acknowledged messages would be resent"
     if settings.app_env == "prod":
         if extensions.authenticator is None and not jwt_keys(settings):
             yield "APP_ENV=prod needs a way to verify tokens: JWT_SECRET, JWT_PUBLIC_KEY or JWT_JWKS_URL"
         if not settings.api_keys:
-            yield "APP_ENV=prod needs API_KEYS, or nobody could push"
+            yield "APP_ENV=prod needs API_KEYS: the keys that back ends push with"
 
 
 def _value_problems(settings: Settings, extensions: Extensions) -> Iterator[str]:
-    """What the makers of keys and connections say: before the server starts, whose only answer would be a traceback."""
+    """Build keys, addresses and authenticators once, and yield their errors: later they would end in a traceback."""
     checks: list[Callable[[], object]] = [lambda: api_keys(settings), lambda: parse_url(settings.database_url)]
     if settings.redis_url is not None:
         checks.append(lambda: parse_redis_url(settings.redis_url or ""))
@@ -137,7 +137,7 @@ def jwt_keys(settings: AccessSettings) -> JwtKeys:
 
 
 def root_path(settings: ServerSettings) -> str:
-    """The path prefix, without its last slash. Raises ConfigurationError."""
+    """Return the path prefix without its last slash. Raises ConfigurationError."""
     prefix = "" if settings.root_path in ("", "/") else parse_prefix(settings.root_path)
     if prefix is None:
         raise ConfigurationError(f"ROOT_PATH: {settings.root_path!r} was found; a path such as /notify was expected")
@@ -149,7 +149,7 @@ def trusted_proxies(settings: ServerSettings) -> TrustedProxies:
 
 
 def limit_options(settings: Settings) -> LimitOptions:
-    """The limit of open files is that of this process, now."""
+    """Return the limits on connections, bounded by the present limit of open files of this process."""
     allowed = connections_of(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
     wanted = settings.max_connections
     if wanted is not None and wanted > allowed:
@@ -165,7 +165,7 @@ def limit_options(settings: Settings) -> LimitOptions:
 
 
 def connections_of(open_files: int) -> int:
-    """How many connections leave enough files for the database, Redis, refusals and what is served from disk."""
+    """Return how many connections leave enough open files for the database, Redis, refusals and static files."""
     if open_files == resource.RLIM_INFINITY:
         return sys.maxsize
     reserve = min(max(FEWEST_FILES, open_files // 10), MOST_FILES)

@@ -1,20 +1,23 @@
-"""GC tuning: freeze start-up objects and collect rarely. The defaults stop the service often and for long."""
+"""GC tuning: freeze start-up objects, and run a full collection every 10 minutes.
+
+With Python's defaults, full collections are frequent and hold the event loop for long.
+"""
 
 import asyncio
 import gc
 
-YOUNG = 5_000  # new objects until the young are looked at; ten times as many for those that survived it
+YOUNG = 5_000  # new objects until the youngest generation is collected; the second after ten such collections
 NEVER = 1_000_000_000
-FULL_EVERY_S = 600.0  # it holds the loop for 300 ms with four thousand sessions
+FULL_EVERY_S = 600.0  # a full collection holds the loop for 300 ms with four thousand sessions
 
 
 def collect_rarely(loop: asyncio.AbstractEventLoop) -> None:
-    """For the whole process, from now on.
+    """Tune the collector of this process, and collect fully from `loop` every FULL_EVERY_S.
 
-    Whatever makes cycles that live long, as often as sessions come and go, has to break them itself.
+    Code that creates long-lived reference cycles for each session must break them itself.
     """
     gc.collect()
-    gc.freeze()  # the code, which never goes
+    gc.freeze()  # modules and classes, which live as long as the process
     gc.set_threshold(YOUNG, 10, NEVER)
     loop.call_later(FULL_EVERY_S, _collect_all, loop)
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from app.errors import ConfigurationError
 
 BACKLOG = 2048
-PEER_TIMEOUT_MS = 30_000  # unacknowledged data for so long: the peer is gone, or keeps its window shut
-ALL_ADDRESSES = ("*", "::")  # of both families, as Linux has it for `::`
-UNIX_MODE = 0o666  # as open as a port of the loopback; the folder can be less so
+PEER_TIMEOUT_MS = 30_000  # TCP_USER_TIMEOUT: a peer that acknowledges no data for this long is disconnected
+ALL_ADDRESSES = ("*", "::")  # both stand for IPv4 and IPv6; `::` does so on Linux by default
+UNIX_MODE = 0o666  # like a port on the loopback address; permissions of the folder can restrict it
 MISSING_FAMILY = (EADDRNOTAVAIL, EAFNOSUPPORT)
 
 Address = tuple[socket.AddressFamily, str]
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 def open_listeners(hosts: Sequence[str], port: int, uds: str | None) -> Iterator[list[socket.socket]]:
     """Listen on every host, and on the Unix socket if it is given. Raises ConfigurationError.
 
-    Port 0 takes a free one, the same for all hosts.
+    Port 0 takes a free port, the same one for all hosts.
     """
     with ExitStack() as stack:
         listeners: list[socket.socket] = []
@@ -50,7 +50,10 @@ def _authority(listener: socket.socket) -> str:
 
 
 def _listen_on_host(host: str, port: int) -> list[socket.socket]:
-    """A machine without IPv6 has no such addresses: they are left out where others stand beside them."""
+    """Listen on all addresses of a host. Skip those of a missing family, such as IPv6, if another address works.
+
+    Raises ConfigurationError.
+    """
     listeners: list[socket.socket] = []
     failure: OSError | None = None
     for family, address in _addresses(host):
@@ -83,8 +86,8 @@ def _addresses(host: str) -> Iterable[Address]:
 
 def _listen(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
     listener = socket.create_server((address, port), family=family, backlog=BACKLOG)
-    # Connections inherit both. Without the first a short answer in two writes waits for an acknowledgement of 40 ms
-    # (asyncio sets it for sockets of its own making alone).
+    # Connections inherit both options. Without TCP_NODELAY, which asyncio sets only on sockets that it creates itself,
+    # a short response in two writes waits up to 40 ms for a delayed acknowledgement.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if hasattr(socket, "TCP_USER_TIMEOUT"):
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, PEER_TIMEOUT_MS)
@@ -111,16 +114,14 @@ def _remove_stale(path: str) -> None:
     except OSError:
         return
     if not stat.S_ISSOCK(mode):
-        raise ConfigurationError(f"UDS: {path} is a file of another kind; the path of a Unix socket was expected")
+        raise ConfigurationError(f"UDS: {path} is not a Unix socket; a free path or that of a Unix socket was expected")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         try:
             probe.connect(path)
         except ConnectionRefusedError:
             _unlink(path)
         except OSError as error:
-            raise ConfigurationError(
-                f"UDS: another process has {path}, which cannot be used: {error.strerror}"
-            ) from None
+            raise ConfigurationError(f"UDS: {path} exists and cannot be checked: {error.strerror}") from None
         else:
             raise ConfigurationError(f"UDS: another process listens on {path}")
 
@@ -133,7 +134,7 @@ def _unlink(path: str) -> None:
 def raise_file_limit() -> int:
     """Raise the soft limit of open files to the hard one, and return it.
 
-    Every connection is an open file; the usual soft limit of 1,024 is no limit that anybody chose.
+    Every connection is an open file, and the usual soft limit of 1,024 is a default too low for a server.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:

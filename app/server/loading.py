@@ -1,4 +1,4 @@
-"""`stomp-notify serve --app module:name`: an application of the embedder on the server of the service."""
+"""Loading of the application that `stomp-notify serve --app module:name` names."""
 
 import importlib
 import inspect
@@ -13,10 +13,10 @@ from app.main import settings_of
 
 
 def load_app(target: str) -> FastAPI:
-    """Import `module:name` and return the application that it names or, if it names a function, that this returns.
+    """Import `module` and return the application `name`, or the application that the function `name` returns.
 
     The working directory comes first on the import path, as with `python -m`. Raises ConfigurationError that says what
-    was expected; an error inside the module or the function is raised as it is, because its traceback is what helps.
+    was expected. An error inside the module or the function is raised unchanged, because its traceback shows the cause.
     """
     module_name, separator, name = target.partition(":")
     if not (all(module_name.split(".")) and separator and name):

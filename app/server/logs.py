@@ -1,4 +1,4 @@
-"""Where log lines go and what they look like."""
+"""The logging configuration: target, format and levels."""
 
 import logging.config
 from typing import Literal
@@ -8,9 +8,9 @@ BAD_UTF8 = "Invalid UTF-8 sequence received from client."
 
 
 class ConnectionNoise(logging.Filter):
-    """Drops what the server says of each WebSocket: the gateway tells the life of a session better.
+    """Drop uvicorn's lines about each WebSocket, because the gateway logs the life of sessions in more detail.
 
-    A text message that is not UTF-8 is the client's fault: uvicorn's traceback of it would look like ours.
+    Log a text message that is not UTF-8 as INFO without a traceback, because it is an error of the client.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -20,15 +20,18 @@ class ConnectionNoise(logging.Filter):
 
 
 def configure_logging(*, level: str, format: Literal["text", "json"]) -> None:
-    """For the whole process. Raises ValueError."""
+    """Configure logging for this process. Raises ValueError for an invalid level or format."""
     logging.config.dictConfig(logging_config(level=level, format=format))
-    # "Optimization" of Python's logging HOWTO: no line says which thread or line of code it comes from.
+    # From "Optimization" in Python's logging HOWTO: no format uses the thread or the line of code.
     logging._srcfile = None
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 
 
 def logging_config(*, level: str, format: Literal["text", "json"]) -> dict[str, object]:
-    """For `logging.config.dictConfig`: everything to standard error, one line a record, `json` as one object a line."""
+    """Return the argument of `logging.config.dictConfig`: all records to standard error, one line each.
+
+    With the format `json`, a line is one JSON object.
+    """
     formatters: dict[str, object] = {
         "text": {"format": "%(asctime)s %(levelname)-7s %(name)s: %(message)s"},
         "json": {

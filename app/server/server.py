@@ -26,17 +26,17 @@ from app.server.logs import configure_logging
 from app.server.workers import Workers
 from app.settings import Settings
 
-PONG_S = 20  # for the answer to a ping
-PING_S = 25  # on silent connections: balancers drop them after a minute
-DATE_S = 1.0  # from one date to the next, in the headers of answers
-DRAIN_S = 10  # for requests that are under way when the process has to stop
+PONG_S = 20  # time a peer has to reply to a ping
+PING_S = 25  # interval of pings on silent connections; balancers close them after a minute
+DATE_S = 1.0  # interval at which the date in response headers is renewed
+DRAIN_S = 10  # time for running requests to end at shutdown
 
 
 def serve(settings: Settings, target: str | None = None) -> None:
     """Run the service until SIGTERM or SIGINT.
 
-    `target` names an application of the embedder, as in `load_app`; the server then takes the settings that this
-    application was made with. Raises ConfigurationError, also for an address that cannot be bound.
+    `target` names an application of the embedder, as in `load_app`; the server then uses the settings that this
+    application was created with. Raises ConfigurationError, also for an address that cannot be bound.
     """
     configure_logging(level=settings.log_level, format=settings.log_format or "text")
     app = create_app(settings) if target is None else load_app(target)
@@ -51,7 +51,7 @@ def serve(settings: Settings, target: str | None = None) -> None:
 
 def _serve_on(listeners: list[socket.socket], app: FastAPI, settings: Settings, lifeline: int | None = None) -> None:
     config = server_config(app, settings)
-    for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them again once it has ended as it was asked to
+    for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them again when it has ended
         signal.signal(number, lambda *_: sys.exit(0))
     DrainingServer(config, list(services_of(app)), lifeline).run(sockets=listeners)
 
@@ -61,16 +61,17 @@ def server_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
         app,
         http=partial(HttpProtocol, watch=HttpWatch(http_limits(settings))),  # type: ignore[arg-type]  # called alone
         ws=_websocket_protocol(settings),
-        # above the limits of a frame, so that STOMP can say what was wrong
+        # above the frame limits, so that a frame that is too large gets a STOMP ERROR first
         ws_max_size=2 * max(settings.max_frame_bytes, settings.max_connect_frame_bytes),
         ws_per_message_deflate=False,
         ws_ping_interval=PING_S,
-        # A pong waits behind frames of a client that sends too fast: picows knows that reading is paused, uvicorn not.
+        # The pong of a client that sends too fast waits behind its frames. picows knows that reading is paused; uvicorn
+        # does not.
         ws_ping_timeout=PONG_S + (0 if settings.ws_transport == "picows" else settings.inbound_patience_ms / 1000),
         timeout_graceful_shutdown=DRAIN_S,
         log_config=None,
         access_log=False,
-        proxy_headers=False,  # `Proxied` does it, for proxies that were named
+        proxy_headers=False,  # `app.api.proxied` applies them, for trusted proxies only
         server_header=False,
     )
 
@@ -78,15 +79,15 @@ def server_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
 def _websocket_protocol(settings: Settings) -> type[asyncio.Protocol]:
     if settings.ws_transport == "picows":
         return PicowsProtocol
-    from app.transports.asgi_protocol import AsgiProtocol  # it loads the websockets library
+    from app.transports.asgi_protocol import AsgiProtocol  # imports the websockets library
 
     return AsgiProtocol
 
 
 class DrainingServer(uvicorn.Server):
-    """Ends the sessions before uvicorn closes their sockets: clients get what was sent to them, and a close code.
+    """Drains the sessions before uvicorn closes their sockets: clients get pending frames and a close code.
 
-    `services`: the applications made by `create_app` whose sessions are ended. `lifeline`: a file descriptor; the
+    `services`: the applications made by `create_app` whose sessions are drained. `lifeline`: a file descriptor; the
     server ends when it reaches the end of that file.
     """
 
@@ -112,7 +113,7 @@ class DrainingServer(uvicorn.Server):
         asyncio.get_running_loop().call_soon_threadsafe(self._wake_up.set)
 
     async def main_loop(self) -> None:
-        """uvicorn's own looks ten times a second whether it has to end. This one is told, and only the date is left."""
+        """Wait for the signal to end, and renew the date once a second. uvicorn's own loop polls ten times a second."""
         while not await self.on_tick(0):
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wake_up.wait(), DATE_S)

@@ -1,4 +1,4 @@
-"""Several processes on one port: WORKERS of them, started, replaced when they die, and ended together."""
+"""Worker processes that share the listening sockets: started, replaced when they die, and ended together."""
 
 import logging
 import multiprocessing
@@ -11,15 +11,16 @@ from multiprocessing.process import BaseProcess
 from types import FrameType
 
 END_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-SHORT_LIFE_S = 1.0  # of a worker that is not worth replacing at once
+SHORT_LIFE_S = 1.0  # least time between the start of a worker and that of its replacement
 
 logger = logging.getLogger(__name__)
 
 
 class Workers:
-    """Forks, so that the processes share the memory of the code. `work` gets a file that ends with this process.
+    """Forks `count` processes that run `work`; forking lets them share the memory of the code.
 
-    Whatever happens to this process, workers see the end of that file, and end themselves.
+    `work` gets a file descriptor that reaches its end when the parent process ends, however that happens. A worker then
+    has to end itself.
     """
 
     def __init__(self, count: int, work: Callable[[int], None]) -> None:
@@ -30,19 +31,19 @@ class Workers:
         self._lifeline, self._alive = os.pipe()
 
     def run(self) -> None:
-        """Until SIGTERM or SIGINT; returns when all have ended."""
+        """Run until SIGTERM or SIGINT, and return when all workers have ended."""
         for number in END_SIGNALS:
             signal.signal(number, self._stop)
         for _ in range(self._count):
             self._start()
         while self._processes:
             wait([process.sentinel for process, _ in self._processes])
-            self._bury()
+            self._replace_ended()
 
     def _start(self) -> None:
-        """Unless the end has begun."""
+        """Start a worker, unless this process is ending."""
         process = multiprocessing.get_context("fork").Process(target=self._live)
-        signal.pthread_sigmask(signal.SIG_BLOCK, END_SIGNALS)  # until it is clear in each process who handles them
+        signal.pthread_sigmask(signal.SIG_BLOCK, END_SIGNALS)  # until parent and child have their own handlers
         if not self._stopping:
             process.start()
             self._processes.append((process, time.monotonic()))
@@ -54,10 +55,10 @@ class Workers:
         for number in END_SIGNALS:
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, END_SIGNALS)
-        os.setpgrp()  # Ctrl-C is told to this process by its parent, once
+        os.setpgrp()  # the parent passes Ctrl-C on; without this the worker would get it twice
         self._work(self._lifeline)
 
-    def _bury(self) -> None:
+    def _replace_ended(self) -> None:
         for entry in [entry for entry in self._processes if not entry[0].is_alive()]:
             process, started_s = entry
             process.join()

@@ -130,7 +130,7 @@ def test_push_goes_where_host_and_port_say() -> None:
     assert "http://[::1]:1 " in fails("push", "hi", HOST="::1", PORT="1")
     assert "http://127.0.0.1:1 " in fails("push", "hi", HOST="*", PORT="1")
     assert "http://127.0.0.2:1 " in fails("push", "hi", HOST="127.0.0.2, 127.0.0.3", PORT="1")
-    assert "the Unix socket /no/where alone; say with --url" in fails("push", "hi", UDS="/no/where")
+    assert "the Unix socket /no/where: give the address of its proxy with --url" in fails("push", "hi", UDS="/no/where")
 
 
 @pytest.mark.parametrize(

@@ -92,9 +92,9 @@ def test_unix_socket_that_a_killed_process_left_is_replaced(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("name", "problem"),
     [
-        ("file", "is a file of another kind; the path of a Unix socket was expected"),
+        ("file", "is not a Unix socket; a free path or that of a Unix socket was expected"),
         ("live", "another process listens on"),
-        ("datagram", "which cannot be used: Protocol wrong type for socket"),
+        ("datagram", "exists and cannot be checked: Protocol wrong type for socket"),
         ("no/such/folder", "No such file or directory"),
         ("x" * 200, "AF_UNIX path too long"),
     ],
