@@ -22,7 +22,7 @@ test: $(VENV)/.dev tools
 
 # The tests that start no server and no other process.
 test-fast: $(VENV)/.dev
-	$(BIN)/python -m pytest --fast --numprocesses 3 -r fE
+	$(BIN)/python -m pytest --fast --numprocesses 3 --dist worksteal -r fE
 
 # The pure core is held to full branch coverage; apart from `test`, because watching every line takes its time.
 coverage: $(VENV)/.dev
