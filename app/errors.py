@@ -3,7 +3,8 @@
 ServiceError
 ├── InvalidMessage      422, ERROR and 4501: the content cannot be taken as it is
 ├── PayloadTooLarge     413, ERROR and 1009
-├── UnsupportedMedia    415: a charset; UnsupportedCoding: a content coding
+├── UnsupportedMedia    415 and 4501: a charset
+│   └── UnsupportedCoding   415 and 4501: a content coding
 ├── Unauthorized        401, ERROR and 4510
 ├── Forbidden           403, ERROR and 4507
 ├── NotFound            404 and 4501

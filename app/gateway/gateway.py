@@ -32,7 +32,7 @@ from app.timing.tasks import TaskOwner
 LONGEST_TICK_S = 0.25
 SHORTEST_TICK_S = 0.05
 TICKS_PER_INTERVAL = 10
-LATE_TICKS = 3  # so late may a look come: one for the schedule, one for the timer, one for a busy loop
+LATE_TICKS = 3  # that a check may be late: one for the schedule, one for the timer, one for a busy loop
 HELD_SLICE = 20  # connections whose frames are let through before the loop gets a turn
 TICK_SLICE = 500  # connections that are looked after before the loop gets a turn: a millisecond or two
 DRAIN_S = 5.0  # for clients to take what was sent to them before the process ends
@@ -111,7 +111,7 @@ class Gateway:
             connection.end(RESTART)
         return connection
 
-    # What connections tell
+    # The port Owner, which connections call
 
     def admitting(self, connection: Connection) -> None:
         self._sessions[connection.session_id] = connection

@@ -8,7 +8,7 @@ async def typing(message: AppMessage) -> None:
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, Unpack
 
 from msgspec import Struct
 from pydantic_core import from_json
@@ -18,7 +18,7 @@ from app.delivery.log import PushOutcome
 from app.disconnects import BAD_REQUEST, DisconnectReason
 from app.hub.session import Session
 from app.messages.destinations import APP_ACK, APP_PREFIX
-from app.push.publisher import Publisher
+from app.push.publisher import Publisher, PushOptions
 
 
 class Rejected(Exception):
@@ -58,8 +58,11 @@ class AppMessage(Struct, frozen=True):
     def user(self) -> str:
         return self.session.user
 
-    async def push(self, receiver: str, data: Any, **options: Any) -> PushOutcome:
-        """Push as `Publisher.push` does. The client learns of an error unless the handler catches it."""
+    async def push(self, receiver: str, data: Any, **options: Unpack[PushOptions]) -> PushOutcome:
+        """Push as `Publisher.push` does. The client learns of an error unless the handler catches it.
+
+        `publisher` also broadcasts and pushes to topics.
+        """
         return await self.publisher.push(receiver, data, **options)
 
     def text(self) -> str:

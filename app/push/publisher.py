@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict
 
 from app.delivery.delivery import Delivery
 from app.delivery.log import PushOutcome
@@ -28,6 +28,16 @@ class Lifetime:
 
     default_ms: int
     max_ms: int
+
+
+class PushOptions(TypedDict, total=False):
+    """The options of `Publisher.push`."""
+
+    type: str
+    id: str | None
+    ttl_ms: int | None
+    persist: bool
+    ack: bool
 
 
 class History(Protocol):

@@ -64,14 +64,14 @@ class Runtime:
     clock: Clock
 
     async def run_retention(self) -> None:
-        """The job: deletes what is past its time."""
+        """Delete messages and idempotency keys that have expired."""
         await self.notify.run_retention()
         await self.idempotency.run_retention()
 
 
 @asynccontextmanager
 async def open_runtime(settings: Settings, extensions: Extensions | None = None) -> AsyncIterator[Runtime]:
-    """Builds everything, runs the jobs and the timer, and ends them all. Raises ConfigurationError."""
+    """Build every part, run the jobs and timers, and end them at exit. Raises ConfigurationError."""
     extensions = extensions or Extensions()
     check_settings(settings, extensions)
     async with AsyncExitStack() as stack:
@@ -149,7 +149,7 @@ def _build(
 
 
 def _connect(backplane: Backplane, delivery: Delivery, log: DeliveryLog, clock: Clock, tasks: TaskOwner) -> None:
-    """What the cluster tells the delivery beside messages."""
+    """Let the cluster report heads of mailboxes and ended nodes to the delivery."""
     if backplane.cluster is None:
         return
     backplane.cluster.presence.on_head = delivery.streams.read
